@@ -1,1 +1,12 @@
-//! portvakt
+//! Portvakt: a reverse proxy that validates Maskinporten system-user tokens, checks with Altinn that
+//! the system user holds the right a route needs for the party the request concerns, and forwards
+//! the request or refuses it.
+//!
+//! A request's road: `serve → admit → route → authenticate → scope → party → authorize → forward →
+//! record`. The layers, and which may know which, are in `docs/architecture.md`.
+
+pub mod domain;
+pub mod clock;
+pub mod config;
+pub mod enforce;
+pub mod telemetry;

@@ -1,0 +1,386 @@
+//! The configuration, validated: plain data, one section per part of the program. All that other
+//! modules see; the file as written is in [`raw`], reading it in [`source`].
+
+pub mod raw;
+pub mod source;
+
+use crate::domain::claims::ClaimRules;
+use crate::domain::resource::Right;
+use crate::domain::scope::ScopeRule;
+use secrecy::SecretString;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything the program is told.
+#[derive(Debug)]
+pub struct Config {
+    /// `prod`, `test` or `custom`, for logs and metrics.
+    pub environment: Environment,
+    /// The data listener.
+    pub listen: ListenConfig,
+    /// The admin listener: `/livez`, `/readyz`, `/metrics`.
+    pub admin: AdminConfig,
+    /// The upstreams by name; `default` is always there.
+    pub upstreams: BTreeMap<String, UpstreamConfig>,
+    /// The issuer, its keys and our own client.
+    pub maskinporten: MaskinportenConfig,
+    /// Altinn Authorization.
+    pub altinn: AltinnConfig,
+    /// What a vendor's token must meet.
+    pub tokens: TokenConfig,
+    /// How long confirmed answers are used.
+    pub confirmations: ConfirmationConfig,
+    /// Bounds on what a request may cost.
+    pub limits: LimitConfig,
+    /// The routes, in the order written.
+    pub routes: Vec<RouteConfig>,
+    /// Headers towards the upstream that tell of the client.
+    pub forwarded: ForwardedConfig,
+    /// How refusals look.
+    pub refusals: RefusalConfig,
+    /// The audit record.
+    pub audit: AuditConfig,
+    /// The operator's log.
+    pub log: LogConfig,
+    /// What opens more than it seems, or is meant for tests only: said aloud at start.
+    pub warnings: Vec<String>,
+}
+
+/// Which world the program lives in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Environment {
+    /// `maskinporten.no`, `platform.altinn.no`.
+    Prod,
+    /// `test.maskinporten.no`, `platform.tt02.altinn.no`.
+    Test,
+    /// Addresses from the file, such as the sandbox.
+    Custom,
+}
+
+/// Where requests come in.
+#[derive(Clone, Debug)]
+pub struct ListenConfig {
+    /// Address and port; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Threads that serve requests, each with its own listener; default one a core.
+    pub workers: NonZeroUsize,
+}
+
+/// Where operators look.
+#[derive(Clone, Debug)]
+pub struct AdminConfig {
+    /// Address and port; port 0 takes a free one.
+    pub address: SocketAddr,
+}
+
+/// One upstream.
+#[derive(Clone, Debug)]
+pub struct UpstreamConfig {
+    /// `http` only here: `host:port`, as it stands in the configuration.
+    pub authority: http::uri::Authority,
+    /// The protocol spoken to it.
+    pub protocol: UpstreamProtocol,
+    /// Whether the client's `Host` is passed on; otherwise the upstream's own authority is sent.
+    pub preserve_host: bool,
+    /// Whether the client's `Authorization` is passed on.
+    pub forward_authorization: bool,
+    /// Longest wait for a connection.
+    pub connect_timeout: Duration,
+    /// Longest wait for the head of the answer, from the end of the request's head.
+    pub response_timeout: Duration,
+    /// Longest silence within a body, either way.
+    pub idle_timeout: Duration,
+    /// Idle connections kept a worker.
+    pub max_idle_connections: usize,
+}
+
+/// The protocol spoken to an upstream.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 without TLS, by prior knowledge.
+    H2c,
+}
+
+/// The issuer of tokens, and our own client there.
+#[derive(Debug)]
+pub struct MaskinportenConfig {
+    /// The issuer, byte for byte as in `iss`.
+    pub issuer: String,
+    /// Where its metadata is (RFC 8414).
+    pub metadata_url: reqwest::Url,
+    /// Time between refreshes of the key set.
+    pub refresh: Duration,
+    /// Greatest age of a key set that could not be refreshed; past it no token is verified.
+    pub max_age: Duration,
+    /// Least time between two fetches for unknown key ids.
+    pub unknown_kid_interval: Duration,
+    /// Longest wait for one answer.
+    pub timeout: Duration,
+    /// Our own client; `None` when no route asks for a right.
+    pub client: Option<ClientConfig>,
+}
+
+/// Our own Maskinporten client.
+#[derive(Debug)]
+pub struct ClientConfig {
+    /// Its id.
+    pub client_id: String,
+    /// Its private key as text: a JWK (RFC 7517) or PEM (PKCS#8 or PKCS#1), RSA.
+    pub key: SecretString,
+    /// Key id for a PEM key; a JWK carries its own.
+    pub key_id: Option<String>,
+    /// The scopes to ask for.
+    pub scopes: Vec<String>,
+}
+
+/// Altinn Authorization.
+#[derive(Debug)]
+pub struct AltinnConfig {
+    /// Base address, without path.
+    pub url: reqwest::Url,
+    /// The key of the API gateway.
+    pub subscription_key: Option<SecretString>,
+    /// Declared ceiling of calls a second.
+    pub requests_per_second: NonZeroUsize,
+    /// All the time one question may take, retries included.
+    pub budget: Duration,
+    /// Longest wait for one answer.
+    pub attempt_timeout: Duration,
+    /// Most attempts within the budget.
+    pub max_attempts: NonZeroUsize,
+    /// Failures in a row that open the circuit.
+    pub circuit_failures: NonZeroUsize,
+    /// How long an open circuit stays open before one call is let through.
+    pub circuit_open_for: Duration,
+    /// Most questions in flight at once.
+    pub max_in_flight: NonZeroUsize,
+}
+
+/// What a vendor's token must meet.
+#[derive(Clone, Debug)]
+pub struct TokenConfig {
+    /// Issuer, audience, leeway and the like.
+    pub rules: ClaimRules,
+    /// Longest token, in bytes.
+    pub max_bytes: usize,
+    /// Most verified tokens remembered.
+    pub cache_entries: u64,
+}
+
+/// How long confirmed answers are used.
+#[derive(Clone, Debug)]
+pub struct ConfirmationConfig {
+    /// Greatest age of a permit, where a route does not set its own.
+    pub permit_for: Duration,
+    /// Greatest age of a no.
+    pub no_for: Duration,
+    /// Most answers remembered.
+    pub max_entries: u64,
+    /// How long a permit makes a later "nothing covers it" suspicious.
+    pub suspicious_for: Duration,
+}
+
+/// Bounds on what a request may cost.
+#[derive(Clone, Debug)]
+pub struct LimitConfig {
+    /// Longest request target, in bytes.
+    pub target_bytes: usize,
+    /// Most header bytes, names and values.
+    pub header_bytes: usize,
+    /// Most header fields.
+    pub header_count: usize,
+    /// Largest request body; `None` for any size.
+    pub body_bytes: Option<u64>,
+    /// Largest body that a party is read from.
+    pub party_body_bytes: usize,
+    /// Most connections at once.
+    pub connections: usize,
+    /// Most requests in flight at once.
+    pub requests_in_flight: usize,
+    /// Most HTTP/2 streams a connection.
+    pub streams_per_connection: u32,
+    /// Longest wait for a whole request head.
+    pub header_timeout: Duration,
+    /// Longest silence within a request body.
+    pub body_idle_timeout: Duration,
+    /// How long a stop waits for requests in flight.
+    pub drain_timeout: Duration,
+}
+
+/// One route.
+#[derive(Clone, Debug)]
+pub struct RouteConfig {
+    /// Name in metrics, logs and audit; unique.
+    pub id: String,
+    /// Methods, upper case; `GET` brings `HEAD`.
+    pub methods: Vec<http::Method>,
+    /// Path template: literals, `{name}` segments, and `/*` at the end.
+    pub path: String,
+    /// What is demanded.
+    pub access: AccessConfig,
+    /// The upstream's name.
+    pub upstream: String,
+    /// Protocols that a connection may be upgraded to, lower case.
+    pub upgrades: Vec<String>,
+}
+
+/// What a route demands.
+#[derive(Clone, Debug)]
+pub enum AccessConfig {
+    /// Nothing: written out as `access: anonymous`.
+    Anonymous,
+    /// A token and scopes, but no right: written out as `access: scopes`.
+    Scopes(ScopeRule),
+    /// A token, scopes and a right.
+    Right(RightConfig),
+}
+
+/// A right that a route demands.
+#[derive(Clone, Debug)]
+pub struct RightConfig {
+    /// The scopes.
+    pub scopes: ScopeRule,
+    /// The action on the resource.
+    pub right: Right,
+    /// Whom the request concerns.
+    pub party: PartyConfig,
+    /// Path variable that holds the instance.
+    pub instance: Option<String>,
+    /// Greatest age of a permit on this route.
+    pub max_age: Duration,
+}
+
+/// Where the party of a request is read: every source that is present must agree.
+#[derive(Clone, Debug, Default)]
+pub struct PartyConfig {
+    /// Name of a path variable.
+    pub path: Option<String>,
+    /// Name of a query parameter.
+    pub query: Option<String>,
+    /// Name of a header.
+    pub header: Option<http::HeaderName>,
+    /// JSON pointer (RFC 6901) into the body.
+    pub json: Option<String>,
+    /// Name of a field in a form body.
+    pub form: Option<String>,
+    /// The owner of the system user, from the token.
+    pub token_owner: bool,
+    /// Whether national identity numbers are accepted.
+    pub persons: bool,
+}
+
+/// Headers towards the upstream that tell of the client.
+#[derive(Clone, Debug, Default)]
+pub struct ForwardedConfig {
+    /// Write `X-Forwarded-For`, `-Proto` and `-Host`.
+    pub x_forwarded: bool,
+    /// Write `Forwarded` (RFC 7239).
+    pub rfc7239: bool,
+    /// Peers whose own such headers are kept and added to; from all others they are removed.
+    pub trusted_peers: Vec<Network>,
+}
+
+/// A range of addresses, such as `10.0.0.0/8`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+/// Language of a refusal's title and detail.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Language {
+    /// Norwegian Bokmål.
+    #[default]
+    Nb,
+    /// Norwegian Nynorsk.
+    Nn,
+    /// English.
+    En,
+}
+
+/// How refusals look.
+#[derive(Clone, Debug, Default)]
+pub struct RefusalConfig {
+    /// Language when the caller asks for none that we have.
+    pub default_language: Language,
+}
+
+/// The audit record: one JSON line a request.
+#[derive(Debug)]
+pub struct AuditConfig {
+    /// Where the lines go.
+    pub output: AuditOutput,
+    /// Lines that may wait to be written; past it they are dropped and counted.
+    pub queue: NonZeroUsize,
+    /// Key of the pseudonyms that stand for persons; drawn at start when not given.
+    pub pseudonym_key: Option<SecretString>,
+}
+
+/// Where audit lines go.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum AuditOutput {
+    /// Standard output.
+    Stdout,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+/// The operator's log, on standard error.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// Filter in the notation of `tracing`, such as `info` or `portvakt=debug`.
+    pub filter: String,
+    /// JSON lines, or text for people.
+    pub json: bool,
+}
+
+impl Network {
+    /// From an address and the number of leading bits that count; `None` when there are too many.
+    #[must_use]
+    pub fn new(address: IpAddr, prefix: u8) -> Option<Self> {
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        (prefix <= bits).then_some(Self { address, prefix })
+    }
+
+    /// Whether `peer` lies in the range. An IPv4 address mapped into IPv6 counts as IPv4.
+    #[must_use]
+    pub fn contains(&self, peer: IpAddr) -> bool {
+        let same = |ours: u128, theirs: u128, bits: u32| {
+            let shift = bits.saturating_sub(self.prefix.into());
+            ours.checked_shr(shift).unwrap_or(0) == theirs.checked_shr(shift).unwrap_or(0)
+        };
+        match (self.address, peer.to_canonical()) {
+            (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
+                same(ours.to_bits().into(), theirs.to_bits().into(), 32)
+            }
+            (IpAddr::V6(ours), IpAddr::V6(theirs)) => same(ours.to_bits(), theirs.to_bits(), 128),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_holds_its_own_addresses_and_no_other() {
+        let network = |text: &str, prefix| Network::new(text.parse().unwrap(), prefix).unwrap();
+        let holds = |network: Network, peer: &str| network.contains(peer.parse().unwrap());
+        assert!(holds(network("10.0.0.0", 8), "10.255.0.1"));
+        assert!(holds(network("10.0.0.0", 8), "::ffff:10.1.2.3"));
+        assert!(!holds(network("10.0.0.0", 8), "11.0.0.1"));
+        assert!(!holds(network("10.0.0.0", 8), "::1"));
+        assert!(holds(network("127.0.0.1", 32), "127.0.0.1"));
+        assert!(!holds(network("127.0.0.1", 32), "127.0.0.2"));
+        assert!(holds(network("::", 0), "fe80::1"));
+        assert!(holds(network("0.0.0.0", 0), "192.0.2.1"));
+        assert_eq!(Network::new("10.0.0.0".parse().unwrap(), 33), None);
+    }
+}

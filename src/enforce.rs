@@ -1,0 +1,3 @@
+//! The first road: one request, judged.
+
+pub mod ports;

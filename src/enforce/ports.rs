@@ -1,0 +1,68 @@
+//! What the pipeline asks of the outside. Edges implement these; tests give plain ones.
+
+use crate::domain::decision::{Undecided, Verdict};
+use crate::domain::resource::Question;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// A future that an edge hands out: network calls only, never on the path of a cached answer.
+pub type EdgeFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The decision point that has the last word: Altinn's PDP.
+pub trait RemotePdp: Send + Sync {
+    /// Asks one question. Keeps to its own time budget, retries and ceiling of calls.
+    ///
+    /// Cancel safe: the call goes on, or is dropped, without harm to later ones.
+    ///
+    /// # Errors
+    /// [`Undecided`] when no verdict could be had: never a "no".
+    fn ask<'a>(&'a self, question: &'a Question) -> EdgeFuture<'a, Result<Verdict, Undecided>>;
+}
+
+/// The keys of the one configured issuer.
+pub trait KeySource: Send + Sync {
+    /// The key with exactly this id, from the set that is held. Never waits.
+    ///
+    /// # Errors
+    /// [`KeyError::Unknown`] when the held set has no such key (a fetch may know better);
+    /// [`KeyError::Unavailable`] when there is no set, or it is older than allowed.
+    fn find(&self, key_id: &str) -> Result<Arc<VerificationKey>, KeyError>;
+
+    /// Fetches the set anew because `key_id` is unknown, unless one was fetched for an unknown id
+    /// within the least interval, or the id is remembered as missing. One flight at a time.
+    ///
+    /// # Errors
+    /// [`KeyError::Unknown`] when the issuer has no such key; [`KeyError::Unavailable`] when that
+    /// could not be told because the fetch failed.
+    fn fetch<'a>(&'a self, key_id: &'a str) -> EdgeFuture<'a, Result<Arc<VerificationKey>, KeyError>>;
+}
+
+/// Why there is no key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum KeyError {
+    /// The issuer has no key of this id.
+    #[error("the issuer has no such key")]
+    Unknown,
+    /// The issuer's keys are not known, or too old.
+    #[error("the issuer's keys are not available")]
+    Unavailable,
+}
+
+/// One RSA public key of the issuer, fit for signatures. The same `Arc` as long as the key stays in
+/// the set unchanged, so that a cached token can be tied to its key.
+pub struct VerificationKey {
+    /// Its id.
+    pub key_id: String,
+    /// The one algorithm it is for, where the issuer says so.
+    pub algorithm: Option<jsonwebtoken::Algorithm>,
+    /// The key: RSA, 2048 to 8192 bits.
+    pub key: jsonwebtoken::DecodingKey,
+}
+
+impl fmt::Debug for VerificationKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerificationKey").field("key_id", &self.key_id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,3 @@
+//! What operators see: every metric family is in [`metrics`].
+
+pub mod metrics;

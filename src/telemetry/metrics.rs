@@ -1,0 +1,288 @@
+//! Every metric family, in one place. Label values come from enums and the configuration, never
+//! from a request, so that their number is bounded.
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
+};
+
+/// The families, registered once at start.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Requests by route, answer and problem code (`none` when forwarded).
+    pub requests: IntCounterVec,
+    /// Responses sent to clients, by route and status class (`2xx` …; `aborted`).
+    pub responses: IntCounterVec,
+    /// Time from the request's head to the last byte of the answer, by route.
+    pub request_seconds: HistogramVec,
+    /// Time of each step of the road.
+    pub step_seconds: HistogramVec,
+    /// Requests being served.
+    pub requests_in_flight: IntGauge,
+    /// Connections open.
+    pub connections: IntGauge,
+    /// Connections turned away or ended by us, by reason.
+    pub connections_refused: IntCounterVec,
+    /// Verified tokens, by `hit` or `miss` of the cache.
+    pub token_cache: IntCounterVec,
+    /// Tokens refused, by reason.
+    pub tokens_refused: IntCounterVec,
+    /// Fetches of the issuer's key set, by trigger and result.
+    pub key_set_fetches: IntCounterVec,
+    /// Keys held.
+    pub key_set_keys: IntGauge,
+    /// Time of day of the last key set that was accepted, seconds since 1970.
+    pub key_set_fetched: IntGauge,
+    /// Keys of the issuer that are not used, by reason.
+    pub key_set_ignored: IntCounterVec,
+    /// Questions answered, by `held` (a confirmation) or `asked`.
+    pub confirmations: IntCounterVec,
+    /// Confirmations held.
+    pub confirmations_held: IntGauge,
+    /// Answers that nothing covers a question that was permitted shortly before, by what the second
+    /// asking said.
+    pub suspicious: IntCounterVec,
+    /// The age of permits when they were served.
+    pub permit_age_seconds: Histogram,
+    /// The greatest age at which any permit was served, seconds, rounded up.
+    pub permit_age_worst_seconds: IntGauge,
+    /// Calls to the PDP, by result.
+    pub pdp_calls: IntCounterVec,
+    /// Time of a call to the PDP.
+    pub pdp_seconds: Histogram,
+    /// Attempts beyond the first.
+    pub pdp_retries: IntCounter,
+    /// Calls held back by the ceiling, by what then happened (`waited`, `refused`).
+    pub pdp_ceiling: IntCounterVec,
+    /// Whether the circuit to the PDP is open: 0 or 1.
+    pub pdp_circuit_open: IntGauge,
+    /// Our own tokens fetched, by step (`grant`, `exchange`) and result.
+    pub own_tokens: IntCounterVec,
+    /// Answers of upstreams, by name and status class.
+    pub upstream_responses: IntCounterVec,
+    /// Upstream failures, by name and kind.
+    pub upstream_failures: IntCounterVec,
+    /// Time to the head of the upstream's answer, by name.
+    pub upstream_seconds: HistogramVec,
+    /// Audit records, by `written`, `dropped` or `failed`.
+    pub audit_records: IntCounterVec,
+    /// Bounds from the configuration, by name.
+    pub limits: IntGaugeVec,
+    /// Whether the program is ready: 0 or 1.
+    pub ready: IntGauge,
+}
+
+const SECONDS: [f64; 14] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0,
+    30.0,
+];
+
+/// Makes families and registers them; the first failure is kept.
+struct Families {
+    registry: Registry,
+}
+
+impl Families {
+    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        let family = IntCounter::new(name, help)?;
+        self.registry.register(Box::new(family.clone()))?;
+        Ok(family)
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+        let family = IntCounterVec::new(Opts::new(name, help), labels)?;
+        self.registry.register(Box::new(family.clone()))?;
+        Ok(family)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        let family = IntGauge::new(name, help)?;
+        self.registry.register(Box::new(family.clone()))?;
+        Ok(family)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
+        self.registry.register(Box::new(family.clone()))?;
+        Ok(family)
+    }
+
+    fn times(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<HistogramVec> {
+        let opts = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+        let family = HistogramVec::new(opts, labels)?;
+        self.registry.register(Box::new(family.clone()))?;
+        Ok(family)
+    }
+
+    fn time(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
+        let family =
+            Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
+        self.registry.register(Box::new(family.clone()))?;
+        Ok(family)
+    }
+}
+
+impl Metrics {
+    /// Registers every family in a registry of its own.
+    ///
+    /// # Errors
+    /// When a family is named twice: a mistake in this file.
+    #[expect(clippy::too_many_lines, reason = "one line a family, all in one place")]
+    pub fn new() -> prometheus::Result<Self> {
+        let families = Families { registry: Registry::new() };
+        let metrics = Self {
+            requests: families.counters(
+                "portvakt_requests_total",
+                "Requests by route, answer and problem code.",
+                &["route", "answer", "code"],
+            )?,
+            responses: families.counters(
+                "portvakt_responses_total",
+                "Responses to clients by route and status class; aborted when the client left.",
+                &["route", "class"],
+            )?,
+            request_seconds: families.times(
+                "portvakt_request_seconds",
+                "Time from the request head to the last byte of the response.",
+                &["route"],
+            )?,
+            step_seconds: families.times(
+                "portvakt_step_seconds",
+                "Time of each step of a request.",
+                &["step"],
+            )?,
+            requests_in_flight: families
+                .gauge("portvakt_requests_in_flight", "Requests being served.")?,
+            connections: families.gauge("portvakt_connections", "Client connections open.")?,
+            connections_refused: families.counters(
+                "portvakt_connections_refused_total",
+                "Client connections turned away or ended by us, by reason.",
+                &["reason"],
+            )?,
+            token_cache: families.counters(
+                "portvakt_token_cache_total",
+                "Look-ups of verified tokens by result.",
+                &["result"],
+            )?,
+            tokens_refused: families.counters(
+                "portvakt_tokens_refused_total",
+                "Tokens refused by reason.",
+                &["reason"],
+            )?,
+            key_set_fetches: families.counters(
+                "portvakt_key_set_fetches_total",
+                "Fetches of the issuer's key set by trigger and result.",
+                &["trigger", "result"],
+            )?,
+            key_set_keys: families.gauge("portvakt_key_set_keys", "Keys of the issuer held.")?,
+            key_set_fetched: families.gauge(
+                "portvakt_key_set_fetched_timestamp_seconds",
+                "Time of the last key set that was accepted.",
+            )?,
+            key_set_ignored: families.counters(
+                "portvakt_key_set_ignored_total",
+                "Keys in the issuer's set that are not used, by reason.",
+                &["reason"],
+            )?,
+            confirmations: families.counters(
+                "portvakt_confirmations_total",
+                "Questions answered, by a confirmation held or by asking.",
+                &["result"],
+            )?,
+            confirmations_held: families
+                .gauge("portvakt_confirmations_held", "Confirmed answers held.")?,
+            suspicious: families.counters(
+                "portvakt_suspicious_no_total",
+                "Sudden loss of a right shortly permitted, by what the second asking said.",
+                &["second"],
+            )?,
+            permit_age_seconds: families.time(
+                "portvakt_permit_age_seconds",
+                "Age of permits when served.",
+                &[0.001, 0.1, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0],
+            )?,
+            permit_age_worst_seconds: families.gauge(
+                "portvakt_permit_age_worst_seconds",
+                "Greatest age at which any permit was served since the start.",
+            )?,
+            pdp_calls: families.counters(
+                "portvakt_pdp_calls_total",
+                "Calls to the PDP by result.",
+                &["result"],
+            )?,
+            pdp_seconds: families.time(
+                "portvakt_pdp_seconds",
+                "Time of one call to the PDP.",
+                &SECONDS,
+            )?,
+            pdp_retries: families
+                .counter("portvakt_pdp_retries_total", "Calls to the PDP beyond the first.")?,
+            pdp_ceiling: families.counters(
+                "portvakt_pdp_ceiling_total",
+                "Calls to the PDP held back by the declared ceiling.",
+                &["result"],
+            )?,
+            pdp_circuit_open: families
+                .gauge("portvakt_pdp_circuit_open", "1 while the circuit to the PDP is open.")?,
+            own_tokens: families.counters(
+                "portvakt_own_tokens_total",
+                "Our own tokens fetched, by step and result.",
+                &["step", "result"],
+            )?,
+            upstream_responses: families.counters(
+                "portvakt_upstream_responses_total",
+                "Responses of upstreams by status class.",
+                &["upstream", "class"],
+            )?,
+            upstream_failures: families.counters(
+                "portvakt_upstream_failures_total",
+                "Upstream failures by kind.",
+                &["upstream", "kind"],
+            )?,
+            upstream_seconds: families.times(
+                "portvakt_upstream_seconds",
+                "Time to the head of the upstream's response.",
+                &["upstream"],
+            )?,
+            audit_records: families.counters(
+                "portvakt_audit_records_total",
+                "Audit records by what became of them.",
+                &["result"],
+            )?,
+            limits: families.gauges(
+                "portvakt_limit",
+                "Configured bounds, by name.",
+                &["name"],
+            )?,
+            ready: families.gauge("portvakt_ready", "1 while ready for traffic.")?,
+            registry: families.registry,
+        };
+        metrics.start_at_zero();
+        Ok(metrics)
+    }
+
+    /// A counter that appears with its first event hides that event from `rate`.
+    fn start_at_zero(&self) {
+        for result in ["written", "dropped", "failed"] {
+            self.audit_records.with_label_values(&[result]);
+        }
+        for result in ["hit", "miss"] {
+            self.token_cache.with_label_values(&[result]);
+        }
+        for result in ["held", "asked"] {
+            self.confirmations.with_label_values(&[result]);
+        }
+        for result in ["waited", "refused"] {
+            self.pdp_ceiling.with_label_values(&[result]);
+        }
+    }
+
+    /// The families in the text format of Prometheus.
+    ///
+    /// # Errors
+    /// When a family cannot be written: a mistake in this file.
+    pub fn render(&self) -> prometheus::Result<String> {
+        prometheus::TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
