@@ -1,3 +1,187 @@
-//! The first road: one request, judged.
+//! The first road: one request, judged. Every mode calls [`Enforcer::enforce`] and none decides itself.
+//!
+//! Each step takes what the one before it gave, by value, so that a skipped step does not compile.
+//! Only [`authorize::authorize`] makes a [`Permit`], and `forward` takes nothing but a [`Grant`].
 
+pub mod admit;
+pub mod authenticate;
+pub mod authorize;
+pub mod confirmations;
+pub mod facts;
+mod fields;
+pub mod party;
+pub mod path;
 pub mod ports;
+pub mod rejection;
+pub mod route;
+pub mod scope;
+#[cfg(test)]
+pub(crate) mod test_support;
+pub mod trail;
+
+use crate::config::{AccessConfig, LimitConfig, RightConfig};
+use crate::domain::decision::Answer;
+use crate::domain::party::CheckDigits;
+use crate::domain::scope::ScopeRule;
+use admit::admit;
+use authenticate::{Authenticated, Authenticator, VerifiedToken};
+use authorize::{Permit, authorize};
+use confirmations::Confirmations;
+use facts::{BodyReader, Facts};
+use party::party;
+use rejection::Rejection;
+use route::{Route, Routed, Routes};
+use scope::scope;
+use std::sync::Arc;
+use trail::{Step, Trail};
+
+/// Everything that a request is judged by.
+#[derive(Debug)]
+pub struct Enforcer {
+    /// Bounds.
+    pub limits: LimitConfig,
+    /// Where a method and a path lead.
+    pub routes: Routes,
+    /// Who a token names.
+    pub authenticator: Authenticator,
+    /// What Altinn said; `None` when no route asks for a right.
+    pub confirmations: Option<Confirmations>,
+    /// Whether check digits of organisation numbers must be right.
+    pub check_digits: CheckDigits,
+}
+
+/// Leave to forward a request.
+#[derive(Debug)]
+pub enum Grant {
+    /// The right is held.
+    Right(Permit),
+    /// The route asks for a token and scopes, written out.
+    Scopes(ScopeGrant),
+    /// The route asks for nothing, written out.
+    Anonymous(AnonymousGrant),
+}
+
+/// A token with the scopes of a route that says `access: scopes`.
+#[derive(Debug)]
+pub struct ScopeGrant {
+    route: Arc<Route>,
+    token: Arc<VerifiedToken>,
+}
+
+/// A request to a route that says `access: anonymous`.
+#[derive(Debug)]
+pub struct AnonymousGrant {
+    route: Arc<Route>,
+}
+
+impl Grant {
+    /// The route it was given for.
+    #[must_use]
+    pub fn route(&self) -> &Arc<Route> {
+        match self {
+            Self::Right(permit) => permit.route(),
+            Self::Scopes(grant) => &grant.route,
+            Self::Anonymous(grant) => &grant.route,
+        }
+    }
+
+    /// The token, where the route asks for one.
+    #[must_use]
+    pub fn token(&self) -> Option<&VerifiedToken> {
+        match self {
+            Self::Right(permit) => Some(permit.token()),
+            Self::Scopes(grant) => Some(&grant.token),
+            Self::Anonymous(_) => None,
+        }
+    }
+}
+
+impl Enforcer {
+    /// Judges a request, and notes in `trail` how far it came.
+    ///
+    /// # Errors
+    /// The [`Rejection`] of the first step that refuses.
+    pub async fn enforce(
+        &self,
+        facts: Facts<'_>,
+        body: &mut dyn BodyReader,
+        trail: &mut Trail,
+    ) -> Result<Grant, Rejection> {
+        let judged = self.judge(facts, body, trail).await;
+        if let Err(rejection) = &judged {
+            trail.refused(rejection);
+        }
+        judged
+    }
+
+    async fn judge(
+        &self,
+        facts: Facts<'_>,
+        body: &mut dyn BodyReader,
+        trail: &mut Trail,
+    ) -> Result<Grant, Rejection> {
+        let admitted = timed(trail, Step::Admit, admit(facts, &self.limits))?;
+        let routed = timed(trail, Step::Route, self.routes.route(admitted))?;
+        let route = Arc::clone(&routed.route);
+        trail.route = Some(Arc::clone(&route));
+        match &route.config.access {
+            AccessConfig::Anonymous => {
+                trail.answer = Some(Answer::Permit);
+                Ok(Grant::Anonymous(AnonymousGrant { route }))
+            }
+            AccessConfig::Scopes(rule) => self.scopes(routed, rule, trail).await.map(Grant::Scopes),
+            AccessConfig::Right(right) => self.right(routed, right, body, trail).await.map(Grant::Right),
+        }
+    }
+
+    async fn authenticate<'r>(
+        &self,
+        routed: Routed<'r>,
+        trail: &mut Trail,
+    ) -> Result<Authenticated<'r>, Rejection> {
+        let result = self.authenticator.authenticate(routed).await;
+        let (authenticated, cache) = timed(trail, Step::Authenticate, result)?;
+        trail.token = Some(Arc::clone(&authenticated.token));
+        trail.token_cache = Some(cache);
+        Ok(authenticated)
+    }
+
+    async fn scopes(
+        &self,
+        routed: Routed<'_>,
+        rule: &ScopeRule,
+        trail: &mut Trail,
+    ) -> Result<ScopeGrant, Rejection> {
+        let authenticated = self.authenticate(routed, trail).await?;
+        let scoped = timed(trail, Step::Scope, scope(authenticated, rule))?;
+        trail.answer = Some(Answer::Permit);
+        let Authenticated { routed, token } = scoped.authenticated;
+        Ok(ScopeGrant { route: routed.route, token })
+    }
+
+    async fn right(
+        &self,
+        routed: Routed<'_>,
+        right: &RightConfig,
+        body: &mut dyn BodyReader,
+        trail: &mut Trail,
+    ) -> Result<Permit, Rejection> {
+        let authenticated = self.authenticate(routed, trail).await?;
+        let scoped = timed(trail, Step::Scope, scope(authenticated, &right.scopes))?;
+        let concerned = party(scoped, right, &self.limits, self.check_digits, body).await;
+        let concerned = timed(trail, Step::Party, concerned)?;
+        trail.party = Some(concerned.party);
+        trail.system_user = concerned.system_user.ids.first().copied();
+        // INVARIANT: the configuration demands Altinn's address and our client for a route with a right.
+        let confirmations = self.confirmations.as_ref().ok_or(Rejection::Internal)?;
+        let permit = authorize(concerned, confirmations).await;
+        let permit = timed(trail, Step::Authorize, permit)?;
+        trail.permitted(&permit);
+        Ok(permit)
+    }
+}
+
+fn timed<T>(trail: &mut Trail, step: Step, result: Result<T, Rejection>) -> Result<T, Rejection> {
+    trail.done(step);
+    result
+}

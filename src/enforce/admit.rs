@@ -1,0 +1,225 @@
+//! Step 1: a request that is small enough and has one reading.
+//!
+//! Takes [`Facts`], gives [`Admitted`]. Knows nothing of routes or tokens.
+
+use super::facts::Facts;
+use super::path::CanonicalPath;
+use super::rejection::{Bound, Malformed, Rejection};
+use crate::config::LimitConfig;
+use http::uri::Authority;
+use http::{HeaderMap, Method, Uri, Version, header};
+
+/// A request within the limits, whose target every server reads alike.
+#[derive(Clone, Copy, Debug)]
+pub struct Admitted<'r> {
+    pub(super) facts: Facts<'r>,
+    pub(super) path: CanonicalPath<'r>,
+}
+
+/// Lets a request in, or tells why not.
+///
+/// # Errors
+/// [`Rejection::OverLimit`] and [`Rejection::Malformed`].
+pub fn admit<'r>(facts: Facts<'r>, limits: &LimitConfig) -> Result<Admitted<'r>, Rejection> {
+    check_sizes(facts, limits)?;
+    check_protocol(facts)?;
+    check_host(facts)?;
+    if facts.headers.get_all(header::AUTHORIZATION).iter().nth(1).is_some() {
+        return Err(Malformed::SeveralAuthorizations.into());
+    }
+    Ok(Admitted { facts, path: CanonicalPath::parse(facts.uri.path())? })
+}
+
+fn check_sizes(facts: Facts<'_>, limits: &LimitConfig) -> Result<(), Bound> {
+    let target = facts.uri.path().len() + facts.uri.query().map_or(0, |query| query.len() + 1);
+    if target > limits.target_bytes {
+        return Err(Bound::Target(limits.target_bytes));
+    }
+    if facts.headers.len() > limits.header_count {
+        return Err(Bound::HeaderCount(limits.header_count));
+    }
+    let bytes: usize =
+        facts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if bytes > limits.header_bytes {
+        return Err(Bound::HeaderBytes(limits.header_bytes));
+    }
+    match (limits.body_bytes, content_length(facts.headers)) {
+        (Some(most), Some(length)) if length > most => Err(Bound::Body(most)),
+        _ => Ok(()),
+    }
+}
+
+/// The declared length; the HTTP library has refused what is no number or stands twice with a difference.
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn check_protocol(facts: Facts<'_>) -> Result<(), Malformed> {
+    if matches!(*facts.method, Method::CONNECT | Method::TRACE) {
+        return Err(Malformed::Method);
+    }
+    match facts.version {
+        Version::HTTP_10 | Version::HTTP_11 | Version::HTTP_2 => Ok(()),
+        _ => Err(Malformed::Version),
+    }
+}
+
+/// The host is named once, or the same twice; a proxy and its upstream must not see two.
+fn check_host(facts: Facts<'_>) -> Result<(), Malformed> {
+    let mut fields = facts.headers.get_all(header::HOST).iter();
+    let (first, second) = (fields.next(), fields.next());
+    if second.is_some() {
+        return Err(Malformed::Host);
+    }
+    let named = first
+        .map(|value| value.to_str().ok().and_then(plain_authority).ok_or(Malformed::Host))
+        .transpose()?;
+    let target = target_authority(facts.uri, facts.version)?;
+    match (named, target) {
+        (None, None) if facts.version == Version::HTTP_10 => Ok(()),
+        (None, None) => Err(Malformed::Host),
+        (None, Some(_)) if facts.version == Version::HTTP_11 => Err(Malformed::Host),
+        (Some(_), None) | (None, Some(_)) => Ok(()),
+        (Some(named), Some(target)) if named.as_str().eq_ignore_ascii_case(target.as_str()) => Ok(()),
+        (Some(_), Some(_)) => Err(Malformed::TargetForm),
+    }
+}
+
+/// `:authority` of HTTP/2, or the host of an absolute form.
+fn target_authority(uri: &Uri, version: Version) -> Result<Option<Authority>, Malformed> {
+    let Some(authority) = uri.authority() else { return Ok(None) };
+    let http = uri.scheme_str().is_none_or(|scheme| matches!(scheme, "http" | "https"));
+    if !http || (version != Version::HTTP_2 && uri.scheme().is_none()) {
+        return Err(Malformed::TargetForm);
+    }
+    plain_authority(authority.as_str()).map(Some).ok_or(Malformed::TargetForm)
+}
+
+/// A host and perhaps a port: no user, no path, no list.
+fn plain_authority(text: &str) -> Option<Authority> {
+    let plain = |byte: u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b':' | b'[' | b']' | b'_')
+    };
+    if text.is_empty() || !text.bytes().all(plain) {
+        return None;
+    }
+    let authority: Authority = text.parse().ok()?;
+    (!authority.host().is_empty()).then_some(authority)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::enforce::test_support::limits;
+    use http::HeaderValue;
+
+    fn check(
+        method: &str,
+        uri: &str,
+        version: Version,
+        headers: &[(&'static str, &str)],
+    ) -> Result<(), Rejection> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        let (method, uri) = (method.parse().unwrap(), uri.parse().unwrap());
+        let peer = "127.0.0.1".parse().unwrap();
+        let facts = Facts { method: &method, uri: &uri, version, headers: &map, peer };
+        admit(facts, &limits()).map(|_| ())
+    }
+
+    fn malformed(result: Result<(), Rejection>) -> Option<Malformed> {
+        match result {
+            Err(Rejection::Malformed(malformed)) => Some(malformed),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_host_is_named_once() {
+        let h1 = |headers: &[(&'static str, &str)]| check("GET", "/a", Version::HTTP_11, headers);
+        assert!(h1(&[("host", "api.example.test:8080")]).is_ok());
+        assert!(h1(&[("host", "[::1]:8080")]).is_ok());
+        for headers in [
+            &[][..],
+            &[("host", "a"), ("host", "a")],
+            &[("host", "")],
+            &[("host", "a/b")],
+            &[("host", "u@a")],
+            &[("host", "a,b")],
+            &[("host", "a b")],
+            &[("host", ":80")],
+        ] {
+            assert_eq!(malformed(h1(headers)), Some(Malformed::Host), "{headers:?}");
+        }
+        assert!(check("GET", "/a", Version::HTTP_10, &[]).is_ok(), "HTTP/1.0 needs none");
+    }
+
+    #[test]
+    fn an_absolute_form_names_the_same_host() {
+        let h1 = |uri: &str| check("GET", uri, Version::HTTP_11, &[("host", "api:80")]);
+        assert!(h1("http://API:80/a").is_ok());
+        for uri in ["http://other/a", "http://u@api:80/a", "ftp://api:80/a", "http://api/a"] {
+            assert_eq!(malformed(h1(uri)), Some(Malformed::TargetForm), "{uri}");
+        }
+    }
+
+    #[test]
+    fn in_http2_host_and_authority_agree() {
+        let h2 = |headers: &[(&'static str, &str)]| check("GET", "https://api/a", Version::HTTP_2, headers);
+        assert!(h2(&[]).is_ok());
+        assert!(h2(&[("host", "api")]).is_ok());
+        assert_eq!(malformed(h2(&[("host", "other")])), Some(Malformed::TargetForm));
+        let bare = check("GET", "/a", Version::HTTP_2, &[]);
+        assert_eq!(malformed(bare), Some(Malformed::Host));
+    }
+
+    #[test]
+    fn methods_that_change_the_protocol_are_refused() {
+        let host = [("host", "api")];
+        for method in ["CONNECT", "TRACE"] {
+            let result = check(method, "/a", Version::HTTP_11, &host);
+            assert_eq!(malformed(result), Some(Malformed::Method));
+        }
+        assert!(check("GET", "*", Version::HTTP_11, &host).is_err());
+    }
+
+    #[test]
+    fn each_limit_holds_at_its_edge() {
+        let limits = limits();
+        let over = |result: Result<(), Rejection>| match result {
+            Err(Rejection::OverLimit(bound)) => Some(bound),
+            _ => None,
+        };
+        let host = ("host", "api");
+        let at = format!("/{}", "a".repeat(limits.target_bytes - 1));
+        assert!(check("GET", &at, Version::HTTP_11, &[host]).is_ok());
+        let above = check("GET", &format!("{at}a"), Version::HTTP_11, &[host]);
+        assert_eq!(over(above), Some(Bound::Target(limits.target_bytes)));
+
+        let fill = "v".repeat(limits.header_bytes - "hostapix-a".len());
+        assert!(check("GET", "/", Version::HTTP_11, &[host, ("x-a", &fill)]).is_ok());
+        let above = check("GET", "/", Version::HTTP_11, &[host, ("x-a", &format!("{fill}v"))]);
+        assert_eq!(over(above), Some(Bound::HeaderBytes(limits.header_bytes)));
+
+        let most = limits.body_bytes.unwrap();
+        let length = |bytes: u64| bytes.to_string();
+        assert!(check("PUT", "/", Version::HTTP_11, &[host, ("content-length", &length(most))]).is_ok());
+        let above = check("PUT", "/", Version::HTTP_11, &[host, ("content-length", &length(most + 1))]);
+        assert_eq!(over(above), Some(Bound::Body(most)));
+
+        let many = vec![("x-a", ""); limits.header_count];
+        let above = check("GET", "/", Version::HTTP_11, &[&[host][..], &many].concat());
+        assert_eq!(over(above), Some(Bound::HeaderCount(limits.header_count)));
+        let fits = check("GET", "/", Version::HTTP_11, &[&[host][..], &many[1..]].concat());
+        assert!(fits.is_ok());
+    }
+
+    #[test]
+    fn two_authorizations_are_one_too_many_also_when_equal() {
+        let headers = [("host", "a"), ("authorization", "Bearer x"), ("authorization", "Bearer x")];
+        let result = check("GET", "/", Version::HTTP_11, &headers);
+        assert_eq!(malformed(result), Some(Malformed::SeveralAuthorizations));
+    }
+}

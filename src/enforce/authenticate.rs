@@ -1,0 +1,390 @@
+//! Step 3: the vendor's token is good, or the request is refused.
+//!
+//! Takes [`Routed`], gives [`Authenticated`]. A verified token is remembered under a keyed hash of
+//! the whole token; what is remembered is who it names, never what they may do. Its end, its key and
+//! its scopes are judged anew on every request. Sources: contract maskinporten.md §5, RFC 7515,
+//! RFC 6750; threats 1–24.
+
+use super::ports::{KeyError, KeySource, VerificationKey};
+use super::rejection::Rejection;
+use super::route::Routed;
+use crate::clock::Clock;
+use crate::config::TokenConfig;
+use crate::domain::claims::{ClaimError, Claims, has_expired};
+use crate::domain::decision::Cause;
+use crate::domain::json::Json;
+use aws_lc_rs::{hmac, rand};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{HeaderMap, header};
+use jsonwebtoken::Algorithm;
+use std::fmt;
+use std::sync::Arc;
+
+/// A request whose token is good, of this issuer, for this service, now.
+#[derive(Debug)]
+pub struct Authenticated<'r> {
+    pub(super) routed: Routed<'r>,
+    pub(super) token: Arc<VerifiedToken>,
+}
+
+/// A token whose signature and claims were verified.
+#[derive(Debug)]
+pub struct VerifiedToken {
+    /// What it says.
+    pub claims: Claims,
+    key: Arc<VerificationKey>,
+}
+
+/// Why a token is refused. Holds no part of the token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum TokenError {
+    /// Longer than `tokens.max_bytes`.
+    #[error("the token is too long")]
+    TooLong,
+    /// Not three parts of base64url between dots (RFC 7515 §7.1).
+    #[error("not a signed token in compact form")]
+    NotCompact,
+    /// A header that is no strict JSON object, or has members of the wrong type.
+    #[error("the token's header cannot be read")]
+    Header,
+    /// Not RS256, RS384 or RS512.
+    #[error("the token's algorithm is not accepted")]
+    Algorithm,
+    /// A header parameter that would change the meaning of the token: `crit`, `b64`, `zip`, `enc`.
+    #[error("the token's header has a parameter that is not accepted")]
+    HeaderParameter,
+    /// No key id, or one that the issuer does not have.
+    #[error("the token's key is not one of the issuer's")]
+    UnknownKey,
+    /// The key is for another algorithm.
+    #[error("the token's key is for another algorithm")]
+    KeyAlgorithm,
+    /// The signature does not verify.
+    #[error("the token's signature is not good")]
+    Signature,
+    /// The payload is no strict JSON.
+    #[error("the token's claims cannot be read")]
+    Payload,
+    /// A claim is not as it must be.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+}
+
+impl TokenError {
+    /// The stable label in metrics and audit records.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::TooLong => "too_long",
+            Self::NotCompact => "not_compact",
+            Self::Header => "header",
+            Self::Algorithm => "algorithm",
+            Self::HeaderParameter => "header_parameter",
+            Self::UnknownKey => "unknown_key",
+            Self::KeyAlgorithm => "key_algorithm",
+            Self::Signature => "signature",
+            Self::Payload | Self::Claim(ClaimError::NotAnObject) => "payload",
+            Self::Claim(ClaimError::Missing(_)) => "claim_missing",
+            Self::Claim(ClaimError::Malformed(_)) => "claim_malformed",
+            Self::Claim(ClaimError::Issuer) => "issuer",
+            Self::Claim(ClaimError::Audience) => "audience",
+            Self::Claim(ClaimError::Expired) => "expired",
+            Self::Claim(ClaimError::NotYet(_)) => "not_yet_valid",
+            Self::Claim(ClaimError::EndsBeforeIssued) => "ends_before_issued",
+            Self::Claim(ClaimError::SeveralSystemUsers | ClaimError::TooManyIds) => {
+                "several_system_users"
+            }
+            Self::Claim(ClaimError::SupplierWithSystemUser) => "supplier",
+        }
+    }
+}
+
+/// Verifies tokens and remembers those that were good.
+pub struct Authenticator {
+    keys: Arc<dyn KeySource>,
+    clock: Arc<dyn Clock>,
+    config: TokenConfig,
+    hash_key: hmac::Key,
+    verified: moka::sync::Cache<TokenHash, Arc<VerifiedToken>>,
+}
+
+type TokenHash = [u8; 32];
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authenticator").field("remembered", &self.verified.entry_count()).finish_non_exhaustive()
+    }
+}
+
+/// How a token was found good.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TokenCache {
+    /// It had been verified before.
+    Hit,
+    /// It was verified now.
+    Miss,
+}
+
+/// No randomness is to be had from the machine, so no key can be drawn for the token cache.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the machine gives no random numbers")]
+pub struct NoRandomness;
+
+impl Authenticator {
+    /// An authenticator with an empty memory.
+    ///
+    /// # Errors
+    /// [`NoRandomness`].
+    pub fn new(
+        keys: Arc<dyn KeySource>,
+        clock: Arc<dyn Clock>,
+        config: TokenConfig,
+    ) -> Result<Self, NoRandomness> {
+        let hash_key = hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new())
+            .map_err(|_| NoRandomness)?;
+        let verified = moka::sync::Cache::builder()
+            .max_capacity(config.cache_entries)
+            .time_to_live(MEMORY)
+            .build();
+        Ok(Self { keys, clock, config, hash_key, verified })
+    }
+
+    /// Judges the token of a request.
+    ///
+    /// # Errors
+    /// [`Rejection::NoToken`], [`Rejection::Token`], and [`Rejection::Unverified`] when there are no
+    /// keys to tell by.
+    pub async fn authenticate<'r>(
+        &self,
+        routed: Routed<'r>,
+    ) -> Result<(Authenticated<'r>, TokenCache), Rejection> {
+        let (token, cache) = self.verify_remembered(bearer(routed.admitted.facts.headers)?).await?;
+        Ok((Authenticated { routed, token }, cache))
+    }
+
+    async fn verify_remembered(
+        &self,
+        token: &str,
+    ) -> Result<(Arc<VerifiedToken>, TokenCache), Rejection> {
+        if token.len() > self.config.max_bytes {
+            return Err(TokenError::TooLong.into());
+        }
+        let hash = self.hash(token);
+        if let Some(verified) = self.verified.get(&hash) {
+            if self.still_good(&verified)? {
+                return Ok((verified, TokenCache::Hit));
+            }
+            self.verified.invalidate(&hash);
+        }
+        let verified = Arc::new(self.verify(token).await?);
+        self.verified.insert(hash, Arc::clone(&verified));
+        Ok((verified, TokenCache::Miss))
+    }
+
+    fn hash(&self, token: &str) -> TokenHash {
+        let tag = hmac::sign(&self.hash_key, token.as_bytes());
+        // INVARIANT: HMAC-SHA256 gives 32 bytes.
+        tag.as_ref().try_into().unwrap_or_default()
+    }
+
+    /// A remembered token is judged anew when it has ended or its key is gone.
+    fn still_good(&self, verified: &VerifiedToken) -> Result<bool, Rejection> {
+        let rules = &self.config.rules;
+        if has_expired(verified.claims.expires, rules.leeway, self.clock.now()) {
+            return Ok(false);
+        }
+        match self.keys.find(&verified.key.key_id) {
+            Ok(key) => Ok(Arc::ptr_eq(&key, &verified.key)),
+            Err(KeyError::Unknown) => Ok(false),
+            Err(KeyError::Unavailable) => Err(Rejection::Unverified(Cause::NoKeys.into())),
+        }
+    }
+
+    /// Verifies a token from its first byte.
+    ///
+    /// # Errors
+    /// [`Rejection::Token`] and [`Rejection::Unverified`].
+    pub async fn verify(&self, token: &str) -> Result<VerifiedToken, Rejection> {
+        let parts = CompactToken::split(token)?;
+        let (algorithm, key_id) = read_header(&parts)?;
+        let key = self.key(&key_id).await?;
+        if key.algorithm.is_some_and(|only| only != algorithm) {
+            return Err(TokenError::KeyAlgorithm.into());
+        }
+        let good =
+            jsonwebtoken::crypto::verify(parts.signature, parts.signed.as_bytes(), &key.key, algorithm);
+        if !good.unwrap_or(false) {
+            return Err(TokenError::Signature.into());
+        }
+        let payload = decode_json(parts.payload).ok_or(TokenError::Payload)?;
+        let claims = Claims::verify(&payload, &self.config.rules, self.clock.now())
+            .map_err(TokenError::Claim)?;
+        Ok(VerifiedToken { claims, key })
+    }
+
+    async fn key(&self, key_id: &str) -> Result<Arc<VerificationKey>, Rejection> {
+        let found = match self.keys.find(key_id) {
+            Err(KeyError::Unknown) => self.keys.fetch(key_id).await,
+            found => found,
+        };
+        found.map_err(|error| match error {
+            KeyError::Unknown => TokenError::UnknownKey.into(),
+            KeyError::Unavailable => Rejection::Unverified(Cause::NoKeys.into()),
+        })
+    }
+}
+
+/// Longest memory of a token, whatever its end: bounds what a token without sensible end can hold.
+const MEMORY: std::time::Duration = std::time::Duration::from_hours(1);
+
+/// The token of exactly one `Authorization: Bearer` field; `admit` has refused two fields.
+fn bearer(headers: &HeaderMap) -> Result<&str, Rejection> {
+    let value = headers.get(header::AUTHORIZATION).ok_or(Rejection::NoToken)?;
+    let text = value.to_str().map_err(|_| TokenError::NotCompact)?;
+    let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Rejection::NoToken);
+    }
+    Ok(rest.trim_start_matches(' '))
+}
+
+/// The parts of a compact JWS.
+struct CompactToken<'t> {
+    signed: &'t str,
+    header: &'t str,
+    payload: &'t str,
+    signature: &'t str,
+}
+
+impl<'t> CompactToken<'t> {
+    fn split(token: &'t str) -> Result<Self, TokenError> {
+        let base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::NotCompact)?;
+        let (header, payload) = signed.split_once('.').ok_or(TokenError::NotCompact)?;
+        let good = |part: &str| !part.is_empty() && part.bytes().all(base64url);
+        if good(header) && good(payload) && good(signature) {
+            Ok(Self { signed, header, payload, signature })
+        } else {
+            Err(TokenError::NotCompact)
+        }
+    }
+}
+
+/// Decodes base64url without padding, with no unused bits set, to strict JSON.
+fn decode_json(part: &str) -> Option<Json> {
+    Json::parse(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
+}
+
+/// Longest key id that is looked up.
+const MAX_KEY_ID: usize = 512;
+
+fn read_header(token: &CompactToken<'_>) -> Result<(Algorithm, String), TokenError> {
+    let header = decode_json(token.header).ok_or(TokenError::Header)?;
+    header.members().ok_or(TokenError::Header)?;
+    // The list decides before any key is looked at.
+    let algorithm = match header.member("alg").and_then(Json::as_str).ok_or(TokenError::Algorithm)? {
+        "RS256" => Algorithm::RS256,
+        "RS384" => Algorithm::RS384,
+        "RS512" => Algorithm::RS512,
+        _ => return Err(TokenError::Algorithm),
+    };
+    if ["crit", "b64", "zip", "enc"].iter().any(|name| header.member(name).is_some()) {
+        return Err(TokenError::HeaderParameter);
+    }
+    if header.member("typ").is_some_and(|typ| !is_jwt(typ)) || header.member("cty").is_some_and(is_jwt) {
+        return Err(TokenError::HeaderParameter);
+    }
+    // `jwk`, `jku`, `x5c` and `x5u` are never looked at: keys come from the configured issuer only.
+    match header.member("kid").and_then(Json::as_str) {
+        Some(key_id) if key_id.len() <= MAX_KEY_ID => Ok((algorithm, key_id.to_owned())),
+        Some(_) | None => Err(TokenError::UnknownKey),
+    }
+}
+
+/// `JWT` or `at+jwt` (RFC 9068), perhaps with `application/` before it, in any case.
+fn is_jwt(typ: &Json) -> bool {
+    let Some(text) = typ.as_str() else { return false };
+    let text = text.to_ascii_lowercase();
+    matches!(text.strip_prefix("application/").unwrap_or(&text), "jwt" | "at+jwt")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn token_of(value: &str) -> Result<String, Rejection> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+        bearer(&headers).map(str::to_owned)
+    }
+
+    #[test]
+    fn the_scheme_is_bearer_in_any_case() {
+        for value in ["Bearer a.b.c", "bearer a.b.c", "BEARER  a.b.c"] {
+            assert_eq!(token_of(value).unwrap(), "a.b.c");
+        }
+        for value in ["Basic a.b.c", "a.b.c", "Bearera.b.c", ""] {
+            assert!(matches!(token_of(value), Err(Rejection::NoToken)), "{value}");
+        }
+        assert!(matches!(bearer(&HeaderMap::new()), Err(Rejection::NoToken)));
+    }
+
+    #[test]
+    fn a_token_is_three_parts_of_base64url() {
+        assert!(CompactToken::split("a.b.c").is_ok());
+        for token in [
+            "", "a", "a.b", "a.b.", ".b.c", "a..c", "a.b.c.d", "a.b.c.d.e", "a.b.c=", "a.b+.c", "a.b/.c",
+            "a.b. c", "a.b.c,d.e.f", "a.b.c d",
+        ] {
+            assert!(CompactToken::split(token).is_err(), "{token}");
+        }
+    }
+
+    fn header(json: &str) -> Result<(Algorithm, String), TokenError> {
+        let text = URL_SAFE_NO_PAD.encode(json);
+        read_header(&CompactToken { signed: "", header: &text, payload: "", signature: "" })
+    }
+
+    #[test]
+    fn the_header_is_judged_before_any_key() {
+        assert_eq!(header(r#"{"alg":"RS512","kid":"k"}"#), Ok((Algorithm::RS512, "k".into())));
+        assert!(header(r#"{"alg":"RS256","kid":"k","typ":"at+JWT"}"#).is_ok());
+        assert!(header(r#"{"alg":"RS256","kid":"k","jku":"http://a","x5c":["x"]}"#).is_ok());
+        let cases = [
+            (r#"{"kid":"k"}"#, TokenError::Algorithm),
+            (r#"{"alg":"none","kid":"k"}"#, TokenError::Algorithm),
+            (r#"{"alg":"nOnE","kid":"k"}"#, TokenError::Algorithm),
+            (r#"{"alg":"rs256","kid":"k"}"#, TokenError::Algorithm),
+            (r#"{"alg":" RS256","kid":"k"}"#, TokenError::Algorithm),
+            (r#"{"alg":"HS256","kid":"k"}"#, TokenError::Algorithm),
+            (r#"{"alg":"PS256","kid":"k"}"#, TokenError::Algorithm),
+            (r#"{"alg":["RS256"],"kid":"k"}"#, TokenError::Algorithm),
+            (r#"{"alg":null,"kid":"k"}"#, TokenError::Algorithm),
+            (r#"{"alg":"RS256","alg":"RS256","kid":"k"}"#, TokenError::Header),
+            (r#"{"alg":"RS256","kid":"k","crit":[]}"#, TokenError::HeaderParameter),
+            (r#"{"alg":"RS256","kid":"k","crit":null}"#, TokenError::HeaderParameter),
+            (r#"{"alg":"RS256","kid":"k","b64":true}"#, TokenError::HeaderParameter),
+            (r#"{"alg":"RS256","kid":"k","zip":"DEF"}"#, TokenError::HeaderParameter),
+            (r#"{"alg":"RS256","kid":"k","typ":"JWE"}"#, TokenError::HeaderParameter),
+            (r#"{"alg":"RS256","kid":"k","cty":"JWT"}"#, TokenError::HeaderParameter),
+            (r#"{"alg":"RS256"}"#, TokenError::UnknownKey),
+            (r#"{"alg":"RS256","kid":1}"#, TokenError::UnknownKey),
+            (r#"[{"alg":"RS256","kid":"k"}]"#, TokenError::Header),
+            (r#"{"alg":"RS256","kid":"k"} {}"#, TokenError::Header),
+        ];
+        for (json, why) in cases {
+            assert_eq!(header(json), Err(why), "{json}");
+        }
+        let long = format!(r#"{{"alg":"RS256","kid":"{}"}}"#, "k".repeat(MAX_KEY_ID + 1));
+        assert_eq!(header(&long), Err(TokenError::UnknownKey));
+    }
+
+    #[test]
+    fn unused_bits_and_padding_are_no_base64url() {
+        assert!(decode_json("e30").is_some(), "{{}}");
+        assert!(decode_json("e31").is_none(), "unused bits set");
+        assert!(decode_json("e30=").is_none(), "padding");
+    }
+}

@@ -1,0 +1,197 @@
+//! Step 2: the one route that a method and a path belong to.
+//!
+//! Takes [`Admitted`], gives [`Routed`]. A path is matched as it stands: a template's fixed text
+//! matches the same bytes and nothing else. No route is a refusal.
+
+use super::admit::Admitted;
+use super::rejection::Rejection;
+use crate::config::RouteConfig;
+use http::Method;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Every route, ready to be matched.
+#[derive(Debug)]
+pub struct Routes {
+    table: matchit::Router<Vec<Arc<Route>>>,
+}
+
+/// One route.
+#[derive(Debug)]
+pub struct Route {
+    /// As configured.
+    pub config: RouteConfig,
+    /// Names of the path variables, from left to right.
+    variables: Vec<String>,
+}
+
+/// Two routes that would match the same request, or a template that cannot be matched.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("route `{id}`: the path `{path}` conflicts with another route")]
+pub struct RouteConflict {
+    /// Id of the route that could not be added.
+    pub id: String,
+    /// Its path.
+    pub path: String,
+}
+
+impl RouteConflict {
+    fn of(route: &Route) -> Self {
+        Self { id: route.config.id.clone(), path: route.config.path.clone() }
+    }
+}
+
+/// A request and its route.
+#[derive(Debug)]
+pub struct Routed<'r> {
+    pub(super) admitted: Admitted<'r>,
+    pub(super) route: Arc<Route>,
+    values: Vec<&'r str>,
+}
+
+impl Routes {
+    /// Builds the table.
+    ///
+    /// # Errors
+    /// [`RouteConflict`] for the first route that does not fit in.
+    pub fn new(configs: Vec<RouteConfig>) -> Result<Self, RouteConflict> {
+        let mut places: BTreeMap<String, Vec<Arc<Route>>> = BTreeMap::new();
+        for config in configs {
+            let (template, variables) = compile(&config.path);
+            let route = Arc::new(Route { config, variables });
+            let place = places.entry(template).or_default();
+            if place.iter().any(|other| other.overlaps(&route)) {
+                return Err(RouteConflict::of(&route));
+            }
+            place.push(route);
+        }
+        let mut table = matchit::Router::new();
+        for (template, place) in places {
+            let conflict = place.first().map(|route| RouteConflict::of(route));
+            if let (Err(_), Some(conflict)) = (table.insert(template, place), conflict) {
+                return Err(conflict);
+            }
+        }
+        Ok(Self { table })
+    }
+
+    /// Finds the route.
+    ///
+    /// # Errors
+    /// [`Rejection::NoRoute`].
+    pub fn route<'r>(&self, admitted: Admitted<'r>) -> Result<Routed<'r>, Rejection> {
+        let found = self.table.at(admitted.path.as_str()).map_err(|_| Rejection::NoRoute)?;
+        let route = found
+            .value
+            .iter()
+            .find(|route| route.serves(admitted.facts.method))
+            .ok_or(Rejection::NoRoute)?;
+        let values = found.params.iter().map(|(_, value)| value).collect();
+        Ok(Routed { admitted, route: Arc::clone(route), values })
+    }
+}
+
+impl Route {
+    fn serves(&self, method: &Method) -> bool {
+        // HEAD is GET without the body (RFC 9110 §9.3.2).
+        let head = *method == Method::HEAD && self.config.methods.contains(&Method::GET);
+        head || self.config.methods.contains(method)
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        other.config.methods.iter().any(|method| self.serves(method))
+            || self.config.methods.iter().any(|method| other.serves(method))
+    }
+}
+
+impl<'r> Routed<'r> {
+    /// The raw text of a path variable; it has no percent sequence that hides a letter or digit.
+    pub(super) fn variable(&self, name: &str) -> Option<&'r str> {
+        let place = self.route.variables.iter().position(|variable| variable == name)?;
+        self.values.get(place).copied()
+    }
+}
+
+/// A template with its variables numbered, so that `/a/{x}` and `/a/{y}` are the same place.
+fn compile(path: &str) -> (String, Vec<String>) {
+    let mut variables = Vec::new();
+    let segments: Vec<String> = path
+        .split('/')
+        .map(|segment| {
+            if segment == "*" {
+                return "{*tail}".to_owned();
+            }
+            match segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+                Some(name) => {
+                    variables.push(name.to_owned());
+                    format!("{{v{}}}", variables.len())
+                }
+                None => segment.to_owned(),
+            }
+        })
+        .collect();
+    (segments.join("/"), variables)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::enforce::test_support::{admitted, anonymous_route};
+
+    fn routes(list: &[(&str, &str, &str)]) -> Result<Routes, RouteConflict> {
+        Routes::new(list.iter().map(|(id, method, path)| anonymous_route(id, method, path)).collect())
+    }
+
+    fn find(routes: &Routes, method: &str, path: &str) -> Option<String> {
+        admitted(method, path, |admitted| {
+            routes.route(admitted).ok().map(|routed| routed.route.config.id.clone())
+        })
+    }
+
+    #[test]
+    fn a_request_has_the_route_of_its_method_and_path() {
+        let table = routes(&[
+            ("read", "GET", "/v1/parties/{party}/returns/{id}"),
+            ("submit", "POST", "/v1/parties/{who}/returns/{id}"),
+            ("list", "GET", "/v1/returns"),
+            ("public", "GET", "/public/*"),
+        ])
+        .unwrap();
+        let cases = [
+            ("GET", "/v1/parties/310000027/returns/7", Some("read")),
+            ("HEAD", "/v1/parties/310000027/returns/7", Some("read")),
+            ("POST", "/v1/parties/310000027/returns/7", Some("submit")),
+            ("GET", "/v1/returns", Some("list")),
+            ("GET", "/public/a/b", Some("public")),
+            ("DELETE", "/v1/returns", None),
+            ("get", "/v1/returns", None),
+            ("GET", "/v1/returns/", None),
+            ("GET", "/V1/returns", None),
+            ("GET", "/v1/returns/x", None),
+            ("GET", "/public", None),
+            ("GET", "/", None),
+        ];
+        for (method, path, expected) in cases {
+            assert_eq!(find(&table, method, path).as_deref(), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn variables_are_read_by_name() {
+        let table = routes(&[("read", "GET", "/a/{x}/b/{y}")]).unwrap();
+        admitted("GET", "/a/1/b/2", |admitted| {
+            let routed = table.route(admitted).unwrap();
+            assert_eq!(routed.variable("x"), Some("1"));
+            assert_eq!(routed.variable("y"), Some("2"));
+            assert_eq!(routed.variable("z"), None);
+        });
+    }
+
+    #[test]
+    fn two_routes_for_the_same_request_are_a_conflict() {
+        assert!(routes(&[("a", "GET", "/a/{x}"), ("b", "GET", "/a/{y}")]).is_err());
+        assert!(routes(&[("a", "GET", "/a/{x}"), ("b", "HEAD", "/a/{y}")]).is_err());
+        assert!(routes(&[("a", "GET", "/a/{x}"), ("b", "POST", "/a/{y}")]).is_ok());
+        assert!(routes(&[("a", "GET", "/a/{x}"), ("b", "GET", "/a/b")]).is_ok(), "fixed text goes first");
+    }
+}

@@ -1,0 +1,129 @@
+//! What is known of a request so far, written as it goes: for the audit record, the metrics and
+//! `explain`. Complete at every moment, so that a client that leaves is recorded as far as it came.
+
+use super::authenticate::{TokenCache, VerifiedToken};
+use super::authorize::Permit;
+use super::rejection::Rejection;
+use super::route::Route;
+use crate::domain::decision::{Answer, Source};
+use crate::domain::party::Party;
+use crate::domain::system_user::SystemUserId;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A step of the road.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Step {
+    /// Sizes and framing.
+    Admit,
+    /// Method and path to route.
+    Route,
+    /// The token.
+    Authenticate,
+    /// The scopes.
+    Scope,
+    /// Whom it concerns.
+    Party,
+    /// The right.
+    Authorize,
+    /// To the upstream and back, up to the head of the answer.
+    Forward,
+}
+
+impl Step {
+    /// Every step, in order.
+    pub const ALL: [Self; 7] = [
+        Self::Admit,
+        Self::Route,
+        Self::Authenticate,
+        Self::Scope,
+        Self::Party,
+        Self::Authorize,
+        Self::Forward,
+    ];
+
+    /// The stable label in metrics and traces.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Admit => "admit",
+            Self::Route => "route",
+            Self::Authenticate => "authenticate",
+            Self::Scope => "scope",
+            Self::Party => "party",
+            Self::Authorize => "authorize",
+            Self::Forward => "forward",
+        }
+    }
+}
+
+/// What is known of a request so far.
+#[derive(Debug)]
+pub struct Trail {
+    /// The route, once found.
+    pub route: Option<Arc<Route>>,
+    /// The token, once verified.
+    pub token: Option<Arc<VerifiedToken>>,
+    /// Whether the token had been verified before.
+    pub token_cache: Option<TokenCache>,
+    /// The party, once told for certain.
+    pub party: Option<Party>,
+    /// The system user that the answer is about: the one that holds the right, or the first named.
+    pub system_user: Option<SystemUserId>,
+    /// Where the permit came from.
+    pub source: Option<Source>,
+    /// How old it was.
+    pub age: Option<Duration>,
+    /// The answer, once there is one.
+    pub answer: Option<Answer>,
+    /// The refusal, if there is one.
+    pub rejection: Option<Rejection>,
+    /// How long each finished step took.
+    pub steps: Vec<(Step, Duration)>,
+    step_begun: Instant,
+}
+
+impl Default for Trail {
+    fn default() -> Self {
+        Self {
+            route: None,
+            token: None,
+            token_cache: None,
+            party: None,
+            system_user: None,
+            source: None,
+            age: None,
+            answer: None,
+            rejection: None,
+            steps: Vec::with_capacity(Step::ALL.len()),
+            step_begun: Instant::now(),
+        }
+    }
+}
+
+impl Trail {
+    /// Notes that a step has ended, well or not, and the next begins.
+    pub fn done(&mut self, step: Step) {
+        let now = Instant::now();
+        self.steps.push((step, now.duration_since(self.step_begun)));
+        self.step_begun = now;
+    }
+
+    /// Notes a permit.
+    pub(super) fn permitted(&mut self, permit: &Permit) {
+        self.answer = Some(Answer::Permit);
+        self.system_user = Some(permit.question().system_user());
+        self.source = Some(permit.source());
+        self.age = Some(permit.age());
+    }
+
+    /// Notes a refusal.
+    pub fn refused(&mut self, rejection: &Rejection) {
+        self.answer = Some(rejection.answer());
+        if let Rejection::Denied(question, _) | Rejection::NoRight(question) = rejection {
+            self.system_user = Some(question.system_user());
+        }
+        self.rejection = Some(rejection.clone());
+    }
+}
