@@ -9,4 +9,7 @@ pub mod domain;
 pub mod clock;
 pub mod config;
 pub mod enforce;
+pub mod forward;
+pub mod record;
+pub mod serve;
 pub mod telemetry;

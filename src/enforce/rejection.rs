@@ -41,6 +41,9 @@ pub enum Malformed {
     /// More than one `Authorization` field.
     #[error("more than one Authorization field")]
     SeveralAuthorizations,
+    /// The body broke off, or its framing is bad.
+    #[error("the body broke off or is badly framed")]
+    Body,
     /// An `Upgrade` beside a body, or without `Connection: upgrade`.
     #[error("the Upgrade request is malformed")]
     Upgrade,
@@ -61,6 +64,7 @@ impl Malformed {
             Self::PathCharacter => "path_character",
             Self::PercentSequence => "percent_sequence",
             Self::SeveralAuthorizations => "several_authorizations",
+            Self::Body => "body",
             Self::Upgrade => "upgrade",
         }
     }

@@ -118,6 +118,11 @@ impl Trail {
         self.age = Some(permit.age());
     }
 
+    /// Notes what went wrong after the answer was given; the answer stays.
+    pub fn failed(&mut self, rejection: &Rejection) {
+        self.rejection = Some(rejection.clone());
+    }
+
     /// Notes a refusal.
     pub fn refused(&mut self, rejection: &Rejection) {
         self.answer = Some(rejection.answer());

@@ -1,0 +1,464 @@
+//! Header fields that cross the proxy, both ways.
+//!
+//! The order is: what was judged stays, hop-by-hop fields go, what a client could forge goes, ours are
+//! set last. Names are compared as a server behind us may read them: `-`, `_` and `.` alike.
+//! Sources: RFC 9110 §7.6, RFC 7239, threats 36–41, 47, 49.
+
+use crate::config::{AccessConfig, ForwardedConfig, UpstreamConfig};
+use crate::domain::decision::Answer;
+use crate::enforce::Grant;
+use crate::enforce::rejection::Malformed;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header, request};
+use http_body::Frame;
+use std::net::IpAddr;
+
+/// An upgrade that the client asks for and the route allows.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Requested {
+    protocol: String,
+}
+
+impl Requested {
+    /// The upgrade in a request, if its route allows it. What is not allowed is ignored, as RFC 9110
+    /// §7.8 lets a server do.
+    ///
+    /// # Errors
+    /// [`Malformed::Upgrade`] for an allowed protocol beside others, or beside a body.
+    pub fn read(headers: &HeaderMap, allowed: &[String]) -> Result<Option<Self>, Malformed> {
+        let named = connection_names(headers).any(|name| name == "upgrade");
+        let protocols: Vec<String> = list(headers, &header::UPGRADE).collect();
+        if !named || !protocols.iter().any(|protocol| allowed.contains(protocol)) {
+            return Ok(None);
+        }
+        let body = headers.contains_key(header::TRANSFER_ENCODING)
+            || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+        match protocols.as_slice() {
+            [protocol] if !body => Ok(Some(Self { protocol: protocol.clone() })),
+            _ => Err(Malformed::Upgrade),
+        }
+    }
+
+    /// Whether a 101 switches to the protocol that was asked for, and to no other.
+    #[must_use]
+    pub fn is_granted(&self, headers: &HeaderMap) -> bool {
+        list(headers, &header::UPGRADE).eq([self.protocol.as_str()])
+    }
+}
+
+/// The comma-separated elements of a field, in lower case.
+fn list(headers: &HeaderMap, name: &HeaderName) -> impl Iterator<Item = String> {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|element| element.trim().to_ascii_lowercase())
+        .filter(|element| !element.is_empty())
+}
+
+fn connection_names(headers: &HeaderMap) -> impl Iterator<Item = String> {
+    list(headers, &header::CONNECTION)
+}
+
+/// What a request's headers are prepared by.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// The address at the other end of the client's connection.
+    pub peer: IpAddr,
+    /// The upgrade to pass on.
+    pub upgrade: Option<&'a Requested>,
+    /// Where the request goes.
+    pub upstream: &'a UpstreamConfig,
+    /// Which headers tell of the client.
+    pub forwarded: &'a ForwardedConfig,
+    /// Who may, and why.
+    pub grant: &'a Grant,
+}
+
+/// Makes the client's head the one that goes to the upstream.
+pub fn prepare(head: &mut request::Parts, around: Surroundings<'_>) {
+    let trusted = around.forwarded.trusted_peers.iter().any(|network| network.contains(around.peer));
+    let host = original_host(head);
+    let trailers = list(&head.headers, &header::TE).any(|coding| coding == "trailers");
+    strip_hop_by_hop(&mut head.headers, party_header(around.grant));
+    strip_forged(&mut head.headers, trusted);
+    if head.version == Version::HTTP_2 {
+        join_cookies(&mut head.headers);
+    }
+    // We answer the expectation ourselves: the client is told to go on when its body is first read.
+    head.headers.remove(header::EXPECT);
+    if !around.upstream.forward_authorization {
+        head.headers.remove(header::AUTHORIZATION);
+    }
+    if trailers {
+        head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(requested) = around.upgrade
+        && let Ok(protocol) = HeaderValue::try_from(&requested.protocol)
+    {
+        head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        head.headers.insert(header::UPGRADE, protocol);
+    }
+    set_forwarded(&mut head.headers, around, host.as_ref());
+    set_evidence(&mut head.headers, around.grant);
+    set_host(&mut head.headers, around.upstream, host);
+}
+
+/// The host that the client named: `Host`, or `:authority` of HTTP/2.
+fn original_host(head: &request::Parts) -> Option<HeaderValue> {
+    let authority = head.uri.authority().and_then(|authority| authority.as_str().try_into().ok());
+    head.headers.get(header::HOST).cloned().or(authority)
+}
+
+fn set_host(headers: &mut HeaderMap, upstream: &UpstreamConfig, host: Option<HeaderValue>) {
+    let own = HeaderValue::from_str(upstream.authority.as_str()).ok();
+    let host = host.filter(|_| upstream.preserve_host).or(own);
+    if let Some(host) = host {
+        headers.insert(header::HOST, host);
+    }
+}
+
+/// Fields that concern one connection only. Source: RFC 9110 §7.6.1, RFC 9113 §8.2.2.
+const HOP_BY_HOP: [&str; 10] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+];
+
+/// Fields that `Connection` cannot name away: those we judge by, and those that frame the message.
+const JUDGED: [&str; 9] = [
+    "authorization",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "host",
+    "trailer",
+    "forwarded",
+];
+
+fn strip_hop_by_hop(headers: &mut HeaderMap, party: Option<&HeaderName>) {
+    let named: Vec<String> = connection_names(headers).collect();
+    for name in named {
+        let judged = JUDGED.contains(&name.as_str())
+            || name.starts_with("x-forwarded-")
+            || party.is_some_and(|party| party.as_str() == name);
+        if !judged {
+            headers.remove(name.as_str());
+        }
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// A name as a server may read it that makes variables of headers.
+fn folded(name: &str) -> String {
+    name.replace(['_', '.'], "-")
+}
+
+/// Fields that would speak for somebody else, or change what was judged.
+fn strip_forged(headers: &mut HeaderMap, trusted: bool) {
+    let forged: Vec<HeaderName> =
+        headers.keys().filter(|name| is_forged(name.as_str(), trusted)).cloned().collect();
+    for name in forged {
+        headers.remove(name);
+    }
+}
+
+fn is_forged(name: &str, trusted: bool) -> bool {
+    let folded = folded(name);
+    let spelt_otherwise = folded != name;
+    if folded == "portvakt" || folded.starts_with("portvakt-") {
+        return true;
+    }
+    if is_override(&folded) {
+        return true;
+    }
+    if tells_of_client(&folded) {
+        return spelt_otherwise || !trusted;
+    }
+    // `content_length` beside `content-length`: some servers cannot tell the two apart.
+    spelt_otherwise
+        && (HOP_BY_HOP.contains(&folded.as_str()) || JUDGED.contains(&folded.as_str()))
+}
+
+/// Fields by which some frameworks take another method or address than the request line's.
+fn is_override(folded: &str) -> bool {
+    matches!(folded, "x-http-method-override" | "x-http-method" | "x-method-override")
+        || folded.starts_with("x-original-")
+        || matches!(folded, "x-rewrite-url" | "x-rewrite-uri" | "x-override-url")
+}
+
+fn tells_of_client(folded: &str) -> bool {
+    matches!(folded, "forwarded" | "x-real-ip" | "x-client-ip" | "true-client-ip" | "x-cluster-client-ip")
+        || folded.starts_with("x-forwarded-")
+        || folded == "x-forwarded"
+}
+
+/// Crumbs of HTTP/2 are one field to HTTP/1 (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> =
+        headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() < 2 {
+        return;
+    }
+    if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, cookie);
+    }
+}
+
+fn party_header(grant: &Grant) -> Option<&HeaderName> {
+    match &grant.route().config.access {
+        AccessConfig::Right(right) => right.party.header.as_ref(),
+        AccessConfig::Scopes(_) | AccessConfig::Anonymous => None,
+    }
+}
+
+fn set_forwarded(headers: &mut HeaderMap, around: Surroundings<'_>, host: Option<&HeaderValue>) {
+    // What a trusted peer wrote is still there; what others wrote is gone.
+    let peer = around.peer.to_canonical();
+    if around.forwarded.x_forwarded {
+        append(headers, HeaderName::from_static("x-forwarded-for"), &peer.to_string());
+        let proto = HeaderName::from_static("x-forwarded-proto");
+        headers.entry(proto).or_insert(HeaderValue::from_static("http"));
+        if let Some(host) = host {
+            let name = HeaderName::from_static("x-forwarded-host");
+            headers.entry(name).or_insert_with(|| host.clone());
+        }
+    }
+    if around.forwarded.rfc7239 {
+        let peer = match peer {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("\"[{address}]\""),
+        };
+        let host = host.and_then(|host| host.to_str().ok());
+        let host = host.map_or_else(String::new, |host| format!(";host=\"{host}\""));
+        append(headers, header::FORWARDED, &format!("for={peer}{host};proto=http"));
+    }
+}
+
+/// Adds an element to the list in a field.
+fn append(headers: &mut HeaderMap, name: HeaderName, element: &str) {
+    let earlier: Vec<&str> =
+        headers.get_all(&name).iter().filter_map(|value| value.to_str().ok()).collect();
+    let all = [earlier, vec![element]].concat().join(", ");
+    if let Ok(value) = HeaderValue::try_from(all) {
+        headers.insert(name, value);
+    }
+}
+
+/// Tells the upstream who asks, for whom, and how that is known.
+fn set_evidence(headers: &mut HeaderMap, grant: &Grant) {
+    let mut set = |name: &'static str, value: &str| {
+        // Every value is digits, a UUID or visible ASCII, so it is a header value.
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    };
+    set("portvakt-route", &grant.route().config.id);
+    set("portvakt-answer", Answer::Permit.label());
+    match grant {
+        Grant::Anonymous(_) => set("portvakt-access", "anonymous"),
+        Grant::Scopes(_) => set("portvakt-access", "scopes"),
+        Grant::Right(permit) => {
+            let question = permit.question();
+            set("portvakt-access", "right");
+            set("portvakt-system-user", &question.system_user().to_string());
+            set("portvakt-party", question.party().expose());
+            set("portvakt-resource", question.resource().as_str());
+            set("portvakt-action", question.action().as_str());
+            set("portvakt-source", permit.source().label());
+            set("portvakt-age", &permit.age().as_secs().to_string());
+        }
+    }
+    let Some(token) = grant.token() else { return };
+    set("portvakt-consumer", token.claims.consumer.0.as_str());
+    if let Some(supplier) = &token.claims.supplier {
+        set("portvakt-supplier", supplier.0.as_str());
+    }
+    if let (Grant::Right(_), Some(system_user)) = (grant, &token.claims.system_user) {
+        set("portvakt-system-id", system_user.system.as_str());
+        set("portvakt-system-user-owner", system_user.owner.0.as_str());
+    }
+}
+
+/// Removes from an answer what concerns the connection to the upstream only.
+pub fn strip_response(headers: &mut HeaderMap) {
+    let named: Vec<String> = connection_names(headers).collect();
+    for name in named {
+        // `Connection: close, Content-Length` must not unframe the answer.
+        if !JUDGED.contains(&name.as_str()) {
+            headers.remove(name.as_str());
+        }
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// Which way a body goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Direction {
+    /// To the upstream.
+    Request,
+    /// To the client.
+    Response,
+}
+
+/// Keeps of trailers what may stand there: nothing that frames, routes or authenticates (RFC 9110
+/// §6.5.1), and no identity. Their size is bounded by the HTTP library.
+#[must_use]
+pub fn clean_trailers(frame: Frame<Bytes>, direction: Direction) -> Frame<Bytes> {
+    let mut trailers = match frame.into_trailers() {
+        Ok(trailers) => trailers,
+        Err(data) => return data,
+    };
+    let refused: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| is_refused_trailer(name.as_str(), direction))
+        .cloned()
+        .collect();
+    for name in refused {
+        trailers.remove(name);
+    }
+    Frame::trailers(trailers)
+}
+
+fn is_refused_trailer(name: &str, direction: Direction) -> bool {
+    let folded = folded(name);
+    let framing = HOP_BY_HOP.contains(&folded.as_str())
+        || JUDGED.contains(&folded.as_str())
+        || matches!(folded.as_str(), "set-cookie" | "cache-control" | "location" | "www-authenticate");
+    framing || (direction == Direction::Request && is_forged(name, false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(list: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in list {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    #[test]
+    fn no_client_speaks_for_somebody_else() {
+        for name in [
+            "portvakt-party",
+            "portvakt_party",
+            "portvakt.party",
+            "portvakt-p_arty",
+            "portvakt_anything",
+            "x-http-method-override",
+            "x_http_method_override",
+            "x-original-url",
+            "x_original_uri",
+            "x-rewrite-url",
+            "x-forwarded-for",
+            "x_forwarded_for",
+            "forwarded",
+            "x-real-ip",
+            "content_length",
+            "transfer_encoding",
+            "host_",
+        ] {
+            let expected = name != "host_";
+            assert_eq!(is_forged(name, false), expected, "{name}");
+        }
+        for name in ["authorization", "content-length", "x-request-id", "api_key", "x-portvakt"] {
+            assert!(!is_forged(name, false), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_trusted_peer_tells_of_its_client_in_plain_names_only() {
+        assert!(!is_forged("x-forwarded-for", true));
+        assert!(is_forged("x_forwarded_for", true));
+        assert!(is_forged("portvakt-party", true));
+    }
+
+    #[test]
+    fn connection_names_away_only_what_is_not_judged() {
+        let party = HeaderName::from_static("x-party-org");
+        let mut headers = map(&[
+            ("connection", "close, Authorization, x-party-org, x-gone, Content-Length, X-Forwarded-For"),
+            ("authorization", "Bearer x"),
+            ("x-party-org", "310000027"),
+            ("x-gone", "1"),
+            ("content-length", "2"),
+            ("x-forwarded-for", "1"),
+            ("keep-alive", "timeout=5"),
+            ("te", "gzip"),
+            ("upgrade", "h2c"),
+            ("proxy-authorization", "Basic x"),
+        ]);
+        strip_hop_by_hop(&mut headers, Some(&party));
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["authorization", "content-length", "x-forwarded-for", "x-party-org"]);
+    }
+
+    #[test]
+    fn an_upgrade_is_passed_on_only_where_the_route_allows_it() {
+        let allowed = ["websocket".to_owned()];
+        let read = |list: &[(&'static str, &'static str)]| Requested::read(&map(list), &allowed);
+        let websocket = [("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")];
+        assert_eq!(read(&websocket), Ok(Some(Requested { protocol: "websocket".into() })));
+        assert_eq!(read(&[("upgrade", "websocket")]), Ok(None), "not named by Connection");
+        assert_eq!(read(&[("connection", "upgrade"), ("upgrade", "h2c")]), Ok(None));
+        assert_eq!(Requested::read(&map(&websocket), &[]), Ok(None));
+        let two = [("connection", "upgrade"), ("upgrade", "websocket, h2c")];
+        assert_eq!(read(&two), Err(Malformed::Upgrade));
+        let body = [("connection", "upgrade"), ("upgrade", "websocket"), ("content-length", "5")];
+        assert_eq!(read(&body), Err(Malformed::Upgrade));
+    }
+
+    #[test]
+    fn a_switch_is_to_the_protocol_that_was_asked_for() {
+        let requested = Requested { protocol: "websocket".into() };
+        assert!(requested.is_granted(&map(&[("upgrade", "WebSocket")])));
+        assert!(!requested.is_granted(&map(&[("upgrade", "other")])));
+        assert!(!requested.is_granted(&map(&[])));
+    }
+
+    #[test]
+    fn trailers_carry_no_identity_and_no_framing() {
+        let trailers = map(&[
+            ("grpc-status", "0"),
+            ("x-checksum", "1"),
+            ("authorization", "Bearer x"),
+            ("portvakt-party", "1"),
+            ("content-length", "1"),
+        ]);
+        let kept = |direction| {
+            let frame = clean_trailers(Frame::trailers(trailers.clone()), direction);
+            let mut kept: Vec<String> =
+                frame.into_trailers().unwrap().keys().map(|name| name.as_str().to_owned()).collect();
+            kept.sort_unstable();
+            kept
+        };
+        assert_eq!(kept(Direction::Request), ["grpc-status", "x-checksum"]);
+        assert_eq!(kept(Direction::Response), ["grpc-status", "portvakt-party", "x-checksum"]);
+    }
+
+    #[test]
+    fn crumbs_become_one_cookie() {
+        let mut headers = map(&[("cookie", "a=1"), ("cookie", "b=2"), ("x-a", "1"), ("x-a", "2")]);
+        join_cookies(&mut headers);
+        assert_eq!(headers.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2"]);
+        assert_eq!(headers.get_all("x-a").iter().count(), 2);
+    }
+}

@@ -1,0 +1,196 @@
+//! Connections to one upstream, kept by one worker.
+//!
+//! HTTP/1.1: idle connections, the last used first. HTTP/2: one connection for all requests.
+
+use super::body::Outgoing;
+use crate::config::{UpstreamConfig, UpstreamProtocol};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// Why a request got no answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum SendError {
+    /// No connection could be made in time.
+    #[error("no connection")]
+    Unreachable,
+    /// A body or an answer stalled.
+    #[error("stalled")]
+    TimedOut,
+    /// The connection broke before the head of the answer.
+    #[error("connection closed")]
+    Closed,
+    /// What came is no HTTP answer.
+    #[error("no HTTP answer")]
+    BadAnswer,
+}
+
+/// How long an idle connection is kept: shorter than the keep-alive of common servers, so that it is
+/// seldom the upstream that closes first.
+const IDLE: Duration = Duration::from_secs(55);
+
+/// The connections.
+pub struct Pool {
+    config: UpstreamConfig,
+    http1: Mutex<VecDeque<Idle>>,
+    http2: tokio::sync::Mutex<Option<http2::SendRequest<Outgoing>>>,
+}
+
+/// A connection that was used, and may still be busy with the body of its last answer.
+struct Idle {
+    sender: http1::SendRequest<Outgoing>,
+    since: Instant,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("upstream", &self.config.authority.as_str()).finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    /// An empty pool.
+    #[must_use]
+    pub fn new(config: UpstreamConfig) -> Self {
+        Self { config, http1: Mutex::default(), http2: tokio::sync::Mutex::default() }
+    }
+
+    /// Sends a request over a kept connection, or a new one. It is sent again only when the library
+    /// hands it back unsent.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn send(
+        &self,
+        request: Request<Outgoing>,
+    ) -> Result<Response<Incoming>, SendError> {
+        match self.config.protocol {
+            UpstreamProtocol::Http1 => self.send_http1(request).await,
+            UpstreamProtocol::H2c => self.send_http2(request).await,
+        }
+    }
+
+    async fn send_http1(
+        &self,
+        mut request: Request<Outgoing>,
+    ) -> Result<Response<Incoming>, SendError> {
+        loop {
+            let kept = self.take_ready();
+            let fresh = kept.is_none();
+            let mut sender = match kept {
+                Some(sender) => sender,
+                None => self.connect_http1().await?,
+            };
+            match sender.try_send_request(request).await {
+                Ok(response) => {
+                    self.keep(sender);
+                    return Ok(response);
+                }
+                Err(mut error) => match error.take_message() {
+                    // A kept connection had been closed meanwhile, and nothing was sent on it.
+                    Some(unsent) if !fresh => request = unsent,
+                    _ => return Err(classify(error.error())),
+                },
+            }
+        }
+    }
+
+    async fn send_http2(
+        &self,
+        mut request: Request<Outgoing>,
+    ) -> Result<Response<Incoming>, SendError> {
+        loop {
+            let (mut sender, fresh) = self.shared_http2().await?;
+            match sender.try_send_request(request).await {
+                Ok(response) => return Ok(response),
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) if !fresh => request = unsent,
+                    _ => return Err(classify(error.error())),
+                },
+            }
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, VecDeque<Idle>> {
+        // A queue of connections is whole after every operation on it, also one that panicked.
+        self.http1.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection that was used last and is free again.
+    fn take_ready(&self) -> Option<http1::SendRequest<Outgoing>> {
+        let mut idle = self.idle();
+        let place = idle.iter().rposition(|kept| kept.sender.is_ready() && kept.since.elapsed() < IDLE)?;
+        idle.remove(place).map(|kept| kept.sender)
+    }
+
+    fn keep(&self, sender: http1::SendRequest<Outgoing>) {
+        let mut idle = self.idle();
+        if idle.len() >= self.config.max_idle_connections {
+            idle.retain(|kept| !kept.sender.is_closed() && kept.since.elapsed() < IDLE);
+        }
+        if idle.len() < self.config.max_idle_connections {
+            idle.push_back(Idle { sender, since: Instant::now() });
+        }
+    }
+
+    async fn connect(&self) -> Result<TokioIo<TcpStream>, SendError> {
+        let port = self.config.authority.port_u16().unwrap_or(80);
+        let host = self.config.authority.host().trim_matches(['[', ']']);
+        let connecting = TcpStream::connect((host, port));
+        let stream = tokio::time::timeout(self.config.connect_timeout, connecting)
+            .await
+            .map_err(|_| SendError::Unreachable)?
+            .map_err(|_| SendError::Unreachable)?;
+        // Without it small writes wait for acknowledgements; a failure only costs time.
+        let _ = stream.set_nodelay(true);
+        Ok(TokioIo::new(stream))
+    }
+
+    async fn connect_http1(&self) -> Result<http1::SendRequest<Outgoing>, SendError> {
+        let io = self.connect().await?;
+        let (sender, connection) =
+            http1::Builder::new().handshake(io).await.map_err(|error| classify(&error))?;
+        tokio::spawn(async move {
+            // How a connection ends is told to the request on it.
+            let _ = connection.with_upgrades().await;
+        });
+        Ok(sender)
+    }
+
+    async fn shared_http2(&self) -> Result<(http2::SendRequest<Outgoing>, bool), SendError> {
+        let mut shared = self.http2.lock().await;
+        if let Some(sender) = shared.as_ref().filter(|sender| !sender.is_closed()) {
+            return Ok((sender.clone(), false));
+        }
+        let io = self.connect().await?;
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .handshake(io)
+            .await
+            .map_err(|error| classify(&error))?;
+        tokio::spawn(async move {
+            let _ = connection.await;
+        });
+        *shared = Some(sender.clone());
+        Ok((sender, true))
+    }
+}
+
+fn classify(error: &hyper::Error) -> SendError {
+    if error.is_parse() || error.is_parse_too_large() {
+        SendError::BadAnswer
+    } else if error.is_timeout() {
+        SendError::TimedOut
+    } else {
+        SendError::Closed
+    }
+}

@@ -1,0 +1,293 @@
+//! Step 8: one record a request, whatever becomes of it.
+//!
+//! A [`Record`] is opened before anything is judged and written when it is dropped: at the last byte of
+//! the answer, when the client leaves, or when a panic unwinds. So there is exactly one.
+
+pub mod audit;
+
+use crate::domain::decision::Answer;
+use crate::domain::party::Party;
+use crate::enforce::authenticate::TokenCache;
+use crate::enforce::rejection::Rejection;
+use crate::enforce::trail::Trail;
+use crate::forward::body::Progress;
+use crate::telemetry::metrics::Metrics;
+use audit::{Audit, Pseudonyms};
+use http::{Method, StatusCode};
+use serde_json::{Map, Value};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::time::Instant;
+
+/// Where records go; one for the whole program.
+#[derive(Debug)]
+pub struct Recorder {
+    /// The metrics.
+    pub metrics: Metrics,
+    /// The audit lines.
+    pub audit: Audit,
+    /// Stand-ins for persons.
+    pub pseudonyms: Pseudonyms,
+}
+
+/// The record of one request.
+#[derive(Debug)]
+pub struct Record {
+    recorder: Arc<Recorder>,
+    /// What is known of the request so far.
+    pub trail: Trail,
+    /// How far its body has come.
+    pub progress: Arc<Progress>,
+    begun: Instant,
+    at: SystemTime,
+    trace_id: String,
+    peer: IpAddr,
+    method: Method,
+    shape: String,
+    status: Option<StatusCode>,
+    tunnel_up: u64,
+    response_bytes: u64,
+    complete: bool,
+}
+
+/// What a record is opened with.
+#[derive(Debug)]
+pub struct Opening<'r> {
+    /// When the request came, by the wall clock.
+    pub at: SystemTime,
+    /// Id of the trace, 32 hexadecimal digits.
+    pub trace_id: String,
+    /// The address at the other end of the connection.
+    pub peer: IpAddr,
+    /// The method.
+    pub method: &'r Method,
+    /// The path, as it came.
+    pub path: &'r str,
+    /// The most bytes the body may have.
+    pub body_limit: Option<u64>,
+}
+
+impl Record {
+    /// Opens the record of a request.
+    #[must_use]
+    pub fn open(recorder: Arc<Recorder>, opening: Opening<'_>) -> Self {
+        recorder.metrics.requests_in_flight.inc();
+        Self {
+            recorder,
+            trail: Trail::default(),
+            progress: Arc::new(Progress::new(opening.body_limit)),
+            begun: Instant::now(),
+            at: opening.at,
+            trace_id: opening.trace_id,
+            peer: opening.peer,
+            method: opening.method.clone(),
+            shape: shape(opening.path),
+            status: None,
+            tunnel_up: 0,
+            response_bytes: 0,
+            complete: false,
+        }
+    }
+
+    /// Id of the trace, 32 hexadecimal digits.
+    #[must_use]
+    pub fn trace_id(&self) -> &str {
+        &self.trace_id
+    }
+
+    /// Notes the status that the client gets.
+    pub fn responding(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    /// Notes bytes of the answer on their way to the client.
+    pub fn sent(&mut self, bytes: usize) {
+        self.response_bytes =
+            self.response_bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    /// Notes what went through a tunnel, both ways.
+    pub fn tunnelled(&mut self, up: u64, down: u64) {
+        self.tunnel_up = up;
+        self.response_bytes = self.response_bytes.saturating_add(down);
+    }
+
+    /// Writes what is known into the fields of the request's span.
+    pub fn tell(&self, span: &tracing::Span) {
+        span.record("route", self.route());
+        span.record("code", self.code());
+        if let Some(client) = self.trail.token.as_ref().and_then(|token| token.claims.client_id.as_ref()) {
+            span.record("client_id", client.as_str());
+        }
+        if let Some(id) = self.trail.system_user {
+            span.record("system_user", tracing::field::display(id));
+        }
+    }
+
+    /// Notes that the answer was whole.
+    pub fn complete(&mut self) {
+        self.complete = true;
+    }
+
+    fn route(&self) -> &str {
+        self.trail.route.as_ref().map_or("none", |route| &route.config.id)
+    }
+
+    fn code(&self) -> &'static str {
+        self.trail.rejection.as_ref().map_or("none", |rejection| rejection.code().label())
+    }
+
+    fn answer(&self) -> Answer {
+        // A client that left before there was an answer was not told anything.
+        self.trail.answer.unwrap_or(Answer::NotAsked)
+    }
+
+    fn class(&self) -> &'static str {
+        match (self.complete, self.status.map(|status| status.as_u16() / 100)) {
+            (false, _) | (_, None) => "aborted",
+            (true, Some(1)) => "1xx",
+            (true, Some(2)) => "2xx",
+            (true, Some(3)) => "3xx",
+            (true, Some(4)) => "4xx",
+            (true, Some(_)) => "5xx",
+        }
+    }
+
+    fn write_metrics(&self) {
+        let metrics = &self.recorder.metrics;
+        let route = self.route();
+        metrics.requests_in_flight.dec();
+        metrics.requests.with_label_values(&[route, self.answer().label(), self.code()]).inc();
+        metrics.responses.with_label_values(&[route, self.class()]).inc();
+        metrics.request_seconds.with_label_values(&[route]).observe(self.begun.elapsed().as_secs_f64());
+        for (step, took) in &self.trail.steps {
+            metrics.step_seconds.with_label_values(&[step.label()]).observe(took.as_secs_f64());
+        }
+        if let Some(cache) = self.trail.token_cache {
+            let result = match cache {
+                TokenCache::Hit => "hit",
+                TokenCache::Miss => "miss",
+            };
+            metrics.token_cache.with_label_values(&[result]).inc();
+        }
+        if let Some(Rejection::Token(error)) = &self.trail.rejection {
+            metrics.tokens_refused.with_label_values(&[error.label()]).inc();
+        }
+        if let (Some(age), Some(source)) = (self.trail.age, self.trail.source) {
+            let result = match source {
+                crate::domain::decision::Source::Register => "held",
+                crate::domain::decision::Source::Pdp => "asked",
+            };
+            metrics.confirmations.with_label_values(&[result]).inc();
+            metrics.permit_age_seconds.observe(age.as_secs_f64());
+            let seconds = age.as_secs() + u64::from(age.subsec_nanos() > 0);
+            let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+            if seconds > metrics.permit_age_worst_seconds.get() {
+                metrics.permit_age_worst_seconds.set(seconds);
+            }
+        }
+    }
+
+    /// The audit line. No path, query or header as it came: they may hold personal data. A routed
+    /// request is told by its template, another by the shape of its path.
+    fn line(&self) -> Value {
+        let mut line = Map::new();
+        let mut put = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                line.insert(name.into(), value);
+            }
+        };
+        put("time", Some(audit::rfc3339(self.at).into()));
+        put("trace_id", Some(self.trace_id.as_str().into()));
+        put("mode", Some("proxy".into()));
+        put("peer", Some(self.peer.to_string().into()));
+        put("method", Some(self.method.as_str().into()));
+        put("route", Some(self.route().into()));
+        match &self.trail.route {
+            Some(route) => put("template", Some(route.config.path.as_str().into())),
+            None => put("shape", Some(self.shape.as_str().into())),
+        }
+        put("answer", Some(self.answer().label().into()));
+        put("code", Some(self.code().into()));
+        let reason = self.trail.rejection.as_ref().and_then(Rejection::reason);
+        put("reason", reason.map(Into::into));
+        put("status", self.status.map(|status| status.as_u16().into()));
+        self.put_identity(&mut put);
+        self.put_decision(&mut put);
+        put("request_bytes", Some(self.progress.bytes().saturating_add(self.tunnel_up).into()));
+        put("response_bytes", Some(self.response_bytes.into()));
+        let micros = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        put("duration_us", Some(micros.into()));
+        put("complete", Some(self.complete.into()));
+        Value::Object(line)
+    }
+
+    fn put_identity(&self, put: &mut impl FnMut(&str, Option<Value>)) {
+        let Some(token) = &self.trail.token else { return };
+        let claims = &token.claims;
+        put("consumer", Some(claims.consumer.to_string().into()));
+        put("supplier", claims.supplier.map(|supplier| supplier.to_string().into()));
+        put("client_id", claims.client_id.as_ref().map(|client| client.as_str().into()));
+        let Some(system_user) = &claims.system_user else { return };
+        put("system_id", Some(system_user.system.as_str().into()));
+        put("owner", Some(system_user.owner.to_string().into()));
+    }
+
+    fn put_decision(&self, put: &mut impl FnMut(&str, Option<Value>)) {
+        put("system_user", self.trail.system_user.map(|id| id.to_string().into()));
+        put("party", self.trail.party.as_ref().map(|party| self.party(party).into()));
+        let route = self.trail.route.as_ref();
+        if let Some(crate::config::AccessConfig::Right(right)) =
+            route.map(|route| &route.config.access)
+        {
+            put("resource", Some(right.right.resource.as_str().into()));
+            put("action", Some(right.right.action.as_str().into()));
+        }
+        put("source", self.trail.source.map(|source| source.label().into()));
+        let age = self.trail.age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        put("age_ms", age.map(Into::into));
+    }
+
+    fn party(&self, party: &Party) -> String {
+        match party {
+            Party::Organization(number) => number.to_string(),
+            Party::Person(number) => self.recorder.pseudonyms.of(number),
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.write_metrics();
+        self.recorder.audit.write(&self.line(), &self.recorder.metrics);
+    }
+}
+
+/// Longest shape that is kept.
+const MAX_SHAPE: usize = 120;
+
+/// A path with its digits hidden and cut short: enough to see a misspelt address, too little to hold
+/// a national identity number.
+fn shape(path: &str) -> String {
+    path.chars()
+        .take(MAX_SHAPE)
+        .map(|c| match c {
+            '0'..='9' => '#',
+            c if c.is_ascii_graphic() => c,
+            _ => '?',
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shape_of_a_path_holds_no_number() {
+        assert_eq!(shape("/v1/persons/01010750160/x"), "/v#/persons/###########/x");
+        assert_eq!(shape("/æ\n"), "/??");
+        assert_eq!(shape(&"/".repeat(500)).len(), MAX_SHAPE);
+    }
+}

@@ -1,0 +1,357 @@
+//! Mode: reverse proxy. A request in, facts to `enforce`, a grant to `forward`, an answer out.
+//! Translates only; decides nothing.
+
+use super::respond::{self, Caller, Surroundings};
+use crate::clock::Clock;
+use crate::config::Language;
+use crate::enforce::Enforcer;
+use crate::enforce::facts::{BodyError, BodyReader, Facts};
+use crate::enforce::ports::EdgeFuture;
+use crate::enforce::rejection::Rejection;
+use crate::enforce::trail::Step;
+use crate::forward::body::{Outgoing, Progress, Silence};
+use crate::forward::headers::{Direction, clean_trailers};
+use crate::forward::{Answered, Forwarder, ToSend};
+use crate::record::{Opening, Record, Recorder};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{HeaderMap, Method, Request, Response, StatusCode, request};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use std::convert::Infallible;
+use std::fmt;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::Instrument;
+
+/// What serves requests: one a worker, sharing all but the upstream connections.
+pub struct Proxy {
+    /// What judges.
+    pub enforcer: Arc<Enforcer>,
+    /// What sends on.
+    pub forwarder: Forwarder,
+    /// What remembers.
+    pub recorder: Arc<Recorder>,
+    /// The time of day, for records.
+    pub clock: Arc<dyn Clock>,
+    /// Requests that may still be taken on, all workers together.
+    pub in_flight: Arc<Semaphore>,
+    /// Language of refusals when the caller asks for none that we have.
+    pub default_language: Language,
+    /// Altinn's base address, for remedies.
+    pub altinn: String,
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy").field("forwarder", &self.forwarder).finish_non_exhaustive()
+    }
+}
+
+impl Proxy {
+    /// Serves one request. A panic in it is a 500 for it alone.
+    ///
+    /// # Errors
+    /// Never.
+    pub async fn handle(
+        &self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+    ) -> Result<Response<Reply>, Infallible> {
+        let (head, body) = request.into_parts();
+        let mut record = self.open(&head, peer);
+        let caller = Caller::of(&head.headers, self.default_language);
+        let method = head.method.clone();
+        let span = tracing::info_span!(
+            "request",
+            mode = "proxy",
+            trace_id = record.trace_id(),
+            route = tracing::field::Empty,
+            client_id = tracing::field::Empty,
+            system_user = tracing::field::Empty,
+            code = tracing::field::Empty,
+        );
+        let serving = self.serve(head, body, peer, &mut record).instrument(span.clone());
+        let served = AssertUnwindSafe(serving).catch_unwind().await.unwrap_or_else(|_| {
+            tracing::error!(trace_id = record.trace_id(), "a request ended in a panic");
+            record.trail.failed(&Rejection::Internal);
+            Err(Rejection::Internal)
+        });
+        record.tell(&span);
+        Ok(match served {
+            Ok((answered, permit)) => pass_on(answered, permit, record, &method),
+            Err(rejection) => self.refuse(&rejection, caller, record, &method),
+        })
+    }
+
+    fn open(&self, head: &request::Parts, peer: IpAddr) -> Record {
+        let opening = Opening {
+            at: self.clock.wall(),
+            trace_id: trace_id(&head.headers),
+            peer,
+            method: &head.method,
+            path: head.uri.path(),
+            body_limit: self.enforcer.limits.body_bytes,
+        };
+        Record::open(Arc::clone(&self.recorder), opening)
+    }
+
+    async fn serve(
+        &self,
+        mut head: request::Parts,
+        body: Incoming,
+        peer: IpAddr,
+        record: &mut Record,
+    ) -> Result<(Answered, OwnedSemaphorePermit), Rejection> {
+        let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_owned() else {
+            record.trail.refused(&Rejection::Overloaded);
+            return Err(Rejection::Overloaded);
+        };
+        let upgrade = head.extensions.remove::<OnUpgrade>();
+        let mut body = RequestBody::new(body, self.enforcer.limits.body_idle_timeout);
+        let facts = Facts {
+            method: &head.method,
+            uri: &head.uri,
+            version: head.version,
+            headers: &head.headers,
+            peer,
+        };
+        let grant = self.enforcer.enforce(facts, &mut body, &mut record.trail).await?;
+        let progress = Arc::clone(&record.progress);
+        let body = body.into_outgoing(&progress);
+        let request = ToSend { head, body, progress, peer, upgrade };
+        let answered = self.forwarder.forward(&grant, request).await;
+        record.trail.done(Step::Forward);
+        match answered {
+            Ok(answered) => Ok((answered, permit)),
+            Err(rejection) => {
+                record.trail.failed(&rejection);
+                Err(rejection)
+            }
+        }
+    }
+
+    fn refuse(
+        &self,
+        rejection: &Rejection,
+        caller: Caller,
+        mut record: Record,
+        method: &Method,
+    ) -> Response<Reply> {
+        let around = Surroundings { caller, trace_id: record.trace_id(), altinn: &self.altinn };
+        let response = respond::refuse(rejection, around);
+        record.responding(response.status());
+        if *method != Method::HEAD {
+            record.sent(response.body().len());
+        }
+        // Written before the caller can know of it.
+        record.complete();
+        drop(record);
+        response.map(|bytes| Reply { body: ReplyBody::Whole(Full::new(bytes)), record: None })
+    }
+}
+
+/// Hands the upstream's answer to the client, and the record to its body.
+fn pass_on(
+    answered: Answered,
+    permit: OwnedSemaphorePermit,
+    mut record: Record,
+    method: &Method,
+) -> Response<Reply> {
+    let Answered { response, tunnel, idle } = answered;
+    record.responding(response.status());
+    if let Some((client, upstream)) = tunnel {
+        tokio::spawn(run_tunnel(client, upstream, record, permit));
+        return response.map(|_| Reply { body: ReplyBody::Whole(Full::default()), record: None });
+    }
+    // The library does not read the body of an answer that has none, so its end is known here.
+    let bodiless = *method == Method::HEAD
+        || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let ended = bodiless || response.body().is_end_stream();
+    if ended {
+        record.complete();
+    }
+    let record = (!ended).then(|| Box::new((record, permit)));
+    response.map(|incoming| Reply {
+        body: ReplyBody::Stream(Box::new((incoming, Silence::new(idle)))),
+        record,
+    })
+}
+
+/// Carries bytes both ways until both sides have ended.
+async fn run_tunnel(
+    client: OnUpgrade,
+    upstream: OnUpgrade,
+    mut record: Record,
+    _permit: OwnedSemaphorePermit,
+) {
+    let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else { return };
+    let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+    if let Ok((up, down)) = tokio::io::copy_bidirectional(&mut client, &mut upstream).await {
+        record.tunnelled(up, down);
+        record.complete();
+    }
+}
+
+/// The body of a request, read only where its route finds the party in it.
+struct RequestBody {
+    incoming: Incoming,
+    read: Option<Bytes>,
+    idle: Duration,
+}
+
+impl RequestBody {
+    fn new(incoming: Incoming, idle: Duration) -> Self {
+        Self { incoming, read: None, idle }
+    }
+
+    fn into_outgoing(self, progress: &Arc<Progress>) -> Outgoing {
+        match self.read {
+            Some(bytes) => Outgoing::whole(bytes, progress),
+            None => Outgoing::stream(self.incoming, progress, self.idle),
+        }
+    }
+
+    async fn read_whole(&mut self, limit: usize) -> Result<Bytes, BodyError> {
+        let declared = self.incoming.size_hint().lower();
+        if declared > u64::try_from(limit).unwrap_or(u64::MAX) {
+            return Err(BodyError::TooLong);
+        }
+        let mut whole = Vec::new();
+        let mut silence = Silence::new(self.idle);
+        while let Some(frame) = poll_fn(|cx| silence.poll(&mut self.incoming, cx)).await {
+            if let Ok(data) = frame?.into_data() {
+                if whole.len() + data.len() > limit {
+                    return Err(BodyError::TooLong);
+                }
+                whole.extend_from_slice(&data);
+            }
+        }
+        Ok(whole.into())
+    }
+}
+
+impl BodyReader for RequestBody {
+    fn read(&mut self, limit: usize) -> EdgeFuture<'_, Result<Bytes, BodyError>> {
+        Box::pin(async move {
+            let whole = self.read_whole(limit).await?;
+            self.read = Some(whole.clone());
+            Ok(whole)
+        })
+    }
+}
+
+/// The body of an answer. Carries the record, which is written with its last byte or when it is dropped.
+#[derive(Debug)]
+pub struct Reply {
+    body: ReplyBody,
+    record: Option<Box<(Record, OwnedSemaphorePermit)>>,
+}
+
+#[derive(Debug)]
+enum ReplyBody {
+    Stream(Box<(Incoming, Silence)>),
+    Whole(Full<Bytes>),
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let next = match &mut self.body {
+            ReplyBody::Stream(stream) => {
+                let (incoming, silence) = stream.as_mut();
+                ready!(silence.poll(incoming, cx))
+            }
+            ReplyBody::Whole(whole) => {
+                ready!(Pin::new(whole).poll_frame(cx)).map(|frame| frame.map_err(|never| match never {}))
+            }
+        };
+        let passed = next.map(|frame| frame.map(|frame| clean_trailers(frame, Direction::Response)));
+        self.note(passed.as_ref());
+        Poll::Ready(passed)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            ReplyBody::Stream(stream) => stream.0.is_end_stream(),
+            ReplyBody::Whole(whole) => whole.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            ReplyBody::Stream(stream) => stream.0.size_hint(),
+            ReplyBody::Whole(whole) => whole.size_hint(),
+        }
+    }
+}
+
+impl Reply {
+    fn note(&mut self, frame: Option<&Result<Frame<Bytes>, BodyError>>) {
+        let Some(record) = &mut self.record else { return };
+        if let Some(Ok(frame)) = frame {
+            record.0.sent(frame.data_ref().map_or(0, Bytes::len));
+        }
+        let failed = matches!(frame, Some(Err(_)));
+        let ended = frame.is_none() || (!failed && self.is_end_stream());
+        if ended && let Some(mut finished) = self.record.take() {
+            finished.0.complete();
+        }
+    }
+}
+
+/// The trace id of a `traceparent` (W3C Trace Context §3.2), or a new one.
+fn trace_id(headers: &HeaderMap) -> String {
+    let given = headers.get("traceparent").and_then(|value| value.to_str().ok()).and_then(|value| {
+        let mut parts = value.split('-');
+        let (version, trace, parent) = (parts.next()?, parts.next()?, parts.next()?);
+        let hex = |text: &str, length| {
+            text.len() == length
+                && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+                && text.bytes().any(|byte| byte != b'0')
+        };
+        let version = version.len() == 2 && version != "ff";
+        (version && hex(trace, 32) && hex(parent, 16)).then(|| trace.to_owned())
+    });
+    given.unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn a_trace_is_carried_on_only_when_well_formed() {
+        let id = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("traceparent", HeaderValue::from_static(value));
+            trace_id(&headers)
+        };
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(id(good), "4bf92f3577b34da6a3ce929d0e0e4736");
+        for bad in [
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "4bf92f3577b34da6a3ce929d0e0e4736",
+        ] {
+            assert!(!bad.contains(&id(bad)), "{bad}");
+            assert_eq!(id(bad).len(), 32);
+        }
+    }
+}
