@@ -1,8 +1,15 @@
 //! The configuration, validated: plain data, one section per part of the program. All that other
 //! modules see; the file as written is in [`raw`], reading it in [`source`].
 
+mod error;
 pub mod raw;
+mod resolve;
+mod shape;
 pub mod source;
+mod summary;
+mod yaml;
+
+pub use error::{ConfigErrors, Place, Problem};
 
 use crate::domain::claims::ClaimRules;
 use crate::domain::resource::Right;
@@ -23,7 +30,7 @@ pub struct Config {
     pub listen: ListenConfig,
     /// The admin listener: `/livez`, `/readyz`, `/metrics`.
     pub admin: AdminConfig,
-    /// The upstreams by name; `default` is always there.
+    /// The upstreams by name, at least one; every name in a route is here.
     pub upstreams: BTreeMap<String, UpstreamConfig>,
     /// The issuer, its keys and our own client.
     pub maskinporten: MaskinportenConfig,

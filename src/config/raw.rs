@@ -1,1 +1,444 @@
-//! The file as written.
+//! The file as written: one shape a section, unknown keys refused. The comments on the fields are
+//! the descriptions in the JSON Schema; defaults and bounds are in [`resolve`](super::resolve).
+
+mod setting;
+
+pub use setting::{Count, Secret, Setting, Size, SizeOrUnlimited, Time};
+pub(in crate::config) use setting::{InvalidMeasure, PLACED};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Configuration of Portvakt.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "Portvakt configuration")]
+pub struct RawConfig {
+    /// The world the program lives in: which issuer, and which Altinn. May be left out where
+    /// `MASKINPORTEN_ISSUER` tells it.
+    pub environment: Setting<RawEnvironment>,
+    /// Addresses of `environment: custom`.
+    pub custom: Setting<RawCustom>,
+    /// Where requests come in.
+    pub listen: Setting<RawListen>,
+    /// Where operators look: `/livez`, `/readyz`, `/metrics`.
+    pub admin: Setting<RawAdmin>,
+    /// The upstream called `default`.
+    pub upstream: Setting<RawUpstream>,
+    /// Upstreams by name, for routes that name one.
+    pub upstreams: Setting<BTreeMap<String, Setting<RawUpstream>>>,
+    /// Altinn Authorization.
+    pub altinn: Setting<RawAltinn>,
+    /// The issuer of tokens, and our own client there.
+    pub maskinporten: Setting<RawMaskinporten>,
+    /// What a vendor's token must meet.
+    pub tokens: Setting<RawTokens>,
+    /// How long answers of Altinn are used.
+    pub confirmations: Setting<RawConfirmations>,
+    /// Bounds on what a request may cost.
+    pub limits: Setting<RawLimits>,
+    /// The routes; a request that none of them matches is refused.
+    pub routes: Setting<Vec<Setting<RawRoute>>>,
+    /// Headers towards the upstream that tell of the client.
+    pub forwarded: Setting<RawForwarded>,
+    /// How refusals look.
+    pub refusals: Setting<RawRefusals>,
+    /// The audit record.
+    pub audit: Setting<RawAudit>,
+    /// The operator's log, on standard error.
+    pub log: Setting<RawLog>,
+}
+
+/// Which world the program lives in.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawEnvironment {
+    /// `maskinporten.no` and `platform.altinn.no`.
+    Prod,
+    /// `test.maskinporten.no` and `platform.tt02.altinn.no`.
+    Test,
+    /// The addresses in `custom`, such as those of the sandbox.
+    Custom,
+}
+
+/// Addresses of `environment: custom`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawCustom {
+    /// The issuer, byte for byte as in the claim `iss`; ends with a slash.
+    pub issuer: Setting<String>,
+    /// Address of the issuer's metadata (RFC 8414).
+    pub metadata_url: Setting<String>,
+    /// Base address of Altinn, without a path.
+    pub altinn: Setting<String>,
+    /// Whether addresses beyond this machine may be plain http.
+    pub allow_plain_http: Setting<bool>,
+    /// Whether organisation numbers with wrong check digits are taken, for load tests.
+    pub synthetic_organisation_numbers: Setting<bool>,
+}
+
+/// Where requests come in.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawListen {
+    /// Address and port; port 0 takes a free one.
+    pub address: Setting<String>,
+    /// Threads that serve requests.
+    pub workers: Setting<Count>,
+}
+
+/// Where operators look.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawAdmin {
+    /// Address and port; port 0 takes a free one.
+    pub address: Setting<String>,
+}
+
+/// One upstream.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["url"]))]
+pub struct RawUpstream {
+    /// `http://host:port`, without a path.
+    pub url: Setting<String>,
+    /// The protocol spoken to it.
+    pub protocol: Setting<RawProtocol>,
+    /// Whether the client's `Host` is passed on.
+    pub preserve_host: Setting<bool>,
+    /// Whether the client's `Authorization` is passed on.
+    pub forward_authorization: Setting<bool>,
+    /// Longest wait for a connection.
+    pub connect_timeout: Setting<Time>,
+    /// Longest wait for the head of the answer.
+    pub response_timeout: Setting<Time>,
+    /// Longest silence within a body, either way.
+    pub idle_timeout: Setting<Time>,
+    /// Idle connections kept by each worker; 0 keeps none.
+    pub max_idle_connections: Setting<u64>,
+}
+
+/// The protocol spoken to an upstream.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawProtocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 without TLS, by prior knowledge; gRPC needs it.
+    H2c,
+}
+
+/// Altinn Authorization.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawAltinn {
+    /// The subscription key itself; for the sandbox, elsewhere it belongs in a file or a variable.
+    pub subscription_key: Setting<Secret>,
+    /// File that holds the subscription key.
+    pub subscription_key_file: Setting<String>,
+    /// Environment variable that holds the subscription key.
+    pub subscription_key_env: Setting<String>,
+    /// Most calls a second to Altinn.
+    pub requests_per_second: Setting<Count>,
+    /// All the time one question may take, repeated attempts included.
+    pub budget: Setting<Time>,
+    /// Longest wait for one answer; at most the budget.
+    pub attempt_timeout: Setting<Time>,
+    /// Most attempts within the budget.
+    pub max_attempts: Setting<Count>,
+    /// Failures in a row after which Altinn is left alone for a while.
+    pub circuit_failures: Setting<Count>,
+    /// How long it is left alone before one call is tried.
+    pub circuit_open_for: Setting<Time>,
+    /// Most questions in flight at once.
+    pub max_in_flight: Setting<Count>,
+}
+
+/// The issuer of tokens, and our own client there.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawMaskinporten {
+    /// Id of our own client. Left out: `MASKINPORTEN_CLIENT_ID`.
+    pub client_id: Setting<String>,
+    /// File that holds the client's private key, as JWK or PEM. Left out: `MASKINPORTEN_CLIENT_JWK`.
+    pub key_file: Setting<String>,
+    /// Environment variable that holds the client's private key, as JWK or PEM.
+    pub key_env: Setting<String>,
+    /// Key id of a PEM key; a JWK carries its own.
+    pub key_id: Setting<String>,
+    /// Scopes that our own token asks for. Left out: `MASKINPORTEN_SCOPES`.
+    pub scopes: Setting<Vec<Setting<String>>>,
+    /// Time between refreshes of the issuer's keys.
+    pub refresh: Setting<Time>,
+    /// Greatest age of keys that could not be refreshed; past it no token is accepted.
+    pub max_age: Setting<Time>,
+    /// Least time between two fetches for key ids that are not known.
+    pub unknown_kid_interval: Setting<Time>,
+    /// Longest wait for one answer.
+    pub timeout: Setting<Time>,
+}
+
+/// What a vendor's token must meet.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawTokens {
+    /// The audience that must be named, where the scopes are audience-restricted.
+    pub audience: Setting<String>,
+    /// Difference of clocks that is tolerated.
+    pub leeway: Setting<Time>,
+    /// Longest token.
+    pub max_bytes: Setting<Size>,
+    /// Most verified tokens remembered.
+    pub cache_entries: Setting<Count>,
+    /// Most system users in one token; each may cost a question to Altinn.
+    pub max_system_users: Setting<Count>,
+    /// What becomes of a system-user token with a `supplier`, which Maskinporten does not document.
+    pub supplier: Setting<RawSupplier>,
+}
+
+/// What becomes of a system-user token with a `supplier`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawSupplier {
+    /// It is refused.
+    Refuse,
+    /// It is accepted, and the supplier is recorded.
+    Accept,
+}
+
+/// How long answers of Altinn are used.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawConfirmations {
+    /// Greatest age of a permit, where a route does not set its own; `0s` asks for every request.
+    pub permit_for: Setting<Time>,
+    /// Greatest age of a no.
+    pub no_for: Setting<Time>,
+    /// Most answers remembered.
+    pub max_entries: Setting<Count>,
+    /// How long a permit makes a later "nothing covers it" suspicious, so that it is asked once more.
+    pub suspicious_for: Setting<Time>,
+}
+
+/// Bounds on what a request may cost.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawLimits {
+    /// Longest request target.
+    pub target_bytes: Setting<Size>,
+    /// Most header bytes, names and values.
+    pub header_bytes: Setting<Size>,
+    /// Most header fields.
+    pub header_count: Setting<Count>,
+    /// Largest request body.
+    pub body_bytes: Setting<SizeOrUnlimited>,
+    /// Largest body that a party is read from.
+    pub party_body_bytes: Setting<Size>,
+    /// Most connections at once.
+    pub connections: Setting<Count>,
+    /// Most requests in flight at once.
+    pub requests_in_flight: Setting<Count>,
+    /// Most HTTP/2 streams in one connection.
+    pub streams_per_connection: Setting<Count>,
+    /// Longest wait for a whole request head.
+    pub header_timeout: Setting<Time>,
+    /// Longest silence within a request body.
+    pub body_idle_timeout: Setting<Time>,
+    /// How long a stop waits for requests in flight; `0s` does not wait.
+    pub drain_timeout: Setting<Time>,
+}
+
+/// One route.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["id", "match"]))]
+pub struct RawRoute {
+    /// Name in metrics, logs and audit; unique.
+    pub id: Setting<String>,
+    /// Which requests it is for.
+    #[serde(rename = "match")]
+    pub matching: Setting<RawMatch>,
+    /// What is demanded.
+    pub access: Setting<RawAccess>,
+    /// Scopes that the token must have.
+    pub scopes: Setting<RawScopes>,
+    /// Id of the resource in Altinn's resource registry.
+    pub resource: Setting<String>,
+    /// The action on the resource, as its policy spells it.
+    pub action: Setting<String>,
+    /// Where the instance of the resource is read.
+    pub instance: Setting<RawInstance>,
+    /// Where the party is read; several sources must agree.
+    pub party: Setting<RawParty>,
+    /// How old an answer of Altinn may be.
+    pub freshness: Setting<RawFreshness>,
+    /// Name of the upstream.
+    pub upstream: Setting<String>,
+    /// Protocols that a connection may be upgraded to.
+    pub upgrades: Setting<Vec<Setting<RawUpgrade>>>,
+}
+
+/// Which requests a route is for.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["methods", "path"]))]
+pub struct RawMatch {
+    /// Methods, upper case; `GET` brings `HEAD`.
+    pub methods: Setting<Vec<Setting<String>>>,
+    /// Path template: literals, `{name}` for one segment, `/*` at the end for all that follows.
+    pub path: Setting<String>,
+}
+
+/// What a route demands.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawAccess {
+    /// Nothing: no token is asked for.
+    Anonymous,
+    /// A token and its scopes, but no right in Altinn.
+    Scopes,
+    /// A token, its scopes and a right in Altinn.
+    #[default]
+    Right,
+}
+
+/// Scopes that a token must have.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawScopes {
+    /// Every one of these.
+    pub all_of: Setting<Vec<Setting<String>>>,
+    /// At least one of these.
+    pub any_of: Setting<Vec<Setting<String>>>,
+}
+
+/// Where the instance of a resource is read.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["path"]))]
+pub struct RawInstance {
+    /// Name of a path variable.
+    pub path: Setting<String>,
+}
+
+/// Where the party of a request is read.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1))]
+pub struct RawParty {
+    /// Name of a path variable.
+    pub path: Setting<String>,
+    /// Name of a query parameter.
+    pub query: Setting<String>,
+    /// Name of a header.
+    pub header: Setting<String>,
+    /// JSON pointer (RFC 6901) into the body.
+    pub json: Setting<String>,
+    /// Name of a field in a form body.
+    pub form: Setting<String>,
+    /// The owner of the system user, from the token.
+    pub token: Setting<RawTokenParty>,
+    /// Whether national identity numbers are accepted.
+    pub persons: Setting<bool>,
+}
+
+/// What of the token names the party.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawTokenParty {
+    /// The owner of the system user. Of an agent that is the agent, never its client.
+    SystemuserOrg,
+}
+
+/// How old an answer of Altinn may be.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawFreshness {
+    /// Greatest age of a permit on this route; `0s` asks for every request.
+    pub max_age: Setting<Time>,
+}
+
+/// A protocol that a connection may be upgraded to.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawUpgrade {
+    /// WebSocket (RFC 6455).
+    Websocket,
+}
+
+/// Headers towards the upstream that tell of the client.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawForwarded {
+    /// Whether `X-Forwarded-For`, `-Proto` and `-Host` are written.
+    pub x_forwarded: Setting<bool>,
+    /// Whether `Forwarded` (RFC 7239) is written.
+    pub rfc7239: Setting<bool>,
+    /// Networks of proxies whose own such headers are kept and added to.
+    pub trusted_peers: Setting<Vec<Setting<String>>>,
+}
+
+/// How refusals look.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawRefusals {
+    /// Language when the caller asks for none that we have.
+    pub default_language: Setting<RawLanguage>,
+}
+
+/// A language of refusals.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawLanguage {
+    /// Norwegian Bokmål.
+    Nb,
+    /// Norwegian Nynorsk.
+    Nn,
+    /// English.
+    En,
+}
+
+/// The audit record: one JSON line a request.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawAudit {
+    /// Where the lines go.
+    pub output: Setting<RawAuditOutput>,
+    /// Lines that may wait to be written; past it they are dropped and counted.
+    pub queue: Setting<Count>,
+    /// File that holds the key of the pseudonyms that stand for persons.
+    pub pseudonym_key_file: Setting<String>,
+    /// Environment variable that holds the key of the pseudonyms that stand for persons.
+    pub pseudonym_key_env: Setting<String>,
+}
+
+/// Where audit lines go.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawAuditOutput {
+    /// Standard output.
+    Stdout,
+    /// A file, appended to.
+    File(String),
+}
+
+/// The operator's log.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawLog {
+    /// What is logged, in the notation of `tracing`: `info`, or `info,portvakt=debug`.
+    pub filter: Setting<String>,
+    /// How lines look.
+    pub format: Setting<RawLogFormat>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawLogFormat {
+    /// One JSON object a line, for machines.
+    Json,
+    /// Text, for people.
+    Text,
+}

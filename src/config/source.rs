@@ -1,1 +1,147 @@
-//! Reading the file.
+//! Where the configuration comes from: the only reader of its file, of the environment and of the
+//! files that hold secrets.
+
+use super::error::{ConfigErrors, Place, Problem, Sink};
+use super::raw::{RawConfig, Setting};
+use super::{Config, resolve, shape, summary, yaml};
+use serde::Deserialize;
+use std::io::{self, Read};
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+/// Largest configuration file; some thousand routes take a tenth of it.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// The environment, as a port: tests give their own.
+pub trait Env {
+    /// The value of a variable; `None` when it is not set or is no text.
+    fn variable(&self, name: &str) -> Option<String>;
+}
+
+impl<F: Fn(&str) -> Option<String>> Env for F {
+    fn variable(&self, name: &str) -> Option<String> {
+        self(name)
+    }
+}
+
+/// The environment of this process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProcessEnv;
+
+impl Env for ProcessEnv {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+}
+
+/// Reads and checks a configuration file, with the secrets that it refers to.
+///
+/// # Errors
+/// [`ConfigErrors`] with everything that is wrong.
+pub fn load(path: &Path, env: &dyn Env) -> Result<Config, ConfigErrors> {
+    let file = path.display().to_string();
+    match read_text(path, MAX_BYTES) {
+        Ok(text) => load_text(&text, &file, env),
+        Err(error) => Err(unreadable(&file, &error)),
+    }
+}
+
+/// Checks the text of a configuration file; `file` is its name in messages.
+///
+/// # Errors
+/// [`ConfigErrors`] with everything that is wrong.
+pub fn load_text(text: &str, file: &str, env: &dyn Env) -> Result<Config, ConfigErrors> {
+    let sink = Sink::default();
+    let document = yaml::parse(text, &sink);
+    let config = document.root.and_then(|root| {
+        let value = shape::Value { node: &root, key: String::new(), sink: &sink };
+        match Setting::<RawConfig>::deserialize(value) {
+            Ok(Setting::Written(raw, _)) => resolve::resolve(raw, &sink, env),
+            Ok(Setting::Absent | Setting::Wrong(_)) | Err(_) => None,
+        }
+    });
+    let mut problems = sink.into_problems();
+    // Whatever went wrong, it was reported; a configuration beside a problem is none.
+    match config.filter(|_| problems.is_empty()) {
+        Some(config) => Ok(config),
+        None => {
+            show_lines(&mut problems, text, &document.secret_lines);
+            Err(ConfigErrors::new(file, problems))
+        }
+    }
+}
+
+/// The JSON Schema (draft 2020-12) of the file.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(RawConfig).to_value()
+}
+
+/// What `portvakt check` prints: what a configuration opens, to whom, and what is worth a second look.
+///
+/// # Errors
+/// [`ConfigErrors`] with everything that is wrong.
+pub fn check(path: &Path) -> Result<String, ConfigErrors> {
+    load(path, &ProcessEnv).map(|config| summary::write(&config))
+}
+
+/// Why a file cannot be used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum FileError {
+    /// The system refuses.
+    Unreadable(io::ErrorKind),
+    /// More than was asked for.
+    TooLarge,
+    /// No UTF-8, from this line on.
+    NotText(usize),
+}
+
+/// Reads a file of at most `most` bytes.
+pub(super) fn read_text(path: &Path, most: u64) -> Result<String, FileError> {
+    let file = std::fs::File::open(path).map_err(|error| FileError::Unreadable(error.kind()))?;
+    let mut bytes = Vec::new();
+    let read = file.take(most + 1).read_to_end(&mut bytes);
+    let read = read.map_err(|error| FileError::Unreadable(error.kind()))?;
+    if u64::try_from(read).is_ok_and(|read| read > most) {
+        return Err(FileError::TooLarge);
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
+        FileError::NotText(1 + good.filter(|byte| **byte == b'\n').count())
+    })
+}
+
+fn unreadable(file: &str, error: &FileError) -> ConfigErrors {
+    let (line, message, cure) = match error {
+        FileError::Unreadable(kind) => (0, format!("cannot be read: {kind}"), "correct the path"),
+        FileError::TooLarge => {
+            (0, format!("larger than {MAX_BYTES} bytes"), "name the configuration file")
+        }
+        FileError::NotText(line) => (*line, "not UTF-8 text".into(), "save the file as UTF-8"),
+    };
+    let place = Place { key: String::new(), line, column: usize::from(line > 0) };
+    ConfigErrors::new(file, vec![Problem { place, message, cure: cure.into(), snippet: None }])
+}
+
+/// Adds to each problem its line as written, but for lines that may show a secret.
+fn show_lines(problems: &mut [Problem], text: &str, secret: &[RangeInclusive<usize>]) {
+    /// A terminal's width or so.
+    const LONGEST: usize = 120;
+    let lines: Vec<&str> = text.lines().collect();
+    for problem in problems {
+        let number = problem.place.line;
+        // Without a key it is a matter of syntax, and what stands there may be anything.
+        if problem.place.key.is_empty() || secret.iter().any(|range| range.contains(&number)) {
+            continue;
+        }
+        let line = number.checked_sub(1).and_then(|index| lines.get(index));
+        problem.snippet = line.map(|line| {
+            line.trim()
+                .chars()
+                .take(LONGEST)
+                .map(|c| if c.is_control() { ' ' } else { c })
+                .collect()
+        });
+    }
+}

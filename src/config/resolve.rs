@@ -1,0 +1,169 @@
+//! From the file as written to the configuration: defaults, bounds, references and everything that
+//! one key demands of another. Reports every problem and goes on with the default in its place.
+
+mod path;
+mod route;
+mod secret;
+mod section;
+mod world;
+
+use super::Config;
+use super::error::{Place, Sink};
+use super::raw::{Count, InvalidMeasure, RawConfig, Setting, Size, Time};
+use super::source::Env;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+/// What reading a section needs.
+pub(super) struct Resolver<'a> {
+    sink: &'a Sink,
+    env: &'a dyn Env,
+    warnings: Vec<String>,
+}
+
+/// A section, with its place for keys that are missing in it.
+struct Section<T> {
+    raw: T,
+    place: Place,
+    /// Whether it could be read; if not, nothing can be said to be missing.
+    readable: bool,
+}
+
+/// Checks the whole file; `None` when a problem was reported.
+pub(super) fn resolve(raw: RawConfig, sink: &Sink, env: &dyn Env) -> Option<Config> {
+    let mut resolver = Resolver { sink, env, warnings: Vec::new() };
+    let config = resolver.config(raw);
+    // A problem anywhere outweighs a configuration that could be put together all the same.
+    config.filter(|_| sink.is_empty())
+}
+
+impl Resolver<'_> {
+    fn config(&mut self, raw: RawConfig) -> Option<Config> {
+        let needs_altinn = route::any_right(&raw.routes);
+        let world = self.world(&raw.environment, raw.custom);
+        let listen = self.listen(raw.listen);
+        let admin = self.admin(raw.admin, &listen);
+        let upstreams = self.upstreams(&raw.upstream, &raw.upstreams);
+        let altinn = self.altinn(raw.altinn, world.as_ref(), needs_altinn);
+        let maskinporten = self.maskinporten(raw.maskinporten, world.as_ref(), needs_altinn);
+        let tokens = self.tokens(raw.tokens, world.as_ref());
+        let confirmations = self.confirmations(raw.confirmations);
+        let limits = self.limits(raw.limits, tokens.max_bytes);
+        let routes = self.routes(&raw.routes, &upstreams, confirmations.permit_for);
+        let forwarded = self.forwarded(raw.forwarded);
+        let refusals = self.refusals(raw.refusals);
+        let audit = self.audit(raw.audit);
+        let log = self.log(raw.log);
+        Some(Config {
+            environment: world?.environment,
+            listen,
+            admin,
+            upstreams: upstreams
+                .into_iter()
+                .filter_map(|(name, found)| Some((name, found?)))
+                .collect(),
+            maskinporten: maskinporten?,
+            altinn: altinn?,
+            tokens,
+            confirmations,
+            limits,
+            routes,
+            forwarded,
+            refusals,
+            audit,
+            log,
+            warnings: std::mem::take(&mut self.warnings),
+        })
+    }
+
+    fn section<T: Default>(&self, written: Setting<T>, name: &str) -> Section<T> {
+        match written {
+            Setting::Written(raw, place) => Section { raw, place, readable: true },
+            Setting::Wrong(place) => Section { raw: T::default(), place, readable: false },
+            Setting::Absent => {
+                let place = Place { key: name.to_owned(), line: 1, column: 1 };
+                Section { raw: T::default(), place, readable: true }
+            }
+        }
+    }
+
+    /// A time that is not zero.
+    fn time(&self, written: &Setting<Time>, default: Duration) -> Duration {
+        let time = self.time_or_zero(written, default);
+        if !time.is_zero() {
+            return time;
+        }
+        if let Some(place) = written.place() {
+            self.sink.report(place, "zero, with which nothing would work", "write a longer time");
+        }
+        default
+    }
+
+    fn time_or_zero(&self, written: &Setting<Time>, default: Duration) -> Duration {
+        self.measure(written, Time::parse).unwrap_or(default)
+    }
+
+    /// A size of something that is held in memory.
+    fn size(&self, written: &Setting<Size>, default: usize) -> usize {
+        /// No head or token comes near; it keeps sizes within what every library can count.
+        const MOST: usize = 1 << 30;
+        let parse = |size: &Size| {
+            let size = usize::try_from(size.parse()?).map_err(|_| InvalidMeasure::TooLarge)?;
+            if size > MOST { Err(InvalidMeasure::TooLarge) } else { Ok(size) }
+        };
+        self.measure(written, parse).unwrap_or(default)
+    }
+
+    fn measure<T, M>(
+        &self,
+        written: &Setting<T>,
+        parse: impl FnOnce(&T) -> Result<M, InvalidMeasure>,
+    ) -> Option<M> {
+        let (value, place) = written.written()?;
+        parse(value).map_err(|problem| self.sink.report(place, problem, problem.cure())).ok()
+    }
+
+    fn count(&self, written: &Setting<Count>, default: NonZeroUsize) -> NonZeroUsize {
+        self.count_up_to(written, default, 1_000_000_000)
+    }
+
+    fn count_up_to(
+        &self,
+        written: &Setting<Count>,
+        default: NonZeroUsize,
+        most: usize,
+    ) -> NonZeroUsize {
+        let parse = |count: &Count| {
+            let number = usize::try_from(count.get()).map_err(|_| InvalidMeasure::TooLarge)?;
+            let number = NonZeroUsize::new(number).ok_or(InvalidMeasure::Zero)?;
+            if number.get() > most { Err(InvalidMeasure::TooLarge) } else { Ok(number) }
+        };
+        self.measure(written, parse).unwrap_or(default)
+    }
+
+    /// Reads text into a type of its own.
+    fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
+        &self,
+        written: &Setting<String>,
+        cure: &str,
+    ) -> Option<T> {
+        let (text, place) = written.written()?;
+        text.parse().map_err(|problem| self.sink.report(place, problem, cure)).ok()
+    }
+
+    fn missing(&self, at: &Place, name: &str, cure: &str) {
+        self.sink.report(&at.child(name), "missing", cure);
+    }
+}
+
+impl<T> Section<T> {
+    /// Whether a required key is to be called missing.
+    fn lacks<V>(&self, key: impl FnOnce(&T) -> &Setting<V>) -> bool {
+        self.readable && key(&self.raw).is_absent()
+    }
+}
+
+/// The value of a key with a simple default.
+fn either<T: Copy>(written: &Setting<T>, default: T) -> T {
+    written.value().copied().unwrap_or(default)
+}
