@@ -7,13 +7,14 @@ use crate::state::{KeyRing, Shared};
 use crate::world::model::{Client, OrgNumber, Resource, SystemUser};
 use crate::world::rights::{Right, UnknownThing};
 use crate::world::seed;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, Query, State};
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
-use axum::{Json, Router, extract};
+use axum::{Json, Router};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -62,9 +63,17 @@ impl IntoResponse for KnobError {
     }
 }
 
-impl From<JsonRejection> for KnobError {
-    fn from(rejection: JsonRejection) -> Self {
-        Self::bad(rejection.body_text())
+/// A JSON body whatever its content type says, so that a bare `curl -d` works; no body is an empty object.
+struct Body<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = KnobError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, KnobError> {
+        let bytes = Bytes::from_request(request, state).await;
+        let bytes = bytes.map_err(|rejection| KnobError::bad(rejection.body_text()))?;
+        let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        serde_json::from_slice(text).map(Self).map_err(|error| KnobError::bad(error.to_string()))
     }
 }
 
@@ -74,7 +83,6 @@ impl From<UnknownThing> for KnobError {
     }
 }
 
-type Body<T> = Result<extract::Json<T>, JsonRejection>;
 type Answer = Result<Json<Value>, KnobError>;
 
 fn done() -> Json<Value> {
@@ -119,10 +127,9 @@ async fn fault(State(shared): State<Arc<Shared>>, Path(endpoint): Path<String>) 
 async fn set_fault(
     State(shared): State<Arc<Shared>>,
     Path(endpoint): Path<String>,
-    body: Body<Fault>,
+    Body(fault): Body<Fault>,
 ) -> Answer {
     let endpoint = parse_endpoint(&endpoint)?;
-    let extract::Json(fault) = body?;
     if let Some(problem) = fault.problem() {
         return Err(KnobError::bad(problem));
     }
@@ -154,8 +161,10 @@ struct Rotate {
     drop_old: bool,
 }
 
-async fn rotate(State(shared): State<Arc<Shared>>, body: Body<Rotate>) -> Answer {
-    let extract::Json(Rotate { drop_old }) = body?;
+async fn rotate(
+    State(shared): State<Arc<Shared>>,
+    Body(Rotate { drop_old }): Body<Rotate>,
+) -> Answer {
     let new = tokio::task::spawn_blocking(KeyRing::new_key).await.map_err(KnobError::failed)?;
     let new = new.map_err(KnobError::failed)?;
     let kid = new.kid().to_owned();
@@ -184,15 +193,13 @@ impl RightBody {
     }
 }
 
-async fn grant(State(shared): State<Arc<Shared>>, body: Body<RightBody>) -> Answer {
-    let extract::Json(body) = body?;
+async fn grant(State(shared): State<Arc<Shared>>, Body(body): Body<RightBody>) -> Answer {
     let (user, party) = (body.system_user, body.party.clone());
     shared.world_mut().grant(user, &party, &body.right()?)?;
     Ok(done())
 }
 
-async fn revoke(State(shared): State<Arc<Shared>>, body: Body<RightBody>) -> Answer {
-    let extract::Json(body) = body?;
+async fn revoke(State(shared): State<Arc<Shared>>, Body(body): Body<RightBody>) -> Answer {
     let (user, party) = (body.system_user, body.party.clone());
     shared.world_mut().revoke(user, &party, &body.right()?)?;
     Ok(done())
@@ -215,9 +222,8 @@ async fn delete_system_user(State(shared): State<Arc<Shared>>, Path(id): Path<Uu
 async fn put_resource(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
-    body: Body<Resource>,
+    Body(resource): Body<Resource>,
 ) -> Answer {
-    let extract::Json(resource) = body?;
     if resource.id != id {
         return Err(KnobError::bad("the id in the body is not the one in the path"));
     }
@@ -308,8 +314,7 @@ struct TokenBody {
 }
 
 /// Mints an access token. Also for deleted system users, whose tokens outlive them.
-async fn token(State(shared): State<Arc<Shared>>, body: Body<TokenBody>) -> Answer {
-    let extract::Json(body) = body?;
+async fn token(State(shared): State<Arc<Shared>>, Body(body): Body<TokenBody>) -> Answer {
     let client = client(&shared, &body.client_id)?;
     let system_user = match body.systemuser_org.as_deref() {
         None => None,

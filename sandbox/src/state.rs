@@ -10,6 +10,7 @@ use crate::maskinporten::replay::UsedAssertions;
 use crate::world::World;
 use crate::world::seed::{self, SeedError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread::ScopedJoinHandle;
 use uuid::Uuid;
 
 /// One running sandbox.
@@ -109,55 +110,49 @@ pub(crate) struct SigningKeys {
 }
 
 impl SigningKeys {
-    /// Makes four keys, side by side since each takes a noticeable time.
+    /// Makes three keys, side by side since each takes a noticeable time.
     pub(crate) fn generate() -> Result<Self, KeyError> {
         std::thread::scope(|scope| {
-            let makers: Vec<_> =
-                (0..4).map(|_| scope.spawn(|| RsaKey::generate(new_kid()))).collect();
-            let mut keys =
-                makers.into_iter().map(|maker| maker.join().map_err(|_| KeyError)?.map(Arc::new));
-            let mut next = || keys.next().unwrap_or(Err(KeyError));
+            let [spare, maskinporten, altinn] = [(); 3].map(|()| scope.spawn(KeyRing::new_key));
+            let made = |maker: ScopedJoinHandle<'_, Result<RsaKey, KeyError>>| {
+                maker.join().map_err(|_| KeyError)?.map(Arc::new)
+            };
             Ok(Self {
-                maskinporten: KeyRing { spare: next()?, signing: vec![next()?] },
-                altinn: KeyRing { spare: next()?, signing: vec![next()?] },
+                maskinporten: KeyRing { others: vec![made(spare)?], current: made(maskinporten)? },
+                altinn: KeyRing { others: Vec::new(), current: made(altinn)? },
             })
         })
     }
 }
 
-fn new_kid() -> String {
-    Uuid::new_v4().simple().to_string()
-}
-
-/// Published keys: one that never signs, the old ones, and last the one that signs.
+/// Published keys: the one that signs, and before it old ones and spares.
 pub(crate) struct KeyRing {
-    spare: Arc<RsaKey>,
-    signing: Vec<Arc<RsaKey>>,
-}
-
-impl KeyRing {
-    /// The key that signs.
-    pub(crate) fn current(&self) -> Arc<RsaKey> {
-        Arc::clone(self.signing.last().unwrap_or(&self.spare))
-    }
-
-    /// Every published key, the signing one last.
-    pub(crate) fn published(&self) -> impl Iterator<Item = &RsaKey> {
-        std::iter::once(&self.spare).chain(&self.signing).map(Arc::as_ref)
-    }
-
-    /// Signs with a new key from now on.
-    pub(crate) fn rotate(&mut self, new: RsaKey, drop_old: bool) {
-        if drop_old {
-            self.signing.clear();
-        }
-        self.signing.push(Arc::new(new));
-    }
+    others: Vec<Arc<RsaKey>>,
+    current: Arc<RsaKey>,
 }
 
 impl KeyRing {
     /// A key with a fresh id.
     pub(crate) fn new_key() -> Result<RsaKey, KeyError> {
-        RsaKey::generate(new_kid())
+        RsaKey::generate(Uuid::new_v4().simple().to_string())
+    }
+
+    /// The key that signs.
+    pub(crate) fn current(&self) -> Arc<RsaKey> {
+        Arc::clone(&self.current)
+    }
+
+    /// Every published key, the signing one last.
+    pub(crate) fn published(&self) -> impl Iterator<Item = &RsaKey> {
+        self.others.iter().chain([&self.current]).map(Arc::as_ref)
+    }
+
+    /// Signs with a new key from now on. What was published stays so, unless it is dropped.
+    pub(crate) fn rotate(&mut self, new: RsaKey, drop_old: bool) {
+        let old = std::mem::replace(&mut self.current, Arc::new(new));
+        self.others.push(old);
+        if drop_old {
+            self.others.clear();
+        }
     }
 }

@@ -141,10 +141,10 @@ async fn tokens_are_minted_as_ordered() {
         body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         body
     };
-    let (_, expired) = decoded(&lab.minted(mint(json!({ "lifetime_seconds": -30 }))).await);
-    let expires = expired["exp"].as_i64().unwrap();
+    let (_, old) = decoded(&lab.minted(mint(json!({ "lifetime_seconds": -30 }))).await);
+    let expires = old["exp"].as_i64().unwrap();
     assert!((now() - 30 - expires).abs() <= 5);
-    assert!(expired["iat"].as_i64().unwrap() < expires);
+    assert!(old["iat"].as_i64().unwrap() < expires);
     let overriding = json!({ "claims_override": { "iss": "https://evil.example/", "aud": null } });
     let (_, changed) = decoded(&lab.minted(mint(overriding)).await);
     assert_eq!(changed["iss"], "https://evil.example/");
@@ -202,6 +202,28 @@ async fn a_knob_that_is_turned_wrongly_says_so() {
         assert_eq!(reply.status, status, "{method} {target} {body}");
         assert!(reply.json()["error"].is_string(), "{method} {target}");
     }
+}
+
+#[tokio::test]
+async fn a_bare_curl_turns_knobs_too() {
+    let lab = Lab::start().await;
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let body = r#"{"status":503,"times":1}"#;
+    assert_eq!(lab.send("PUT", "/sandbox/faults/jwks", &form, body).await.status, 200);
+    assert_eq!(lab.get(JWKS).await.status, 503);
+    assert_eq!(lab.send("POST", "/sandbox/keys/rotate", &[], "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_fourth_client_can_be_delegated_to_the_agent() {
+    let lab = Lab::start().await;
+    let payroll = async || lab.decision(4, "310000744", "ske-a-melding", "write").await;
+    assert_eq!(payroll().await, "NotApplicable");
+    let right =
+        json!({ "system_user": user(4), "party": "310000744", "package": "regnskapsforer-lonn" });
+    lab.knob("POST", "/sandbox/rights/grant", right).await;
+    assert_eq!(payroll().await, "Permit");
+    assert_eq!(lab.parties(4).await.as_array().map(Vec::len), Some(4));
 }
 
 #[tokio::test]

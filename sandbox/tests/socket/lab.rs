@@ -80,14 +80,13 @@ pub(crate) async fn send(
     body: &str,
 ) -> io::Result<Reply> {
     let mut stream = TcpStream::connect(address).await?;
-    let mut head = format!(
-        "{method} {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n",
-        body.len()
+    let length = body.len();
+    let headers: String =
+        headers.iter().flat_map(|(name, value)| [*name, ": ", *value, "\r\n"]).collect();
+    let request = format!(
+        "{method} {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
     );
-    for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    stream.write_all(format!("{head}\r\n{body}").as_bytes()).await?;
+    stream.write_all(request.as_bytes()).await?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await?;
     Reply::parse(&bytes).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())

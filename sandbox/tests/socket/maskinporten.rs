@@ -3,6 +3,8 @@
 use crate::lab::{Grant, Lab, client, decoded, is_signed_by, now, user};
 use serde_json::{Value, json};
 
+type Change = Box<dyn FnOnce(&mut Grant)>;
+
 const DETAILS: &str = "authorization_details";
 
 /// Status, `error` and MP number of a refusal.
@@ -10,7 +12,7 @@ async fn refusal(lab: &Lab, grant: &Grant) -> (u16, String, Option<String>) {
     let reply = lab.ask_token(grant).await;
     let body = reply.json();
     let text = body["error_description"].as_str().unwrap_or_default();
-    let number = text.find("MP-").map(|at| text[at..at + 6].to_owned());
+    let number = text.split(['(', ')']).find(|part| part.starts_with("MP-")).map(str::to_owned);
     (reply.status, body["error"].as_str().unwrap_or_default().to_owned(), number)
 }
 
@@ -102,7 +104,6 @@ async fn each_wrong_grant_is_refused_with_its_own_code() {
     let lab = Lab::start().await;
     let good = lab.grant(11, "skatteetaten:mva").await.for_system_user("310000507");
     let other_key = lab.client_key(21).await;
-    type Change = Box<dyn FnOnce(&mut Grant)>;
     let claim = |name: &'static str, value: Value| -> Change {
         Box::new(move |grant: &mut Grant| grant.claims[name] = value)
     };
@@ -194,19 +195,13 @@ async fn no_token_is_issued_for_a_system_user_that_altinn_does_not_find() {
     let lab = Lab::start().await;
     let no_such = refused(400, "invalid_altinn_customer_configuration", Some("MP-303"));
     // A client instead of the owner, another vendor's, a deleted one, one on a deleted system.
-    for (number, owner) in [
-        (21, "310000701"),
-        (21, "310000302"),
-        (11, "310000302"),
-        (11, "310000906"),
-        (12, "310000507"),
-    ] {
+    let table = [(21, "310000728"), (11, "310000302"), (11, "310000906"), (12, "310000507")];
+    for (number, owner) in table {
         let grant = lab.grant(number, "skatteetaten:mva").await.for_system_user(owner);
-        let reply = refusal(&lab, &grant).await;
-        // Brekke's agent and Lia's own system user exist.
-        let exists = number == 21;
-        assert_eq!(reply == no_such, !exists, "{number} {owner}: {reply:?}");
+        assert_eq!(refusal(&lab, &grant).await, no_such, "{number} {owner}");
     }
+    let agent = lab.grant(21, "skatteetaten:mva").await.for_system_user("310000302");
+    assert_eq!(lab.ask_token(&agent).await.status, 200);
 }
 
 #[tokio::test]
@@ -334,5 +329,5 @@ async fn a_rotated_key_signs_and_the_old_one_stays_until_it_is_dropped() {
     assert!(!is_signed_by(&before, &keys));
     assert!(!is_signed_by(&after, &keys));
     assert!(is_signed_by(&lab.minted(mint).await, &keys));
-    assert!(keys["keys"].as_array().is_some_and(|keys| keys.len() >= 2));
+    assert_eq!(keys["keys"].as_array().map(Vec::len), Some(1));
 }

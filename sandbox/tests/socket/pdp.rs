@@ -54,7 +54,7 @@ async fn decisions_follow_the_seed_world() {
     }
 }
 
-fn result(decision: &str, status: &str, obligations: Value) -> Value {
+fn result(decision: &str, status: &str, obligations: &Value) -> Value {
     json!({ "response": [{
         "decision": decision,
         "status": {
@@ -84,11 +84,11 @@ async fn a_permit_carries_the_minimum_level_and_writes_every_null() {
         }] }])
     };
     let mva = ask("ske-mva-melding", "read").await;
-    assert_eq!(mva, result("Permit", "ok", level("3")));
+    assert_eq!(mva, result("Permit", "ok", &level("3")));
     let shielded = ask("ske-skjermet-skattegrunnlag", "read").await;
-    assert_eq!(shielded, result("Permit", "ok", level("4")));
-    assert_eq!(ask("ske-mva-melding", "x").await, result("NotApplicable", "ok", Value::Null));
-    assert_eq!(ask("ske-arkiv", "write").await, result("Deny", "ok", Value::Null));
+    assert_eq!(shielded, result("Permit", "ok", &level("4")));
+    assert_eq!(ask("ske-mva-melding", "x").await, result("NotApplicable", "ok", &Value::Null));
+    assert_eq!(ask("ske-arkiv", "write").await, result("Deny", "ok", &Value::Null));
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn what_cannot_be_evaluated_is_one_indeterminate_with_its_status() {
     ];
     for (name, request, status) in table {
         let answer = lab.authorize(&request).await;
-        assert_eq!(answer, result("Indeterminate", status, Value::Null), "{name}");
+        assert_eq!(answer, result("Indeterminate", status, &Value::Null), "{name}");
     }
 }
 
@@ -235,14 +235,14 @@ async fn a_multi_request_is_answered_in_reference_order_with_what_was_asked_back
 async fn one_part_that_fails_takes_the_whole_answer_with_it() {
     let lab = Lab::start().await;
     let answer = lab.authorize(&multi(&[("ske-mva-melding", "read"), ("no-such", "read")])).await;
-    assert_eq!(answer, result("Indeterminate", "processing-error", Value::Null));
+    assert_eq!(answer, result("Indeterminate", "processing-error", &Value::Null));
     // A missing attribute is an evaluated answer, not a failure.
     let parts = [("ske-mva-melding", "read"), ("ske-fastsetting", "read")];
     assert_eq!(decisions(&lab.authorize(&multi(&parts)).await), ["Permit", "Indeterminate"]);
     let mut nameless = multi(&[("ske-mva-melding", "read"), ("ske-arkiv", "read")]);
     nameless["Request"]["Action"][0]["Id"] = Value::Null;
     let answer = lab.authorize(&nameless).await;
-    assert_eq!(answer, result("Indeterminate", "syntax-error", Value::Null));
+    assert_eq!(answer, result("Indeterminate", "syntax-error", &Value::Null));
 }
 
 #[tokio::test]
