@@ -162,6 +162,32 @@ async fn a_party_is_found_by_every_kind_of_identifier() {
 }
 
 #[tokio::test]
+async fn a_system_user_in_capitals_keeps_its_packages_and_loses_its_single_rights() {
+    let lab = Lab::start().await;
+    for (number, party, decision) in [(1, "310000507", "Permit"), (2, "310000604", "NotApplicable")]
+    {
+        let id = user(number).to_uppercase();
+        let request = question(&id, &[organization(party)], "ske-krav-og-betalinger", "read");
+        assert_eq!(decisions(&lab.authorize(&request).await), [decision], "{number}");
+    }
+}
+
+#[tokio::test]
+async fn rules_compare_strings_and_see_no_other_type() {
+    let lab = Lab::start().await;
+    let integer = "http://www.w3.org/2001/XMLSchema#integer";
+    for category in ["Action", "Resource"] {
+        let party = [organization("310000507")];
+        let mut request = question(&user(1), &party, "ske-mva-melding", "read");
+        let attribute = &mut request["Request"][category][0]["Attribute"][0];
+        attribute["DataType"] = json!("string");
+        assert_eq!(decisions(&lab.authorize(&request).await), ["Permit"], "{category}");
+        request["Request"][category][0]["Attribute"][0]["DataType"] = json!(integer);
+        assert_eq!(decisions(&lab.authorize(&request).await), ["NotApplicable"], "{category}");
+    }
+}
+
+#[tokio::test]
 async fn a_sub_resource_opens_the_rule_that_names_it() {
     let lab = Lab::start().await;
     for (part, decision) in [("fastsetting", "Permit"), ("annet", "NotApplicable")] {

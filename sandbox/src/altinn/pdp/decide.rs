@@ -1,7 +1,7 @@
 //! A decision for one question, in the order in which the PDP goes about it, from the world's model.
 
 use super::answer::{Decision, Outcome};
-use super::request::SingleRequest;
+use super::request::{Attribute, SingleRequest};
 use crate::world::World;
 use crate::world::model::{Combining, Effect, OrgNumber, Organization, Resource, Rule};
 use std::collections::BTreeSet;
@@ -166,7 +166,15 @@ impl Question<'_> {
 
     fn actions(&self) -> impl Iterator<Item = &str> {
         let attributes = self.request.action().iter();
-        attributes.filter(|item| item.id() == ACTION_ID).map(super::request::Attribute::text)
+        attributes
+            .filter(|item| item.id() == ACTION_ID && item.is_string())
+            .filter(|_| self.names_resource())
+            .map(Attribute::text)
+    }
+
+    /// Whether the rules, which compare strings, see their resource in the request.
+    fn names_resource(&self) -> bool {
+        self.request.resource_attribute(RESOURCE_ID).is_some_and(Attribute::is_string)
     }
 
     /// Codes of the packages that the system user holds for the party.
@@ -179,6 +187,11 @@ impl Question<'_> {
 
     fn has_single_right(&self) -> bool {
         let (Some(user), Some(party)) = (self.user, self.parties.resolved) else { return false };
+        // Delegation policies hold the id in lower case and compare it as text.
+        let id = user.to_string();
+        if !self.request.first_subject().iter().any(|item| item.is_string() && item.text() == id) {
+            return false;
+        }
         let rights = self.world.single_rights_of(user, &party.number);
         rights
             .get(self.resource.id.as_str())

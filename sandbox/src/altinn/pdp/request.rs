@@ -70,6 +70,11 @@ impl Attribute {
         self.datatype.as_deref().filter(|name| !name.is_empty()).unwrap_or(STRING_TYPE)
     }
 
+    /// Whether a policy that compares strings looks at it.
+    pub(crate) fn is_string(&self) -> bool {
+        [STRING_TYPE, "string"].contains(&self.data_type())
+    }
+
     pub(crate) fn wanted_in_result(&self) -> bool {
         self.includeinresult.unwrap_or(false)
     }
@@ -216,7 +221,12 @@ impl SingleRequest {
 
     /// The value of a resource attribute; of several the last one counts.
     pub(crate) fn resource_value(&self, id: &str) -> Option<&str> {
-        self.resource_pool.iter().rev().find(|item| item.id() == id).map(Attribute::text)
+        self.resource_attribute(id).map(Attribute::text)
+    }
+
+    /// A resource attribute; of several the last one counts.
+    pub(crate) fn resource_attribute(&self, id: &str) -> Option<&Attribute> {
+        self.resource_pool.iter().rev().find(|item| item.id() == id)
     }
 }
 
