@@ -1,1 +1,7 @@
-fn main(){}
+//! The program; see [`portvakt_sandbox::run`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    portvakt_sandbox::run(std::env::args_os())
+}

@@ -1,0 +1,72 @@
+//! Access packages: anonymous metadata, in a simple form of one group and one area.
+
+use crate::state::Shared;
+use crate::world::World;
+use crate::world::model::Package;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+const URN_PREFIX: &str = "urn:altinn:accesspackage:";
+
+pub(crate) fn router() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/accessmanagement/api/v1/meta/info/accesspackages/export", get(export))
+        .route("/accessmanagement/api/v1/meta/info/accesspackages/package/urn/{urn}", get(by_urn))
+}
+
+async fn export(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    let world = shared.world();
+    let packages: Vec<Value> =
+        world.packages.values().map(|package| to_json(&world, package)).collect();
+    Json(json!([{
+        "id": "5e5ac0de-0000-4000-8000-000000000001",
+        "name": "Allment",
+        "description": "Tilgangspakker i sandkassen",
+        "type": "Organisasjon",
+        "areas": [{
+            "id": "5e5ac0de-0000-4000-8000-000000000002",
+            "name": "Skatt, avgift, regnskap og toll",
+            "urn": "accesspackage:area:skatt_avgift_regnskap_og_toll",
+            "description": "Tilgangspakker i sandkassen",
+            "packages": packages,
+        }],
+    }]))
+}
+
+async fn by_urn(
+    State(shared): State<Arc<Shared>>,
+    Path(urn): Path<String>,
+) -> Result<Json<Value>, StatusCode> {
+    let world = shared.world();
+    let suffix = urn.strip_prefix(URN_PREFIX).unwrap_or(&urn);
+    world
+        .packages
+        .values()
+        .find(|package| package.urn_suffix() == suffix)
+        .map(|package| Json(to_json(&world, package)))
+        .ok_or(StatusCode::NOT_FOUND)
+}
+
+fn to_json(world: &World, package: &Package) -> Value {
+    let resources: Vec<Value> = world
+        .resources
+        .values()
+        .filter(|resource| resource.rules.iter().any(|rule| rule.packages.contains(&package.code)))
+        .map(|resource| json!({ "refId": resource.id, "name": resource.title.get("nb") }))
+        .collect();
+    json!({
+        "id": package.id,
+        "name": package.name,
+        "code": package.code,
+        "urn": format!("{URN_PREFIX}{}", package.urn_suffix()),
+        "description": package.name,
+        "isDelegable": package.delegable,
+        "isAssignable": package.assignable,
+        "isResourcePolicyAvailable": !resources.is_empty(),
+        "resources": resources,
+    })
+}

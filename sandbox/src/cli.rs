@@ -1,0 +1,140 @@
+//! The command line: start, say where, stop on a signal.
+
+use crate::server::{RunningSandbox, Sandbox, SandboxError, SandboxOptions, Seed};
+use clap::Parser;
+use std::error::Error;
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Simulated Maskinporten and Altinn Authorization.
+#[derive(Debug, Parser)]
+#[command(name = "portvakt-sandbox", version)]
+struct Arguments {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8400")]
+    listen: SocketAddr,
+    /// A world in YAML instead of the built-in one.
+    #[arg(long, value_name = "FILE")]
+    seed: Option<PathBuf>,
+}
+
+/// Why the program ended badly.
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error("the sandbox did not start")]
+    Start(#[from] SandboxError),
+    #[error("input or output failed")]
+    Io(#[from] io::Error),
+}
+
+/// Runs the whole program: prints one ready line on standard output and returns after SIGTERM or SIGINT.
+///
+/// The first argument is the program's name. Problems are told on standard error.
+pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(args) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Where even the help cannot be printed there is nobody to tell.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match serve(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "portvakt-sandbox: {}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(arguments: Arguments) -> Result<(), RunError> {
+    let seed = arguments.seed.map_or(Seed::BuiltIn, Seed::File);
+    let options = SandboxOptions { listen: arguments.listen, seed };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut stop = StopSignal::new()?;
+        let sandbox = Sandbox::start(options).await?;
+        writeln!(io::stdout(), "{}", ready_line(&sandbox).map_err(io::Error::from)?)?;
+        stop.received().await;
+        sandbox.stop().await;
+        Ok(())
+    })
+}
+
+/// The ready line, with members in the order people read them.
+fn ready_line(sandbox: &RunningSandbox) -> Result<String, serde_json::Error> {
+    let altinn = sandbox.altinn_url();
+    serde_json::to_string(&ReadyLine {
+        ready: true,
+        address: sandbox.address(),
+        issuer: sandbox.issuer(),
+        altinn,
+        knobs: format!("{altinn}/sandbox"),
+    })
+}
+
+#[derive(serde::Serialize)]
+struct ReadyLine<'a> {
+    ready: bool,
+    address: SocketAddr,
+    issuer: &'a str,
+    altinn: &'a str,
+    knobs: String,
+}
+
+/// The error and what caused it, on one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(unix)]
+struct StopSignal {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl StopSignal {
+    /// Listens from now on, so that no signal is lost between start and ready.
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct StopSignal;
+
+#[cfg(not(unix))]
+impl StopSignal {
+    fn new() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn received(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The listener: accepts connections, counts and disturbs calls, hands them to the services, stops.
+
+use crate::clock;
+use crate::crypto::rsa::KeyError;
+use crate::faults::Endpoint;
+use crate::state::{Shared, SigningKeys, Urls};
+use crate::world::seed::{self, SeedError};
+use crate::{altinn, knobs, maskinporten};
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::service::Service as _;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// Where the world comes from.
+#[derive(Clone, Debug, Default)]
+pub enum Seed {
+    /// The world that is part of the program, described in the README.
+    #[default]
+    BuiltIn,
+    /// A YAML file.
+    File(PathBuf),
+    /// YAML text.
+    Text(String),
+}
+
+/// How to start.
+#[derive(Clone, Debug)]
+pub struct SandboxOptions {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The world to simulate.
+    pub seed: Seed,
+}
+
+impl Default for SandboxOptions {
+    /// A free port on loopback and the built-in world.
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), seed: Seed::BuiltIn }
+    }
+}
+
+/// Why the sandbox did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The seed file cannot be opened.
+    #[error("cannot read the seed file `{}`", path.display())]
+    SeedFile {
+        /// The file that was named.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The seed is no consistent world.
+    #[error("bad seed")]
+    Seed(#[from] SeedError),
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// No signing keys.
+    #[error("cannot make signing keys")]
+    Keys(#[from] KeyError),
+    /// The runtime went away while keys were made.
+    #[error("start was interrupted")]
+    Interrupted,
+}
+
+/// The simulation; see [`Sandbox::start`].
+#[derive(Clone, Copy, Debug)]
+pub struct Sandbox;
+
+impl Sandbox {
+    /// Reads the world, makes signing keys, listens and serves in a task of the current tokio runtime.
+    ///
+    /// # Errors
+    /// [`SandboxError`] tells what is wrong with the seed or the address.
+    pub async fn start(options: SandboxOptions) -> Result<RunningSandbox, SandboxError> {
+        let text = seed_text(options.seed)?;
+        let world = seed::parse(&text, clock::now())?;
+        let keys = tokio::task::spawn_blocking(SigningKeys::generate)
+            .await
+            .map_err(|_| SandboxError::Interrupted)??;
+        let listen_error = |source| SandboxError::Listen { address: options.listen, source };
+        let listener = TcpListener::bind(options.listen).await.map_err(listen_error)?;
+        let address = listener.local_addr().map_err(listen_error)?;
+        let urls =
+            Urls { issuer: format!("http://{address}/"), altinn: format!("http://{address}") };
+        let shared = Arc::new(Shared::new(urls.clone(), text, world, keys));
+        let (stop, stopped) = watch::channel(());
+        let task = tokio::spawn(accept(listener, shared, stopped));
+        Ok(RunningSandbox { address, urls, stop, task })
+    }
+}
+
+fn seed_text(seed: Seed) -> Result<String, SandboxError> {
+    match seed {
+        Seed::BuiltIn => Ok(seed::BUILT_IN.to_owned()),
+        Seed::Text(text) => Ok(text),
+        Seed::File(path) => {
+            std::fs::read_to_string(&path).map_err(|source| SandboxError::SeedFile { path, source })
+        }
+    }
+}
+
+/// A sandbox that listens. Dropping it stops it and breaks its connections.
+#[derive(Debug)]
+pub struct RunningSandbox {
+    address: SocketAddr,
+    urls: Urls,
+    stop: watch::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl RunningSandbox {
+    /// The address it listens on, with the real port.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Maskinporten's issuer, `http://ADDRESS/` with a trailing slash.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.urls.issuer
+    }
+
+    /// Altinn's base address, `http://ADDRESS` without a trailing slash.
+    #[must_use]
+    pub fn altinn_url(&self) -> &str {
+        &self.urls.altinn
+    }
+
+    /// Stops listening and waits until every connection is closed.
+    pub async fn stop(self) {
+        drop(self.stop);
+        // A task that panicked has stopped, too.
+        let _ = self.task.await;
+    }
+}
+
+/// Serves until the sender of `stopped` is dropped, then breaks what is open.
+async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::Receiver<()>) {
+    let router = Router::new()
+        .merge(maskinporten::router())
+        .merge(altinn::router())
+        .merge(knobs::router())
+        .with_state(Arc::clone(&shared));
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = stopped.changed() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, Arc::clone(&shared), router.clone()));
+                }
+                Err(error) => tracing::warn!(%error, "a connection could not be accepted"),
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    connections.shutdown().await;
+}
+
+async fn connection(stream: TcpStream, shared: Arc<Shared>, router: Router) {
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        answer(Arc::clone(&shared), router.clone(), request.map(Body::new))
+    });
+    let served = auto::Builder::new(TokioExecutor::new())
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// The connection is to close without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("closed on purpose")]
+struct Closed;
+
+async fn answer(
+    shared: Arc<Shared>,
+    router: Router,
+    mut request: Request<Body>,
+) -> Result<Response, Closed> {
+    let service = TowerToHyperService::new(router);
+    let Some(endpoint) = Endpoint::of(request.uri().path()) else {
+        return Ok(service.call(request).await.unwrap_or_else(|never| match never {}));
+    };
+    shared.calls().count(endpoint);
+    let Some(fault) = shared.faults().take(endpoint) else {
+        return Ok(service.call(request).await.unwrap_or_else(|never| match never {}));
+    };
+    fault.delay().await;
+    if fault.closes() {
+        return Err(Closed);
+    }
+    let response = if let Some(response) = fault.replacement() {
+        response
+    } else {
+        request.extensions_mut().insert(fault.clone());
+        service.call(request).await.unwrap_or_else(|never| match never {})
+    };
+    Ok(fault.spoil(response).await)
+}

@@ -1,0 +1,14 @@
+//! The sandbox over real sockets, as the proxy and a vendor meet it.
+
+#[cfg(test)]
+mod altinn;
+#[cfg(test)]
+mod command;
+#[cfg(test)]
+mod knobs;
+#[cfg(test)]
+mod lab;
+#[cfg(test)]
+mod maskinporten;
+#[cfg(test)]
+mod pdp;
