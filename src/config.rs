@@ -1,7 +1,7 @@
 //! The configuration, validated: plain data, one section per part of the program. All that other
 //! modules see; the file as written is in [`raw`], reading it in [`source`].
 
-mod error;
+pub mod error;
 pub mod raw;
 mod resolve;
 mod shape;

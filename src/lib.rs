@@ -5,11 +5,15 @@
 //! A request's road: `serve → admit → route → authenticate → scope → party → authorize → forward →
 //! record`. The layers, and which may know which, are in `docs/architecture.md`.
 
-pub mod domain;
+pub mod altinn;
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod domain;
 pub mod enforce;
 pub mod forward;
+pub mod maskinporten;
 pub mod record;
 pub mod serve;
 pub mod telemetry;

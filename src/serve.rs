@@ -19,15 +19,23 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-/// A listener that shares its port with those of other workers, so that the kernel spreads connections
-/// and none is handed from thread to thread.
+/// Who else may listen on the same port.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sharing {
+    /// Nobody.
+    Alone,
+    /// The other workers: the kernel spreads connections, and none is handed from thread to thread.
+    Workers,
+}
+
+/// Listens on an address.
 ///
 /// # Errors
 /// When the address cannot be bound.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn listen(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
-    socket.set_reuseport(true)?;
+    socket.set_reuseport(sharing == Sharing::Workers)?;
     socket.bind(address)?;
     socket.listen(4096)
 }

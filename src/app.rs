@@ -1,0 +1,416 @@
+//! Wiring: builds every part in order, owns the tasks, readiness and the end.
+//!
+//! Requests are served by workers, each a thread with a runtime, a listener and upstream connections of
+//! its own. Everything else (keys, our own token, the PDP, the admin listener) lives on the control
+//! runtime, so that it is reachable when the workers are not.
+
+use crate::altinn::pdp::PdpClient;
+use crate::altinn::token::OwnToken;
+use crate::altinn::{Altinn, AltinnError};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{AccessConfig, Config};
+use crate::enforce::Enforcer;
+use crate::enforce::authenticate::{Authenticator, NoRandomness};
+use crate::enforce::confirmations::{Confirmations, SecondAsking};
+use crate::enforce::ports::{KeySource, RemotePdp};
+use crate::enforce::route::{RouteConflict, Routes};
+use crate::forward::Forwarder;
+use crate::maskinporten::Issuer;
+use crate::maskinporten::grant::{Grant, SigningKeyError};
+use crate::maskinporten::http::HttpError;
+use crate::maskinporten::jwks::JwksKeySource;
+use crate::record::Recorder;
+use crate::record::audit::{Audit, AuditError, Pseudonyms};
+use crate::serve::admin::{Admin, Readiness};
+use crate::serve::proxy::Proxy;
+use crate::serve::{Sharing, Worker, listen};
+use crate::telemetry::metrics::Metrics;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+/// Why the program cannot start, or has to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A runtime or a thread cannot be made.
+    #[error("a runtime cannot be started")]
+    Runtime(#[source] io::Error),
+    /// An address cannot be bound.
+    #[error("{0} cannot be listened on")]
+    Listen(SocketAddr, #[source] io::Error),
+    /// Signals cannot be waited for.
+    #[error("signals cannot be waited for")]
+    Signal(#[source] io::Error),
+    /// The metric families clash.
+    #[error("the metrics cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+    /// The audit output cannot be opened.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// Two routes clash.
+    #[error(transparent)]
+    Routes(#[from] RouteConflict),
+    /// No randomness.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+    /// Maskinporten cannot be called.
+    #[error("Maskinporten cannot be called")]
+    Issuer(#[from] HttpError),
+    /// Altinn cannot be called.
+    #[error("Altinn cannot be called")]
+    Altinn(#[from] AltinnError),
+    /// Our own client's key cannot be used.
+    #[error("the key of our own Maskinporten client cannot be used")]
+    OwnKey(#[from] SigningKeyError),
+    /// A part that must live has ended.
+    #[error("{0} ended, which it never should; stopping so that the program is started anew")]
+    PartEnded(&'static str),
+}
+
+/// What judges, and the task that keeps its keys: shared by `run` and `explain`.
+pub struct Judge {
+    /// What judges.
+    pub enforcer: Enforcer,
+    /// The issuer's keys; to be kept fresh by spawning [`JwksKeySource::run`].
+    pub keys: Arc<JwksKeySource>,
+}
+
+impl std::fmt::Debug for Judge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Judge").field("enforcer", &self.enforcer).finish_non_exhaustive()
+    }
+}
+
+impl Judge {
+    /// Builds what judges from a configuration. Calls nothing yet; calls will run on `control`.
+    ///
+    /// # Errors
+    /// [`AppError`] when a part cannot be built.
+    pub fn build(config: &Config, metrics: &Metrics, control: &Handle) -> Result<Self, AppError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let shared_metrics = Arc::new(metrics.clone());
+        let issuer = Arc::new(Issuer::new(&config.maskinporten)?);
+        let keys = Arc::new(JwksKeySource::new(
+            &config.maskinporten,
+            Arc::clone(&issuer),
+            Arc::clone(&clock),
+            Arc::clone(&shared_metrics),
+            control.clone(),
+        ));
+        let pdp = pdp(config, issuer, &clock, &shared_metrics, control)?;
+        let confirmations = pdp.map(|pdp| confirmations(config, Arc::new(pdp), metrics));
+        let key_source = Arc::clone(&keys) as Arc<dyn KeySource>;
+        let enforcer = Enforcer {
+            limits: config.limits.clone(),
+            routes: Routes::new(config.routes.clone())?,
+            authenticator: Authenticator::new(key_source, clock, config.tokens.clone())?,
+            confirmations,
+            check_digits: config.tokens.rules.check_digits,
+        };
+        Ok(Self { enforcer, keys })
+    }
+}
+
+/// The client of the PDP; `None` when no client of our own is configured, for no route then needs it.
+fn pdp(
+    config: &Config,
+    issuer: Arc<Issuer>,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+    control: &Handle,
+) -> Result<Option<PdpClient>, AppError> {
+    let Some(client) = &config.maskinporten.client else { return Ok(None) };
+    let altinn = Arc::new(Altinn::new(&config.altinn)?);
+    let own_token = Arc::new(OwnToken::new(
+        Grant::new(client, issuer, Arc::clone(clock))?,
+        Arc::clone(&altinn),
+        Arc::clone(clock),
+        Arc::clone(metrics),
+        control.clone(),
+    ));
+    Ok(Some(PdpClient::new(
+        &config.altinn,
+        altinn,
+        own_token,
+        Arc::clone(clock),
+        Arc::clone(metrics),
+        control.clone(),
+    )))
+}
+
+fn confirmations(config: &Config, pdp: Arc<dyn RemotePdp>, metrics: &Metrics) -> Confirmations {
+    let longest = config.routes.iter().filter_map(|route| match &route.access {
+        AccessConfig::Right(right) => Some(right.max_age),
+        AccessConfig::Scopes(_) | AccessConfig::Anonymous => None,
+    });
+    let longest = longest.max().unwrap_or(config.confirmations.permit_for);
+    let suspicious = metrics.suspicious.clone();
+    let told = move |question: &crate::domain::resource::Question, second: SecondAsking| {
+        suspicious.with_label_values(&[second.label()]).inc();
+        tracing::warn!(
+            system_user = %question.system_user(),
+            resource = %question.resource(),
+            action = %question.action(),
+            second = second.label(),
+            "a right permitted shortly before was suddenly not covered; asked once more"
+        );
+    };
+    Confirmations::new(pdp, config.confirmations.clone(), longest, Box::new(told))
+}
+
+/// Ready when the issuer's keys are there and no stop was asked for.
+struct AppReadiness {
+    keys: Arc<JwksKeySource>,
+    stopping: AtomicBool,
+    metrics: Metrics,
+}
+
+impl Readiness for AppReadiness {
+    fn obstacles(&self) -> Vec<&'static str> {
+        let mut obstacles = Vec::new();
+        if !self.keys.loaded() {
+            obstacles.push("issuer_keys");
+        }
+        if self.stopping.load(Ordering::Acquire) {
+            obstacles.push("stopping");
+        }
+        self.metrics.ready.set(i64::from(obstacles.is_empty()));
+        obstacles
+    }
+}
+
+/// Runs until SIGTERM or SIGINT, then drains.
+///
+/// # Errors
+/// [`AppError`] when a part cannot be started, or one that must live has ended.
+pub fn run(config: &Config) -> Result<(), AppError> {
+    let control = Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(AppError::Runtime)?;
+    let result = Running::start(config, &control).and_then(|running| running.wait(&control));
+    // Calls to Altinn that nobody waits for any more are not worth waiting for either.
+    control.shutdown_timeout(Duration::from_millis(100));
+    result
+}
+
+/// The program while it runs.
+struct Running {
+    readiness: Arc<AppReadiness>,
+    recorder: Arc<Recorder>,
+    workers: Vec<JoinHandle<()>>,
+    stop: CancellationToken,
+    stop_control: CancellationToken,
+    /// Told by every part that ends.
+    ended: mpsc::UnboundedReceiver<&'static str>,
+}
+
+impl Running {
+    fn start(config: &Config, control: &Runtime) -> Result<Self, AppError> {
+        let metrics = Metrics::new()?;
+        publish_limits(config, &metrics);
+        let recorder = Arc::new(Recorder {
+            metrics: metrics.clone(),
+            audit: Audit::open(&config.audit, &metrics)?,
+            pseudonyms: Pseudonyms::new(&config.audit)?,
+        });
+        let Judge { enforcer, keys } = Judge::build(config, &metrics, control.handle())?;
+        let readiness = Arc::new(AppReadiness {
+            keys: Arc::clone(&keys),
+            stopping: AtomicBool::new(false),
+            metrics: metrics.clone(),
+        });
+        let (tell, ended) = mpsc::unbounded_channel();
+        let stop_control = CancellationToken::new();
+        let admin = bind(config.admin.address, Sharing::Alone, control)?;
+        let admin_address = local(&admin, config.admin.address)?;
+        supervise(control, &tell, "the admin listener", {
+            let admin_part = Admin { metrics, readiness: Arc::clone(&readiness) as Arc<dyn Readiness> };
+            admin_part.run(admin, stop_control.clone())
+        });
+        supervise(control, &tell, "the refresh of the issuer's keys", keys.run(stop_control.clone()));
+        let stop = CancellationToken::new();
+        let listeners = bind_workers(config, control)?;
+        let address = listeners.first().and_then(|listener| listener.local_addr().ok());
+        let address = address.unwrap_or(config.listen.address);
+        let shared = Shared::new(config, enforcer, &recorder);
+        let mut workers = Vec::new();
+        for listener in listeners {
+            workers.push(shared.spawn_worker(listener, &stop, &tell)?);
+        }
+        tracing::info!(%address, admin = %admin_address, workers = workers.len(), "listening");
+        Ok(Self { readiness, recorder, workers, stop, stop_control, ended })
+    }
+
+    /// Waits for a signal or for a part to end, then drains.
+    fn wait(mut self, control: &Runtime) -> Result<(), AppError> {
+        let result = control.block_on(async {
+            let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signal)?;
+            let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signal)?;
+            tokio::select! {
+                _ = terminate.recv() => Ok(()),
+                _ = interrupt.recv() => Ok(()),
+                part = self.ended.recv() => Err(AppError::PartEnded(part.unwrap_or("a part"))),
+            }
+        });
+        tracing::info!("stopping: no new connections, requests in flight are served to their end");
+        self.readiness.stopping.store(true, Ordering::Release);
+        self.stop.cancel();
+        for worker in self.workers {
+            // A worker that panicked has been told of by its end.
+            let _ = worker.join();
+        }
+        self.stop_control.cancel();
+        self.recorder.audit.close();
+        tracing::info!("stopped");
+        result
+    }
+}
+
+/// What all workers share.
+struct Shared<'c> {
+    config: &'c Config,
+    enforcer: Arc<Enforcer>,
+    recorder: Arc<Recorder>,
+    connections: Arc<Semaphore>,
+    in_flight: Arc<Semaphore>,
+}
+
+impl<'c> Shared<'c> {
+    fn new(config: &'c Config, enforcer: Enforcer, recorder: &Arc<Recorder>) -> Self {
+        Self {
+            config,
+            enforcer: Arc::new(enforcer),
+            recorder: Arc::clone(recorder),
+            connections: Arc::new(Semaphore::new(config.limits.connections)),
+            in_flight: Arc::new(Semaphore::new(config.limits.requests_in_flight)),
+        }
+    }
+
+    fn spawn_worker(
+        &self,
+        listener: std::net::TcpListener,
+        stop: &CancellationToken,
+        tell: &mpsc::UnboundedSender<&'static str>,
+    ) -> Result<JoinHandle<()>, AppError> {
+        let metrics = self.recorder.metrics.clone();
+        let proxy = Proxy {
+            enforcer: Arc::clone(&self.enforcer),
+            forwarder: Forwarder::new(
+                &self.config.upstreams,
+                self.config.forwarded.clone(),
+                metrics.clone(),
+            ),
+            recorder: Arc::clone(&self.recorder),
+            clock: Arc::new(SystemClock),
+            in_flight: Arc::clone(&self.in_flight),
+            default_language: self.config.refusals.default_language,
+            altinn: self.config.altinn.url.to_string(),
+        };
+        let worker = Worker {
+            proxy: Arc::new(proxy),
+            limits: self.config.limits.clone(),
+            connections: Arc::clone(&self.connections),
+            metrics,
+        };
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(AppError::Runtime)?;
+        let (stop, end) = (stop.clone(), End { part: "a worker", tell: tell.clone() });
+        let serve = move || {
+            let _end = end;
+            runtime.block_on(async {
+                match TcpListener::from_std(listener) {
+                    Ok(listener) => worker.run(listener, stop).await,
+                    Err(error) => tracing::error!(%error, "a listener cannot be used"),
+                }
+            });
+        };
+        std::thread::Builder::new().name("worker".into()).spawn(serve).map_err(AppError::Runtime)
+    }
+}
+
+/// Tells of the end of a part, also when it ends in a panic.
+struct End {
+    part: &'static str,
+    tell: mpsc::UnboundedSender<&'static str>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        // Nobody listens any more when the program is stopping.
+        let _ = self.tell.send(self.part);
+    }
+}
+
+fn supervise(
+    control: &Runtime,
+    tell: &mpsc::UnboundedSender<&'static str>,
+    part: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    let end = End { part, tell: tell.clone() };
+    control.spawn(async move {
+        let _end = end;
+        task.await;
+    });
+}
+
+fn bind(address: SocketAddr, sharing: Sharing, control: &Runtime) -> Result<TcpListener, AppError> {
+    let _entered = control.enter();
+    listen(address, sharing).map_err(|error| AppError::Listen(address, error))
+}
+
+fn local(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr, AppError> {
+    listener.local_addr().map_err(|error| AppError::Listen(asked, error))
+}
+
+/// One listener a worker, all on the port that the first one got.
+fn bind_workers(
+    config: &Config,
+    control: &Runtime,
+) -> Result<Vec<std::net::TcpListener>, AppError> {
+    let mut address = config.listen.address;
+    let workers = config.listen.workers.get();
+    // A worker that is alone keeps the port to itself, so that a second program on it is noticed.
+    let sharing = if workers > 1 { Sharing::Workers } else { Sharing::Alone };
+    let mut listeners = Vec::new();
+    for _ in 0..workers {
+        let listener = bind(address, sharing, control)?;
+        address = local(&listener, address)?;
+        listeners.push(listener);
+    }
+    listeners
+        .into_iter()
+        .map(|listener| listener.into_std().map_err(|error| AppError::Listen(address, error)))
+        .collect()
+}
+
+/// The bounds of the configuration, as metrics beside what they bound.
+fn publish_limits(config: &Config, metrics: &Metrics) {
+    let limits = &config.limits;
+    let set = |name, value: usize| {
+        metrics.limits.with_label_values(&[name]).set(i64::try_from(value).unwrap_or(i64::MAX));
+    };
+    let entries = |most: u64| usize::try_from(most).unwrap_or(usize::MAX);
+    set("connections", limits.connections);
+    set("requests_in_flight", limits.requests_in_flight);
+    set("target_bytes", limits.target_bytes);
+    set("header_bytes", limits.header_bytes);
+    set("header_count", limits.header_count);
+    set("party_body_bytes", limits.party_body_bytes);
+    set("token_bytes", config.tokens.max_bytes);
+    set("token_cache_entries", entries(config.tokens.cache_entries));
+    set("confirmations", entries(config.confirmations.max_entries));
+    set("altinn_requests_per_second", config.altinn.requests_per_second.get());
+    set("altinn_in_flight", config.altinn.max_in_flight.get());
+    set("audit_queue", config.audit.queue.get());
+}

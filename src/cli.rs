@@ -1,0 +1,125 @@
+//! The command line: `run`, `check`, `schema` and `explain`.
+
+pub mod explain;
+
+use crate::app;
+use crate::config::error::ConfigErrors;
+use crate::config::source::{self, ProcessEnv};
+use crate::config::Config;
+use crate::telemetry;
+use clap::{Parser, Subcommand};
+use std::error::Error;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Portvakt: enforces Maskinporten system-user tokens and Altinn rights in front of an API.
+#[derive(Debug, Parser)]
+#[command(name = "portvakt", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM.
+    Run {
+        /// The configuration.
+        #[arg(short, long, env = "PORTVAKT_CONFIG", default_value = "portvakt.yaml")]
+        config: PathBuf,
+    },
+    /// Read the configuration and report every problem in it.
+    Check {
+        /// The configuration.
+        #[arg(short, long, env = "PORTVAKT_CONFIG", default_value = "portvakt.yaml")]
+        config: PathBuf,
+    },
+    /// Print the JSON Schema of the configuration.
+    Schema,
+    /// Tell what every step would say to a request, and why.
+    Explain(explain::Request),
+}
+
+/// Exit codes: 0 done, 1 refused or failed, 2 wrong arguments, 3 it could not be told.
+const FAILED: u8 = 1;
+
+/// Runs the program with its arguments, the program's name first.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // To standard output for --help, to standard error for mistakes; nobody to tell if that fails.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    match arguments.command {
+        Command::Run { config } => serve(&config),
+        Command::Check { config } => check(&config),
+        Command::Schema => schema(),
+        Command::Explain(request) => explain::run(&request),
+    }
+}
+
+fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    source::load(path, &ProcessEnv)
+}
+
+fn serve(path: &Path) -> ExitCode {
+    let config = match load(path) {
+        Ok(config) => config,
+        Err(errors) => return complain(&errors),
+    };
+    if let Err(error) = telemetry::start_log(&config.log) {
+        return complain(&error);
+    }
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    match app::run(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(cause = chain(&error), "portvakt ended");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn check(path: &Path) -> ExitCode {
+    match source::check(path) {
+        Ok(summary) => say(&summary),
+        Err(errors) => complain(&errors),
+    }
+}
+
+fn schema() -> ExitCode {
+    match serde_json::to_string_pretty(&source::schema()) {
+        Ok(text) => say(&text),
+        Err(error) => complain(&error),
+    }
+}
+
+/// Writes to standard output; a reader that has gone is no failure of ours.
+fn say(text: &str) -> ExitCode {
+    let _ = writeln!(io::stdout(), "{}", text.trim_end());
+    ExitCode::SUCCESS
+}
+
+fn complain(error: &dyn Error) -> ExitCode {
+    let _ = writeln!(io::stderr(), "{}", chain(error).trim_end());
+    ExitCode::from(FAILED)
+}
+
+/// An error and its causes, in one line each.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}
