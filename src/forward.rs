@@ -204,6 +204,8 @@ impl Upstream {
             (true, _, _) => return Err(UpstreamFailure::BadAnswer.into()),
         };
         let protocol = tunnel.is_some().then(|| response.headers().get(header::UPGRADE).cloned());
+        // The version is of the connection, not of the answer (RFC 9110 §2.5).
+        *response.version_mut() = Version::HTTP_11;
         headers::strip_response(response.headers_mut());
         if let Some(Some(protocol)) = protocol {
             let headers = response.headers_mut();

@@ -97,8 +97,7 @@ fn explain(request: &Request, config: &Config) -> Result<(String, u8), ExplainEr
         .build()
         .map_err(ExplainError::Runtime)?;
     let judge = Judge::build(config, &Metrics::new()?, runtime.handle())?;
-    let mut trail = Trail::default();
-    let result = runtime.block_on(async {
+    let (trail, result) = runtime.block_on(async {
         let stop = CancellationToken::new();
         let refresh = tokio::spawn(Arc::clone(&judge.keys).run(stop.clone()));
         let wait = Duration::from_secs(request.wait);
@@ -111,10 +110,11 @@ fn explain(request: &Request, config: &Config) -> Result<(String, u8), ExplainEr
             headers: &headers,
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
         };
+        let mut trail = Trail::default();
         let result = judge.enforcer.enforce(facts, &mut body, &mut trail).await;
         stop.cancel();
         let _ = refresh.await;
-        result
+        (trail, result)
     });
     let code = match &result {
         Ok(_) => 0,
