@@ -232,9 +232,11 @@ impl Grant {
         self
     }
 
-    /// The same grant with one change, good for one use of its own.
+    /// The same grant, issued now and with one change, good for one use of its own.
     pub(crate) fn with(&self, change: impl FnOnce(&mut Self)) -> Self {
         let mut grant = self.clone();
+        grant.claims["iat"] = json!(now());
+        grant.claims["exp"] = json!(now() + 100);
         grant.claims["jti"] = json!(Uuid::new_v4());
         change(&mut grant);
         grant
