@@ -1,0 +1,115 @@
+//! An upstream that records what reaches it, and answers with what it read.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use tokio::net::TcpListener;
+
+/// What reached the upstream.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub method: String,
+    /// Path and query, byte for byte.
+    pub target: String,
+    pub version: String,
+    /// Names in lower case, in order.
+    pub headers: Vec<(String, String)>,
+    pub body: Bytes,
+    pub trailers: Vec<(String, String)>,
+}
+
+impl Received {
+    /// Every value of a header.
+    pub fn header(&self, name: &str) -> Vec<&str> {
+        let same = self.headers.iter().filter(|(other, _)| other == name);
+        same.map(|(_, value)| value.as_str()).collect()
+    }
+}
+
+/// The upstream. Speaks HTTP/1.1 and HTTP/2 by prior knowledge; stops when dropped.
+pub struct Upstream {
+    address: SocketAddr,
+    received: Arc<Mutex<Vec<Received>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Upstream {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&received);
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let kept = Arc::clone(&kept);
+                tokio::spawn(async move {
+                    let service = hyper::service::service_fn(move |request| answer(Arc::clone(&kept), request));
+                    let server = auto::Builder::new(TokioExecutor::new());
+                    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        Self { address, received, task }
+    }
+
+    /// `http://127.0.0.1:PORT`
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Everything that reached it, in order.
+    pub fn received(&self) -> Vec<Received> {
+        self.received.lock().expect("whole").clone()
+    }
+
+    /// How many requests reached it.
+    pub fn count(&self) -> usize {
+        self.received.lock().expect("whole").len()
+    }
+
+    /// The one request that reached it last.
+    pub fn last(&self) -> Received {
+        self.received().pop().expect("a request reached the upstream")
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn answer(
+    received: Arc<Mutex<Vec<Received>>>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    // A body that breaks off never was a request.
+    let Ok(whole) = body.collect().await else { return Ok(Response::new(Full::default())) };
+    let list = |map: &http::HeaderMap| {
+        let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        map.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect::<Vec<_>>()
+    };
+    let trailers = whole.trailers().map(list).unwrap_or_default();
+    let one = Received {
+        method: head.method.to_string(),
+        target: head.uri.path_and_query().map_or_else(String::new, ToString::to_string),
+        version: format!("{:?}", head.version),
+        headers: list(&head.headers),
+        body: whole.to_bytes(),
+        trailers,
+    };
+    let told: Value = json!({ "method": one.method, "target": one.target, "bytes": one.body.len() });
+    received.lock().expect("whole").push(one);
+    Ok(Response::builder()
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(told.to_string())))
+        .expect("an answer"))
+}
