@@ -1,0 +1,125 @@
+//! HTTP as this program speaks it to Maskinporten and Altinn: verified TLS, no redirects, and bounds
+//! on time and size that hold whatever the other side sends.
+
+use reqwest::redirect::Policy;
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+/// Idle connections are given up after this long, so that a new address of the host is found in time.
+const POOL_IDLE: Duration = Duration::from_secs(60);
+/// One HTTP/2 connection carries all calls: a dead one must be noticed, or every call times out.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+const HEADER_LIST_BYTES: u32 = 64 * 1024;
+const USER_AGENT: &str = concat!("portvakt/", env!("CARGO_PKG_VERSION"));
+
+/// Makes a client for the service at `address`. It speaks https only, unless `address` is http; it
+/// follows no redirect and reads no proxy from the environment. `timeout` bounds a whole exchange,
+/// body included.
+///
+/// # Errors
+/// When TLS cannot be set up, as without any CA certificate on the machine.
+pub fn client(address: &Url, timeout: Duration) -> Result<reqwest::Client, HttpError> {
+    let https = address.scheme() == "https";
+    let builder = reqwest::Client::builder()
+        .user_agent(USER_AGENT)
+        .redirect(Policy::none())
+        .referer(false)
+        .no_proxy()
+        .https_only(https)
+        .timeout(timeout)
+        .connect_timeout(timeout)
+        .pool_idle_timeout(POOL_IDLE)
+        .tcp_nodelay(true)
+        .http2_max_header_list_size(HEADER_LIST_BYTES)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .http2_keep_alive_timeout(timeout);
+    // Without https no CA is needed, and an image without CA certificates must start.
+    let builder = if https { builder } else { builder.tls_certs_only([]) };
+    builder.build().map_err(HttpError::Client)
+}
+
+/// Why an exchange gave no answer. Holds no body, header or query of either side.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// No client could be made.
+    #[error("the HTTP client cannot be set up")]
+    Client(#[source] reqwest::Error),
+    /// No connection, or it broke before the answer was whole.
+    #[error("the address cannot be reached or the connection broke")]
+    Unreachable(#[source] reqwest::Error),
+    /// No whole answer in time.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The body is longer than allowed.
+    #[error("the answer is longer than {limit} bytes")]
+    TooLarge {
+        /// Most bytes that were accepted.
+        limit: usize,
+    },
+}
+
+impl HttpError {
+    /// The stable label in metrics.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Client(_) | Self::Unreachable(_) => "unreachable",
+            Self::TimedOut => "timed_out",
+            Self::TooLarge { .. } => "unreadable",
+        }
+    }
+
+    fn from_reqwest(error: reqwest::Error) -> Self {
+        // The address may carry a query; nothing of it belongs in a log.
+        if error.is_timeout() { Self::TimedOut } else { Self::Unreachable(error.without_url()) }
+    }
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Sends the request and reads the answer, at most `limit` bytes of body as decoded. Of an answer
+/// that is no success the status counts: its body is empty when it cannot be read whole.
+pub(crate) async fn send(request: RequestBuilder, limit: usize) -> Result<Reply, HttpError> {
+    let mut response = request.send().await.map_err(HttpError::from_reqwest)?;
+    let status = response.status();
+    let headers = std::mem::take(response.headers_mut());
+    let body = match read_body(response, limit).await {
+        Err(_) if !status.is_success() => Vec::new(),
+        read => read?,
+    };
+    Ok(Reply { status, headers, body })
+}
+
+async fn read_body(mut response: Response, limit: usize) -> Result<Vec<u8>, HttpError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(HttpError::from_reqwest)? {
+        if body.len() + chunk.len() > limit {
+            return Err(HttpError::TooLarge { limit });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// An error with all its causes, on one line: for the log.
+pub(crate) struct Chain<'a>(pub(crate) &'a dyn Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,548 @@
+//! The issuer's keys: fetched at start, refreshed behind the requests, kept when the issuer is down.
+//!
+//! A request reads the held set without waiting. Only a token with an unknown key id may cause a fetch,
+//! one at a time and at most one per interval, so that made-up ids cannot be used to hammer the issuer
+//! (threats 5, 6, 75–77).
+
+use super::flight::SingleFlight;
+use super::http::{self, Chain, HttpError};
+use super::key_set::{self, KeySetError, MAX_KEY_ID_BYTES, ParsedKeySet, parse_key_set};
+use super::{Issuer, IssuerError};
+use crate::clock::Clock;
+use crate::config::MaskinportenConfig;
+use crate::enforce::ports::{EdgeFuture, KeyError, KeySource, VerificationKey};
+use crate::telemetry::metrics::Metrics;
+use ::http::StatusCode;
+use arc_swap::ArcSwapOption;
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use jsonwebtoken::{DecodingKey, DecodingKeyKind};
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// The keys of the configured issuer.
+pub struct JwksKeySource {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    issuer: Arc<Issuer>,
+    refresh: Duration,
+    max_age: Duration,
+    held: ArcSwapOption<HeldSet>,
+    flight: SingleFlight,
+    allowance: Mutex<UnknownKidAllowance>,
+    private_members_seen: AtomicBool,
+    loaded: watch::Sender<bool>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    runtime: Handle,
+}
+
+/// One accepted set.
+struct HeldSet {
+    keys: HashMap<String, Arc<VerificationKey>>,
+    fetched: Instant,
+}
+
+/// Why the key set could not be renewed.
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    #[error("the issuer's key set cannot be located")]
+    Issuer(#[from] IssuerError),
+    #[error("the issuer's key set cannot be fetched")]
+    Http(#[from] HttpError),
+    #[error("the issuer's key set was answered with status {0}")]
+    Status(StatusCode),
+    #[error("the issuer's key set is refused")]
+    Refused(#[from] KeySetError),
+    #[error("the issuer's key set holds no usable key")]
+    NoUsableKey,
+}
+
+impl FetchError {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Issuer(error) => error.label(),
+            Self::Http(error) => error.label(),
+            Self::Status(_) => "error_status",
+            Self::Refused(_) => "unreadable",
+            Self::NoUsableKey => "no_usable_key",
+        }
+    }
+}
+
+/// What a fetch is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Trigger {
+    Start,
+    Refresh,
+    UnknownKid,
+}
+
+impl Trigger {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Refresh => "refresh",
+            Self::UnknownKid => "unknown_kid",
+        }
+    }
+}
+
+/// At most one fetch for unknown key ids per interval, whatever the ids are and however it ends.
+/// Background fetches are not counted, so a key rotated in right after one is still found at once.
+#[derive(Debug)]
+struct UnknownKidAllowance {
+    interval: Duration,
+    last: Option<Instant>,
+}
+
+impl UnknownKidAllowance {
+    fn take(&mut self, now: Instant) -> bool {
+        let free = self.last.is_none_or(|last| now.duration_since(last) >= self.interval);
+        if free {
+            self.last = Some(now);
+        }
+        free
+    }
+}
+
+impl JwksKeySource {
+    /// A source that holds nothing yet: spawn [`Self::run`]. Fetches run on `runtime`, the one of
+    /// every call to the outside.
+    #[must_use]
+    pub fn new(
+        config: &MaskinportenConfig,
+        issuer: Arc<Issuer>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        runtime: Handle,
+    ) -> Self {
+        let allowance = UnknownKidAllowance { interval: config.unknown_kid_interval, last: None };
+        Self {
+            shared: Arc::new(Shared {
+                issuer,
+                refresh: config.refresh,
+                max_age: config.max_age,
+                held: ArcSwapOption::empty(),
+                flight: SingleFlight::default(),
+                allowance: Mutex::new(allowance),
+                private_members_seen: AtomicBool::new(false),
+                loaded: watch::Sender::new(false),
+                clock,
+                metrics,
+                runtime,
+            }),
+        }
+    }
+
+    /// Keeps the set fresh until `shutdown`: fetches at once, backs off from about 250 ms to 30 s
+    /// while fetches fail, and renews each `refresh` (±10 %) while they succeed.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        let kept = self.shared.keep_fresh();
+        // `None` is the stop; the other arm never ends.
+        let _ = shutdown.run_until_cancelled(kept).await;
+    }
+
+    /// Whether a set is held that is not too old: the program can verify tokens.
+    #[must_use]
+    pub fn loaded(&self) -> bool {
+        self.shared.current().is_some()
+    }
+
+    /// Returns when the first set has been accepted. Cancel safe.
+    pub async fn wait_until_loaded(&self) {
+        let mut loaded = self.shared.loaded.subscribe();
+        // INVARIANT: the sender lives as long as `self`, so waiting ends with the set only.
+        let _ = loaded.wait_for(|loaded| *loaded).await;
+    }
+}
+
+impl KeySource for JwksKeySource {
+    fn find(&self, key_id: &str) -> Result<Arc<VerificationKey>, KeyError> {
+        self.shared.find(key_id)
+    }
+
+    fn fetch<'a>(
+        &'a self,
+        key_id: &'a str,
+    ) -> EdgeFuture<'a, Result<Arc<VerificationKey>, KeyError>> {
+        Box::pin(self.shared.find_anew(key_id))
+    }
+}
+
+impl Shared {
+    fn current(&self) -> Option<Arc<HeldSet>> {
+        self.held.load_full().filter(|set| set.fetched.elapsed() <= self.max_age)
+    }
+
+    fn find(&self, key_id: &str) -> Result<Arc<VerificationKey>, KeyError> {
+        let held = self.held.load();
+        match held.as_ref() {
+            Some(set) if set.fetched.elapsed() <= self.max_age => {
+                set.keys.get(key_id).map(Arc::clone).ok_or(KeyError::Unknown)
+            }
+            Some(_) | None => Err(KeyError::Unavailable),
+        }
+    }
+
+    async fn find_anew(self: &Arc<Self>, key_id: &str) -> Result<Arc<VerificationKey>, KeyError> {
+        if key_id.len() > MAX_KEY_ID_BYTES {
+            return Err(KeyError::Unknown);
+        }
+        // Twice: the fetch that was joined may have begun before the key was published.
+        for _ in 0..2 {
+            match self.find(key_id) {
+                Err(KeyError::Unknown) => {}
+                // Without a set the background task is trying already, and no request waits for it.
+                answer => return answer,
+            }
+            let landing = self.flight.join_or_start(&self.runtime, || self.allowed_fetch());
+            let Some(landing) = landing else { break };
+            landing.landed().await;
+        }
+        match self.find(key_id) {
+            Err(KeyError::Unknown) if self.flight.last_failed() => Err(KeyError::Unavailable),
+            answer => answer,
+        }
+    }
+
+    fn allowed_fetch(self: &Arc<Self>) -> Option<impl Future<Output = bool> + Send + 'static> {
+        let mut allowance = self.allowance.lock().unwrap_or_else(PoisonError::into_inner);
+        allowance.take(Instant::now()).then(|| Arc::clone(self).renew(Trigger::UnknownKid))
+    }
+
+    async fn keep_fresh(self: &Arc<Self>) {
+        let mut trigger = Trigger::Start;
+        let mut backoff = retry_delays();
+        loop {
+            let renew = || Some(Arc::clone(self).renew(trigger));
+            let landing = self.flight.join_or_start(&self.runtime, renew);
+            let renewed = match landing {
+                Some(landing) => landing.landed().await,
+                None => false,
+            };
+            let pause = if renewed {
+                trigger = Trigger::Refresh;
+                backoff = retry_delays();
+                spread(self.refresh)
+            } else {
+                backoff.next().unwrap_or(self.refresh).min(self.refresh)
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Fetches once, and tells whether a set was accepted; what was held stays when none was.
+    async fn renew(self: Arc<Self>, trigger: Trigger) -> bool {
+        let fetched = match self.fetch_set(trigger).await {
+            Ok(parsed) => self.accept(parsed),
+            Err(error) => Err(error),
+        };
+        let result = fetched.as_ref().map_or_else(FetchError::label, |()| "ok");
+        self.metrics.key_set_fetches.with_label_values(&[trigger.label(), result]).inc();
+        if let Err(error) = &fetched {
+            tracing::warn!(
+                trigger = trigger.label(),
+                holding = self.current().is_some(),
+                error = %Chain(error),
+                "the issuer's key set could not be renewed"
+            );
+        }
+        fetched.is_ok()
+    }
+
+    async fn fetch_set(&self, trigger: Trigger) -> Result<ParsedKeySet, FetchError> {
+        let metadata = match trigger {
+            Trigger::UnknownKid => self.issuer.metadata().await?,
+            Trigger::Start | Trigger::Refresh => match self.issuer.refresh().await {
+                Ok(metadata) => metadata,
+                Err(error) => {
+                    tracing::warn!(error = %Chain(&error), "the issuer's metadata could not be renewed");
+                    self.issuer.held().ok_or(error)?
+                }
+            },
+        };
+        let request = self.issuer.http().get(metadata.jwks_uri.clone());
+        let reply = http::send(request, key_set::MAX_BYTES).await?;
+        if reply.status != StatusCode::OK {
+            return Err(FetchError::Status(reply.status));
+        }
+        Ok(parse_key_set(&reply.body)?)
+    }
+
+    fn accept(&self, parsed: ParsedKeySet) -> Result<(), FetchError> {
+        for reason in &parsed.ignored {
+            self.metrics.key_set_ignored.with_label_values(&[reason.label()]).inc();
+        }
+        if parsed.private_members && !self.private_members_seen.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "the issuer publishes private members of its keys: tell them; public parts are used"
+            );
+        }
+        if parsed.keys.is_empty() {
+            return Err(FetchError::NoUsableKey);
+        }
+        let before = self.held.load_full();
+        let keys: HashMap<_, _> = parsed
+            .keys
+            .into_iter()
+            .map(|key| (key.key_id.clone(), kept_or_new(before.as_deref(), key)))
+            .collect();
+        self.metrics.key_set_keys.set(i64::try_from(keys.len()).unwrap_or(i64::MAX));
+        self.metrics.key_set_fetched.set(self.clock.now().seconds());
+        self.held.store(Some(Arc::new(HeldSet { keys, fetched: Instant::now() })));
+        if !self.loaded.send_replace(true) {
+            tracing::info!(issuer = self.issuer.name(), "the issuer's keys are loaded");
+        }
+        Ok(())
+    }
+}
+
+/// The same `Arc` for an unchanged key: what was verified with it stays verified.
+fn kept_or_new(before: Option<&HeldSet>, key: VerificationKey) -> Arc<VerificationKey> {
+    before
+        .and_then(|set| set.keys.get(&key.key_id))
+        .filter(|held| held.algorithm == key.algorithm && same_material(&held.key, &key.key))
+        .map_or_else(|| Arc::new(key), Arc::clone)
+}
+
+fn same_material(one: &DecodingKey, other: &DecodingKey) -> bool {
+    match (one.kind(), other.kind()) {
+        (
+            DecodingKeyKind::RsaModulusExponent { n, e },
+            DecodingKeyKind::RsaModulusExponent { n: other_n, e: other_e },
+        ) => n == other_n && e == other_e,
+        (DecodingKeyKind::RsaModulusExponent { .. } | DecodingKeyKind::SecretOrDer(_), _) => false,
+    }
+}
+
+/// About 250 ms, doubling to 30 s, each spread over its own length so that replicas part ways.
+fn retry_delays() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(250))
+        .with_max_delay(Duration::from_secs(15))
+        .without_max_times()
+        .with_jitter()
+        .build()
+}
+
+/// `period` ±10 %.
+fn spread(period: Duration) -> Duration {
+    let [random, ..] = *uuid::Uuid::new_v4().as_bytes();
+    period.mul_f64(0.9 + 0.2 * f64::from(random) / 255.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stub::{Answer, Stub};
+    use super::*;
+    use crate::clock::SystemClock;
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    const KEYS: &str = "/jwk";
+
+    fn set(kids: &[&str]) -> String {
+        let keys: Vec<_> = kids
+            .iter()
+            .map(|kid| {
+                let seed = kid.as_bytes()[0] | 1;
+                let n = URL_SAFE_NO_PAD.encode([[0x80; 1].as_slice(), &[seed; 255]].concat());
+                format!(r#"{{"kty":"RSA","kid":"{kid}","n":"{n}","e":"AQAB"}}"#)
+            })
+            .collect();
+        format!(r#"{{"keys":[{}]}}"#, keys.join(","))
+    }
+
+    type Served = Arc<Mutex<Answer>>;
+
+    /// An issuer whose key endpoint answers what `Served` holds.
+    async fn issuer(first: Answer) -> (Stub, Served) {
+        let served = Arc::new(Mutex::new(first));
+        let answers = Arc::clone(&served);
+        let stub = Stub::start(move |call| {
+            if call.path == KEYS {
+                return answers.lock().unwrap().clone();
+            }
+            let host = call.headers["host"].to_str().unwrap();
+            Answer::ok(format!(r#"{{"issuer":"http://{host}/","jwks_uri":"http://{host}{KEYS}"}}"#))
+        })
+        .await;
+        (stub, served)
+    }
+
+    fn source(url: &reqwest::Url, interval: Duration) -> Arc<JwksKeySource> {
+        let config = MaskinportenConfig {
+            issuer: url.to_string(),
+            metadata_url: url.join("/.well-known/oauth-authorization-server").unwrap(),
+            refresh: Duration::from_secs(3600),
+            max_age: Duration::from_secs(100),
+            unknown_kid_interval: interval,
+            timeout: Duration::from_millis(500),
+            client: None,
+        };
+        let issuer = Arc::new(Issuer::new(&config).unwrap());
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let runtime = Handle::current();
+        Arc::new(JwksKeySource::new(&config, issuer, Arc::new(SystemClock), metrics, runtime))
+    }
+
+    async fn started(stub: &Stub, interval: Duration) -> Arc<JwksKeySource> {
+        let source = source(&stub.url, interval);
+        tokio::spawn(Arc::clone(&source).run(CancellationToken::new()));
+        source.wait_until_loaded().await;
+        source
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn a_fetch_that_gives_nothing_better_keeps_the_old_set() {
+        let (stub, served) = issuer(Answer::ok(set(&["a", "b"]))).await;
+        let source = started(&stub, MINUTE).await;
+        let bad = [
+            Answer::ok("not json"),
+            Answer::ok(""),
+            Answer::ok(r#"{"keys":[]}"#),
+            Answer::ok(r#"{"keys":[{"kty":"oct","kid":"a","k":"AAAA"}]}"#),
+            Answer::ok("<!doctype html><title>Maintenance</title>"),
+            Answer::ok(&set(&["a"]).as_bytes()[..80]),
+            Answer::ok(format!("{}{}", set(&["a"]), " ".repeat(key_set::MAX_BYTES))),
+            Answer::status(500),
+            Answer::Whole(404, None, set(&["a"]).into_bytes()),
+            Answer::Whole(302, Some(("location", "/other".into())), Vec::new()),
+            Answer::Broken(set(&["a"]).into_bytes()),
+            Answer::Endless,
+            Answer::Never,
+        ];
+        for answer in bad {
+            *served.lock().unwrap() = answer.clone();
+            assert!(!Arc::clone(&source.shared).renew(Trigger::Refresh).await, "{answer:?}");
+            assert!(source.find("a").is_ok() && source.find("b").is_ok(), "{answer:?}");
+        }
+        assert_eq!(stub.calls_to("/other"), 0, "a redirect is not followed");
+    }
+
+    #[tokio::test]
+    async fn an_unchanged_key_stays_the_same_and_a_removed_one_goes() {
+        let (stub, served) = issuer(Answer::ok(set(&["a", "b"]))).await;
+        let source = started(&stub, MINUTE).await;
+        let before = source.find("a").unwrap();
+        let changed = set(&["a"]).replace("}]}", r#"},{"kty":"RSA","kid":"x"}]}"#);
+        *served.lock().unwrap() = Answer::ok(changed);
+        assert!(Arc::clone(&source.shared).renew(Trigger::Refresh).await);
+        assert!(Arc::ptr_eq(&before, &source.find("a").unwrap()));
+        assert_eq!(source.find("b").unwrap_err(), KeyError::Unknown);
+        let other = set(&["c"]).replace("\"c\"", "\"a\"");
+        *served.lock().unwrap() = Answer::ok(other);
+        assert!(Arc::clone(&source.shared).renew(Trigger::Refresh).await);
+        assert!(!Arc::ptr_eq(&before, &source.find("a").unwrap()), "same id, other key");
+        assert_eq!(source.shared.metrics.key_set_keys.get(), 1);
+        assert_eq!(source.shared.metrics.key_set_ignored.with_label_values(&["modulus"]).get(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_key_rotated_in_right_after_the_start_is_found_with_one_fetch() {
+        let (stub, served) = issuer(Answer::ok(set(&["a"]))).await;
+        let source = started(&stub, MINUTE).await;
+        *served.lock().unwrap() = Answer::ok(set(&["a", "n"]));
+        assert_eq!(source.find("n").unwrap_err(), KeyError::Unknown);
+        assert_eq!(source.fetch("n").await.unwrap().key_id, "n");
+        assert_eq!(stub.calls_to(KEYS), 2);
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_unknown_ids_costs_one_fetch_and_known_keys_serve_meanwhile() {
+        let (stub, _) = issuer(Answer::ok(set(&["a"]))).await;
+        let source = started(&stub, MINUTE).await;
+        let mut asks = tokio::task::JoinSet::new();
+        for n in 0..1000 {
+            let source = Arc::clone(&source);
+            asks.spawn(async move { source.fetch(&format!("made-up-{n}")).await.map(|_| ()) });
+        }
+        assert!(source.find("a").is_ok());
+        assert!(asks.join_all().await.iter().all(|answer| *answer == Err(KeyError::Unknown)));
+        assert_eq!(source.fetch(&"k".repeat(513)).await.unwrap_err(), KeyError::Unknown);
+        assert_eq!(stub.calls_to(KEYS), 2, "one at the start, one for all of them");
+    }
+
+    #[tokio::test]
+    async fn an_unknown_id_is_no_no_while_the_issuer_cannot_be_asked() {
+        let (stub, served) = issuer(Answer::ok(set(&["a"]))).await;
+        let source = started(&stub, MINUTE).await;
+        *served.lock().unwrap() = Answer::status(500);
+        for _ in 0..2 {
+            assert_eq!(source.fetch("n").await.unwrap_err(), KeyError::Unavailable);
+        }
+        assert!(source.fetch("a").await.is_ok());
+        assert_eq!(stub.calls_to(KEYS), 2, "a failed fetch uses the allowance too");
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_leaves_ends_no_fetch() {
+        let (stub, served) = issuer(Answer::ok(set(&["a"]))).await;
+        let source = started(&stub, MINUTE).await;
+        *served.lock().unwrap() = Answer::ok(set(&["n"]));
+        // Polled once, then dropped: the fetch has begun.
+        let left = tokio::time::timeout(Duration::ZERO, source.fetch("n")).await;
+        assert!(left.is_err());
+        assert!(source.fetch("n").await.is_ok());
+        assert_eq!(stub.calls_to(KEYS), 2);
+    }
+
+    #[tokio::test]
+    async fn it_becomes_ready_by_itself_when_the_issuer_comes_up() {
+        let (stub, served) = issuer(Answer::status(503)).await;
+        let source = source(&stub.url, MINUTE);
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(Arc::clone(&source).run(stop.clone()));
+        while stub.calls_to(KEYS) == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(source.fetch("a").await.unwrap_err(), KeyError::Unavailable);
+        assert!(!source.loaded());
+        *served.lock().unwrap() = Answer::ok(set(&["a"]));
+        source.wait_until_loaded().await;
+        assert!(source.loaded() && source.find("a").is_ok());
+        stop.cancel();
+        task.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_set_past_its_greatest_age_verifies_nothing() {
+        let source = source(&"http://127.0.0.1:9/".parse().unwrap(), MINUTE);
+        source.shared.accept(parse_key_set(set(&["a"]).as_bytes()).unwrap()).unwrap();
+        tokio::time::advance(Duration::from_secs(100)).await;
+        assert!(source.find("a").is_ok() && source.loaded());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(source.find("a").unwrap_err(), KeyError::Unavailable);
+        assert!(!source.loaded());
+    }
+
+    #[test]
+    fn unknown_ids_have_one_fetch_per_interval() {
+        let start = Instant::now();
+        let mut allowance = UnknownKidAllowance { interval: MINUTE, last: None };
+        assert!(allowance.take(start));
+        assert!(!allowance.take(start));
+        assert!(!allowance.take(start + MINUTE - Duration::from_millis(1)));
+        assert!(allowance.take(start + MINUTE));
+        assert!(!allowance.take(start + MINUTE));
+    }
+
+    #[test]
+    fn the_refresh_is_spread_by_a_tenth_at_most() {
+        for _ in 0..100 {
+            let spread = spread(Duration::from_secs(100)).as_secs_f64();
+            assert!((89.9..=110.1).contains(&spread), "{spread}");
+        }
+    }
+}
