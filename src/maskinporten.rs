@@ -4,6 +4,7 @@
 //! issuer byte for byte, and never leads from https to http.
 
 pub(crate) mod flight;
+pub mod grant;
 
 pub mod http;
 pub mod jwks;

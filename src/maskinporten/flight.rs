@@ -1,9 +1,11 @@
-//! One fetch at a time, however many want its result.
+//! One fetch at a time, however many want its result; and one per interval, however often it is wanted.
 
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Lets one fetch run at a time. The fetch is a task of its own: that a waiter leaves ends nothing.
 #[derive(Debug, Default)]
@@ -59,6 +61,28 @@ impl SingleFlight {
     }
 }
 
+/// Something that may happen once per interval.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    interval: Duration,
+    last: Option<Instant>,
+}
+
+impl Allowance {
+    pub(crate) fn one_per(interval: Duration) -> Self {
+        Self { interval, last: None }
+    }
+
+    /// Whether it may happen now; then not again before the interval has passed.
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
+        let free = self.last.is_none_or(|last| now.duration_since(last) >= self.interval);
+        if free {
+            self.last = Some(now);
+        }
+        free
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,5 +131,16 @@ mod tests {
         assert!(
             flight.join_or_start::<std::future::Ready<bool>>(&Handle::current(), || None).is_none()
         );
+    }
+
+    #[test]
+    fn an_allowance_is_used_once_per_interval() {
+        let (start, minute) = (Instant::now(), Duration::from_secs(60));
+        let mut allowance = Allowance::one_per(minute);
+        assert!(allowance.take(start));
+        assert!(!allowance.take(start));
+        assert!(!allowance.take(start + minute - Duration::from_millis(1)));
+        assert!(allowance.take(start + minute));
+        assert!(!allowance.take(start + minute));
     }
 }
