@@ -5,6 +5,7 @@
 //! A request's road: `serve → admit → route → authenticate → scope → party → authorize → forward →
 //! record`. The layers, and which may know which, are in `docs/architecture.md`.
 
+pub mod altinn;
 pub mod maskinporten;
 pub mod domain;
 pub mod clock;

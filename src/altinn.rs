@@ -1,0 +1,92 @@
+//! The edge towards Altinn: one HTTP client, our own token there, and the PDP.
+//!
+//! Takes its Maskinporten token from [`crate::maskinporten::grant`].
+
+mod limits;
+pub mod pdp;
+pub mod token;
+pub mod wire;
+
+use crate::config::AltinnConfig;
+use crate::maskinporten::grant::BearerToken;
+use crate::maskinporten::http::{self, HttpError};
+use ::http::header::{ACCEPT, AUTHORIZATION, HeaderName};
+use ::http::{HeaderValue, Method};
+use reqwest::{RequestBuilder, Url};
+use secrecy::ExposeSecret;
+use std::fmt;
+
+const SUBSCRIPTION_KEY: HeaderName = HeaderName::from_static("ocp-apim-subscription-key");
+const AUTHORIZE_PATH: &str = "/authorization/api/v1/authorize";
+const EXCHANGE_PATH: &str = "/authentication/api/v1/exchange/maskinporten";
+
+/// Altinn as this program calls it: addresses, gateway key, connections.
+pub struct Altinn {
+    http: reqwest::Client,
+    authorize_url: Url,
+    exchange_url: Url,
+    subscription_key: Option<HeaderValue>,
+}
+
+/// Why Altinn cannot be called at all with this configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum AltinnError {
+    /// No client could be made.
+    #[error("Altinn cannot be called")]
+    Http(#[from] HttpError),
+    /// The base address takes no path.
+    #[error("Altinn's address is no base of an address")]
+    Address,
+    /// The subscription key is no header value.
+    #[error("the subscription key holds characters that a header cannot")]
+    SubscriptionKey,
+}
+
+impl Altinn {
+    /// Altinn of the configuration; calls nothing yet.
+    ///
+    /// # Errors
+    /// [`AltinnError`] when the configuration makes every call impossible.
+    pub fn new(config: &AltinnConfig) -> Result<Self, AltinnError> {
+        let address = |path| config.url.join(path).map_err(|_| AltinnError::Address);
+        let subscription_key = match &config.subscription_key {
+            None => None,
+            Some(key) => {
+                let mut value = HeaderValue::from_str(key.expose_secret().trim())
+                    .map_err(|_| AltinnError::SubscriptionKey)?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+        };
+        Ok(Self {
+            http: http::client(&config.url, config.attempt_timeout)?,
+            authorize_url: address(AUTHORIZE_PATH)?,
+            exchange_url: address(EXCHANGE_PATH)?,
+            subscription_key,
+        })
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        url: &Url,
+        accept: &'static str,
+        token: &BearerToken,
+    ) -> RequestBuilder {
+        let request = self
+            .http
+            .request(method, url.clone())
+            .header(AUTHORIZATION, token.header())
+            .header(ACCEPT, accept);
+        match &self.subscription_key {
+            Some(key) => request.header(SUBSCRIPTION_KEY, key.clone()),
+            None => request,
+        }
+    }
+}
+
+impl fmt::Debug for Altinn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Altinn").field("url", &self.authorize_url.as_str()).finish_non_exhaustive()
+    }
+}
