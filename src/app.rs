@@ -136,6 +136,9 @@ fn pdp(
         Arc::clone(metrics),
         control.clone(),
     ));
+    // The first question then finds a token there. A failure is logged, counted and tried again.
+    let early = Arc::clone(&own_token);
+    control.spawn(async move { drop(early.current().await) });
     Ok(Some(PdpClient::new(
         &config.altinn,
         altinn,

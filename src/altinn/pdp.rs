@@ -694,4 +694,43 @@ mod tests {
         assert_eq!(world.cause().await, Cause::Throttled);
         assert_eq!(world.calls(), 1);
     }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn no_secret_is_logged_at_the_most_talkative_level() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(move || writer.clone())
+            .finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let world = world(attempts(2), |_, _| Answer::status(401)).await;
+        assert_eq!(world.cause().await, Cause::OwnCredentials);
+        let log = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
+        assert!(log.contains("refuses our own token"), "the log is read");
+        for secret in [
+            "mp.mp.mp",
+            "altinn.0.token",
+            "altinn.1.token",
+            "gateway-key",
+            "310000027",
+            "assertion=",
+        ] {
+            assert!(!log.contains(secret), "{secret}");
+        }
+    }
 }

@@ -145,7 +145,7 @@ fn from_pem(text: &str) -> Result<KeyPair, SigningKeyError> {
     pair.map_err(|_| SigningKeyError::Rejected)
 }
 
-/// A token that opens doors: shown by nothing but [`Self::header`].
+/// A token that opens doors: it leaves this value in an `Authorization` header only.
 #[derive(Clone, Debug)]
 pub struct BearerToken(SecretString);
 

@@ -180,6 +180,7 @@ impl Shared {
         if key_id.len() > MAX_KEY_ID_BYTES {
             return Err(KeyError::Unknown);
         }
+        let mut told = true;
         // Twice: the fetch that was joined may have begun before the key was published.
         for _ in 0..2 {
             match self.find(key_id) {
@@ -189,10 +190,12 @@ impl Shared {
             }
             let landing = self.flight.join_or_start(&self.runtime, || self.allowed_fetch());
             let Some(landing) = landing else { break };
-            landing.landed().await;
+            told = landing.landed().await;
         }
         match self.find(key_id) {
-            Err(KeyError::Unknown) if self.flight.last_failed() => Err(KeyError::Unavailable),
+            Err(KeyError::Unknown) if !told || self.flight.last_failed() => {
+                Err(KeyError::Unavailable)
+            }
             answer => answer,
         }
     }
@@ -482,6 +485,22 @@ mod tests {
         }
         assert!(source.fetch("n").await.is_ok());
         assert_eq!(stub.calls_to(KEYS), 2);
+    }
+
+    #[tokio::test]
+    async fn a_fetch_under_way_is_joined_and_does_not_use_up_the_allowance() {
+        let (stub, served) = issuer(Answer::ok(set(&["a"]))).await;
+        let source = started(&stub, MINUTE).await;
+        *served.lock().unwrap() = Answer::Never;
+        let refresh = || Some(Arc::clone(&source.shared).renew(Trigger::Refresh));
+        let slow = source.shared.flight.join_or_start(&Handle::current(), refresh).unwrap();
+        while stub.calls_to(KEYS) < 2 {
+            tokio::task::yield_now().await;
+        }
+        *served.lock().unwrap() = Answer::ok(set(&["a", "n"]));
+        assert!(source.fetch("n").await.is_ok());
+        assert!(!slow.landed().await);
+        assert_eq!(stub.calls_to(KEYS), 3);
     }
 
     #[tokio::test]
