@@ -78,10 +78,14 @@ impl Resolver<'_> {
             let at = raw.matching.value().and_then(|raw| raw.path.place()).unwrap_or(at);
             self.check_taken(&name, matching, at, taken);
         }
-        let access = match either(&raw.access, RawAccess::Right) {
-            RawAccess::Anonymous => self.anonymous(raw, &name),
-            RawAccess::Scopes => self.scopes_only(raw, place),
-            RawAccess::Right => self.right(raw, place, matching.as_ref(), permit_for),
+        let access = match &raw.access {
+            Setting::Written(RawAccess::Anonymous, _) => Some(self.anonymous(raw, &name)),
+            Setting::Written(RawAccess::Scopes, _) => self.scopes_only(raw, place),
+            Setting::Written(RawAccess::Right, _) | Setting::Absent => {
+                self.right(raw, place, matching.as_ref(), permit_for)
+            }
+            // What else belongs to the route depends on the word that was meant.
+            Setting::Wrong(_) => None,
         };
         let upstream = self.route_upstream(&raw.upstream, place, upstreams);
         let upgrades = self.upgrades(raw, matching.as_ref());
@@ -147,7 +151,7 @@ impl Resolver<'_> {
         }
         let mut methods = Vec::new();
         for method in list {
-            let (text, at) = method.written()?;
+            let Some((text, at)) = method.written() else { continue };
             match read_method(text) {
                 Ok(method) if methods.contains(&method) => {
                     self.sink.report(at, "this method stands here already", "keep one of the two");
@@ -163,19 +167,19 @@ impl Resolver<'_> {
     fn check_taken(&self, id: &str, matching: &Matching, at: &Place, taken: &mut Taken) {
         let Ok(template) = Template::parse(&matching.path) else { return };
         let methods = with_head(&matching.methods);
-        if !taken.by_shape.contains_key(&template.shape) {
-            if let Err(matchit::InsertError::Conflict { with }) =
+        let known = taken.by_shape.contains_key(&template.shape);
+        if !known
+            && let Err(matchit::InsertError::Conflict { with }) =
                 taken.router.insert(template.shape.clone(), ())
-            {
-                let earlier = taken.by_shape.get(&with).and_then(|routes| routes.first());
-                let earlier = earlier.map_or("another", |(earlier, _)| earlier);
-                let message = format!(
-                    "route `{id}` conflicts with route `{earlier}`: where one takes a variable \
-                     segment, the other takes all that follows"
-                );
-                self.sink.report(at, message, "give one of them a literal segment at that place");
-                return;
-            }
+        {
+            let earlier = taken.by_shape.get(&with).and_then(|routes| routes.first());
+            let earlier = earlier.map_or("another", |(earlier, _)| earlier);
+            let message = format!(
+                "route `{id}` conflicts with route `{earlier}`: where one takes a variable segment, \
+                 the other takes all that follows"
+            );
+            self.sink.report(at, message, "give one of them a literal segment at that place");
+            return;
         }
         let routes = taken.by_shape.entry(template.shape).or_default();
         for (earlier, theirs) in routes.iter() {
@@ -190,7 +194,7 @@ impl Resolver<'_> {
         routes.push((id.to_owned(), methods));
     }
 
-    fn anonymous(&mut self, raw: &RawRoute, id: &str) -> Option<AccessConfig> {
+    fn anonymous(&mut self, raw: &RawRoute, id: &str) -> AccessConfig {
         self.refuse_extra("anonymous", [raw.scopes.place()].into_iter().chain(right_keys(raw)));
         let path = raw.matching.value().and_then(|raw| raw.path.value());
         if path.is_some_and(|path| path == "/*") {
@@ -200,7 +204,7 @@ impl Resolver<'_> {
         } else if path.is_some_and(|path| path == "/") {
             self.warnings.push(format!("route `{id}` opens `/`: no token is asked for there"));
         }
-        Some(AccessConfig::Anonymous)
+        AccessConfig::Anonymous
     }
 
     fn scopes_only(&self, raw: &RawRoute, place: &Place) -> Option<AccessConfig> {
@@ -254,7 +258,7 @@ impl Resolver<'_> {
     ) -> Option<T> {
         if written.is_absent() {
             let message = "missing: a route asks for a right unless `access` says otherwise";
-            self.sink.report(place, message, cure);
+            self.sink.report_absent(place, message, cure);
         }
         self.parsed(written, cure)
     }
@@ -273,17 +277,15 @@ impl Resolver<'_> {
         const CURE: &str = "write `scopes: { all_of: [\"owner:scope\"] }`";
         if written.is_absent() {
             let message = "missing: without a scope, every client of Maskinporten could ask";
-            self.sink.report(&route.child("scopes"), message, CURE);
+            self.sink.report_absent(&route.child("scopes"), message, CURE);
         }
         let (raw, place) = written.written()?;
         if raw.all_of.is_absent() && raw.any_of.is_absent() {
             self.sink.report(place, "demands no scope", CURE);
             return None;
         }
-        Some(ScopeRule {
-            all_of: self.scope_list(&raw.all_of)?,
-            any_of: self.scope_list(&raw.any_of)?,
-        })
+        let (all_of, any_of) = (self.scope_list(&raw.all_of), self.scope_list(&raw.any_of));
+        Some(ScopeRule { all_of: all_of?, any_of: any_of? })
     }
 
     fn scope_list(&self, written: &List<String>) -> Option<Vec<Scope>> {
@@ -294,7 +296,11 @@ impl Resolver<'_> {
         if list.is_empty() {
             self.sink.report(place, "an empty list", "name a scope, or take the key away");
         }
-        list.iter().map(|scope| self.parsed(scope, "write it like `skatteetaten:mva`")).collect()
+        let cure = "write it like `skatteetaten:mva`";
+        // Each is parsed before the first that fails decides.
+        let scopes: Vec<Option<Scope>> =
+            list.iter().map(|scope| self.parsed(scope, cure)).collect();
+        scopes.into_iter().collect()
     }
 
     fn party(
@@ -306,7 +312,7 @@ impl Resolver<'_> {
         const CURE: &str = "write where it is read, such as `party: { path: party }`";
         if written.is_absent() {
             let message = "missing: a right is asked for, on behalf of nobody";
-            self.sink.report(&route.child("party"), message, CURE);
+            self.sink.report_absent(&route.child("party"), message, CURE);
         }
         let (raw, place) = written.written()?;
         let sources = [&raw.path, &raw.query, &raw.header, &raw.json, &raw.form];
@@ -437,12 +443,13 @@ impl Resolver<'_> {
         // With none at all, that has been said once and is enough.
         if !upstreams.is_empty() {
             let known = upstreams.keys().cloned().collect::<Vec<_>>().join("`, `");
-            let message = if written.is_absent() {
-                "missing: there is no upstream called `default`"
+            let cure = format!("name one of `{known}`");
+            if written.is_absent() {
+                let message = "missing: there is no upstream called `default`";
+                self.sink.report_absent(&place, message, cure);
             } else {
-                "no upstream has this name"
-            };
-            self.sink.report(&place, message, format!("name one of `{known}`"));
+                self.sink.report(&place, "no upstream has this name", cure);
+            }
         }
         None
     }
