@@ -91,18 +91,35 @@ pub(super) struct Sink {
 }
 
 impl Sink {
+    /// Something written is wrong. Its line is filled in once the text is at hand.
     pub(super) fn report(
         &self,
         place: &Place,
         message: impl fmt::Display,
         cure: impl fmt::Display,
     ) {
-        self.problems.borrow_mut().push(Problem {
-            place: place.clone(),
-            message: message.to_string(),
-            cure: cure.to_string(),
-            snippet: None,
-        });
+        self.push(place, &message, &cure, Some(String::new()));
+    }
+
+    /// Something is not written: there is no line to show.
+    pub(super) fn report_absent(
+        &self,
+        place: &Place,
+        message: impl fmt::Display,
+        cure: impl fmt::Display,
+    ) {
+        self.push(place, &message, &cure, None);
+    }
+
+    fn push(
+        &self,
+        place: &Place,
+        message: &dyn fmt::Display,
+        cure: &dyn fmt::Display,
+        snippet: Option<String>,
+    ) {
+        let (place, message, cure) = (place.clone(), message.to_string(), cure.to_string());
+        self.problems.borrow_mut().push(Problem { place, message, cure, snippet });
     }
 
     pub(super) fn is_empty(&self) -> bool {
