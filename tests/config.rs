@@ -1,5 +1,7 @@
 //! Every file in `config/` loads, and every bad file in `tests/config/` is refused for its reason.
 
+#![expect(clippy::unwrap_used, clippy::string_slice, reason = "helpers of tests count as tests")]
+
 use portvakt::config::source;
 use portvakt::config::{
     AccessConfig, AuditOutput, Config, ConfigErrors, Environment, UpstreamProtocol,
@@ -114,6 +116,14 @@ portvakt.yaml:17:15: routes[0].resource: not a resource id: four or more of a-z,
    | resource: \"SKE mva\"
    = mend: use the id from the resource registry, such as `ske-mva-melding`";
     assert_eq!(errors.to_string(), shown);
+}
+
+#[test]
+fn problems_without_end_are_cut_off() {
+    let keys: Vec<String> = (0..5_000).map(|number| format!("key{number}: 1")).collect();
+    let errors = load(&keys.join("\n")).unwrap_err();
+    assert_eq!(errors.problems().len(), 1000);
+    assert!(errors.to_string().ends_with("only the first 1000 problems are shown"));
 }
 
 #[test]

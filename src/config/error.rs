@@ -6,6 +6,9 @@
 use std::cell::RefCell;
 use std::fmt;
 
+/// Most problems that one run shows: a file with more is of another kind altogether.
+const MOST: usize = 1000;
+
 /// Where a value stands, and which key it is.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Place {
@@ -69,6 +72,9 @@ impl fmt::Display for ConfigErrors {
             }
             write!(f, "\n   = mend: {}", problem.cure)?;
         }
+        if self.problems.len() == MOST {
+            write!(f, "\n{}: only the first {MOST} problems are shown", self.file)?;
+        }
         Ok(())
     }
 }
@@ -118,8 +124,11 @@ impl Sink {
         cure: &dyn fmt::Display,
         snippet: Option<String>,
     ) {
-        let (place, message, cure) = (place.clone(), message.to_string(), cure.to_string());
-        self.problems.borrow_mut().push(Problem { place, message, cure, snippet });
+        let mut problems = self.problems.borrow_mut();
+        if problems.len() < MOST {
+            let (place, message, cure) = (place.clone(), message.to_string(), cure.to_string());
+            problems.push(Problem { place, message, cure, snippet });
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

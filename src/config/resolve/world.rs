@@ -169,11 +169,13 @@ impl Resolver<'_> {
             self.sink.report(place, message, cure);
             None
         };
-        let Ok(url) = Url::parse(text) else {
+        // `Url` passes over tabs and line breaks; the issuer is compared as it is written.
+        let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
+        let Some(url) = Url::parse(text).ok().filter(|_| printable) else {
             return refuse("not an address", "write it like `https://host/`");
         };
-        let plain = !url.username().is_empty() || url.password().is_some();
-        if plain || url.query().is_some() || url.fragment().is_some() {
+        let with_user = !url.username().is_empty() || url.password().is_some();
+        if with_user || url.query().is_some() || url.fragment().is_some() {
             return refuse("an address here has no user, query or fragment", "take that part away");
         }
         let Some(host) = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https")) else {
