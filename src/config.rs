@@ -238,6 +238,7 @@ pub struct RouteConfig {
 
 /// What a route demands.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one a route, made once at start")]
 pub enum AccessConfig {
     /// Nothing: written out as `access: anonymous`.
     Anonymous,

@@ -6,6 +6,9 @@
 use std::cell::RefCell;
 use std::fmt;
 
+/// Most problems that one run shows: a file with more is of another kind altogether.
+const MOST: usize = 1000;
+
 /// Where a value stands, and which key it is.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Place {
@@ -69,6 +72,9 @@ impl fmt::Display for ConfigErrors {
             }
             write!(f, "\n   = mend: {}", problem.cure)?;
         }
+        if self.problems.len() == MOST {
+            write!(f, "\n{}: only the first {MOST} problems are shown", self.file)?;
+        }
         Ok(())
     }
 }
@@ -91,18 +97,38 @@ pub(super) struct Sink {
 }
 
 impl Sink {
+    /// Something written is wrong. Its line is filled in once the text is at hand.
     pub(super) fn report(
         &self,
         place: &Place,
         message: impl fmt::Display,
         cure: impl fmt::Display,
     ) {
-        self.problems.borrow_mut().push(Problem {
-            place: place.clone(),
-            message: message.to_string(),
-            cure: cure.to_string(),
-            snippet: None,
-        });
+        self.push(place, &message, &cure, Some(String::new()));
+    }
+
+    /// Something is not written: there is no line to show.
+    pub(super) fn report_absent(
+        &self,
+        place: &Place,
+        message: impl fmt::Display,
+        cure: impl fmt::Display,
+    ) {
+        self.push(place, &message, &cure, None);
+    }
+
+    fn push(
+        &self,
+        place: &Place,
+        message: &dyn fmt::Display,
+        cure: &dyn fmt::Display,
+        snippet: Option<String>,
+    ) {
+        let mut problems = self.problems.borrow_mut();
+        if problems.len() < MOST {
+            let (place, message, cure) = (place.clone(), message.to_string(), cure.to_string());
+            problems.push(Problem { place, message, cure, snippet });
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -1,5 +1,5 @@
 //! The file as written: one shape a section, unknown keys refused. The comments on the fields are
-//! the descriptions in the JSON Schema; defaults and bounds are in [`resolve`](super::resolve).
+//! the descriptions in the JSON Schema; defaults and bounds are in `resolve`.
 
 mod setting;
 

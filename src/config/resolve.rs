@@ -51,7 +51,7 @@ impl Resolver<'_> {
         let limits = self.limits(raw.limits, tokens.max_bytes);
         let routes = self.routes(&raw.routes, &upstreams, confirmations.permit_for);
         let forwarded = self.forwarded(raw.forwarded);
-        let refusals = self.refusals(raw.refusals);
+        let refusals = Self::refusals(raw.refusals);
         let audit = self.audit(raw.audit);
         let log = self.log(raw.log);
         Some(Config {
@@ -74,17 +74,6 @@ impl Resolver<'_> {
             log,
             warnings: std::mem::take(&mut self.warnings),
         })
-    }
-
-    fn section<T: Default>(&self, written: Setting<T>, name: &str) -> Section<T> {
-        match written {
-            Setting::Written(raw, place) => Section { raw, place, readable: true },
-            Setting::Wrong(place) => Section { raw: T::default(), place, readable: false },
-            Setting::Absent => {
-                let place = Place { key: name.to_owned(), line: 1, column: 1 };
-                Section { raw: T::default(), place, readable: true }
-            }
-        }
     }
 
     /// A time that is not zero.
@@ -152,7 +141,7 @@ impl Resolver<'_> {
     }
 
     fn missing(&self, at: &Place, name: &str, cure: &str) {
-        self.sink.report(&at.child(name), "missing", cure);
+        self.sink.report_absent(&at.child(name), "missing", cure);
     }
 }
 
@@ -160,6 +149,18 @@ impl<T> Section<T> {
     /// Whether a required key is to be called missing.
     fn lacks<V>(&self, key: impl FnOnce(&T) -> &Setting<V>) -> bool {
         self.readable && key(&self.raw).is_absent()
+    }
+}
+
+/// A section, or an empty one in its place: its keys then have their defaults.
+fn section<T: Default>(written: Setting<T>, name: &str) -> Section<T> {
+    match written {
+        Setting::Written(raw, place) => Section { raw, place, readable: true },
+        Setting::Wrong(place) => Section { raw: T::default(), place, readable: false },
+        Setting::Absent => {
+            let place = Place { key: name.to_owned(), line: 1, column: 1 };
+            Section { raw: T::default(), place, readable: true }
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::error::{Place, Sink};
 use super::raw::PLACED;
-use super::yaml::{Key, Kind, Node};
+use super::yaml::{Key, Kind, Node, shown};
 use serde::de::value::{StrDeserializer, UsizeDeserializer};
 use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializer, MapAccess, SeqAccess,
@@ -65,32 +65,27 @@ impl Value<'_> {
     }
 
     fn text(&self, wanted: &str) -> Result<&str, Misfit> {
-        match &self.node.kind {
-            Kind::Plain(text) | Kind::Quoted(text) => Ok(text),
-            Kind::Null | Kind::List(_) | Kind::Map(_) => Err(self.other_kind(wanted)),
-        }
+        self.node.text().ok_or_else(|| self.other_kind(wanted))
     }
 
     fn other_kind(&self, wanted: &str) -> Misfit {
         let found = match &self.node.kind {
             Kind::Null => {
-                return Misfit::new(
-                    "nothing is written here",
-                    format!("write {wanted}, or take the key away"),
-                );
+                let cure = format!("write {wanted}, or take the key away");
+                return Misfit::new("nothing is written here", cure);
             }
             Kind::Plain(_) | Kind::Quoted(_) => "text",
             Kind::List(_) => "a list",
             Kind::Map(_) => "a mapping",
         };
-        Misfit::new(format!("{found} where {wanted} is wanted"), format!("write {wanted}"))
+        Misfit::new(format!("{found} where {wanted} should be"), format!("write {wanted}"))
     }
 
     fn members(&self) -> Result<&[(Key, Rc<Node>)], Misfit> {
         match &self.node.kind {
             Kind::Map(members) => Ok(members),
             Kind::Null | Kind::Plain(_) | Kind::Quoted(_) | Kind::List(_) => {
-                Err(self.other_kind("a mapping, keys with values,"))
+                Err(self.other_kind("a mapping of keys to values"))
             }
         }
     }
@@ -164,17 +159,17 @@ impl<'de> Deserializer<'de> for Value<'_> {
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
         match &self.node.kind {
             Kind::List(items) => {
-                visitor.visit_seq(Items { list: &self, items: items.iter(), next: 0 })
+                visitor.visit_seq(Items { list: &self, rest: items.iter(), next: 0 })
             }
             Kind::Null | Kind::Plain(_) | Kind::Quoted(_) | Kind::Map(_) => {
-                Err(self.other_kind("a list, such as [one, two],"))
+                Err(self.other_kind("a list such as [one, two]"))
             }
         }
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
-        let members = self.members()?.iter().collect();
-        visitor.visit_map(Members { map: &self, members, value: None })
+        let rest = self.members()?.iter().rev().collect();
+        visitor.visit_map(Members { map: &self, rest, value: None })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -183,13 +178,13 @@ impl<'de> Deserializer<'de> for Value<'_> {
         known: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Misfit> {
-        let (mut members, unknown): (Vec<_>, Vec<_>) =
+        let (mut rest, unknown): (Vec<_>, Vec<_>) =
             self.members()?.iter().partition(|(key, _)| known.contains(&key.name.as_str()));
         for (key, _) in unknown {
             self.refuse_unknown(key, known);
         }
-        members.reverse();
-        visitor.visit_map(Members { map: &self, members, value: None })
+        rest.reverse();
+        visitor.visit_map(Members { map: &self, rest, value: None })
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -248,7 +243,7 @@ impl<'de> SeqAccess<'de> for Placed<'_> {
 
 struct Items<'a> {
     list: &'a Value<'a>,
-    items: std::slice::Iter<'a, Rc<Node>>,
+    rest: std::slice::Iter<'a, Rc<Node>>,
     next: usize,
 }
 
@@ -259,7 +254,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, Misfit> {
-        let Some(node) = self.items.next() else { return Ok(None) };
+        let Some(node) = self.rest.next() else { return Ok(None) };
         let key = format!("{}[{}]", self.list.key, self.next);
         self.next += 1;
         seed.deserialize(Value { node, key, sink: self.list.sink }).map(Some)
@@ -268,8 +263,8 @@ impl<'de> SeqAccess<'de> for Items<'_> {
 
 struct Members<'a> {
     map: &'a Value<'a>,
-    /// Those still to come.
-    members: Vec<&'a (Key, Rc<Node>)>,
+    /// Those still to come, the next one last.
+    rest: Vec<&'a (Key, Rc<Node>)>,
     value: Option<Value<'a>>,
 }
 
@@ -280,7 +275,7 @@ impl<'de> MapAccess<'de> for Members<'_> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, Misfit> {
-        let Some((key, node)) = self.members.pop() else { return Ok(None) };
+        let Some((key, node)) = self.rest.pop() else { return Ok(None) };
         self.value = Some(self.map.child(&shown(&key.name), node));
         seed.deserialize(StrDeserializer::new(&key.name)).map(Some)
     }
@@ -330,11 +325,6 @@ impl<'de> VariantAccess<'de> for Value<'_> {
     ) -> Result<V::Value, Misfit> {
         self.deserialize_struct("", fields, visitor)
     }
-}
-
-/// A key that somebody wrote, fit for a terminal.
-fn shown(name: &str) -> String {
-    name.chars().take(64).flat_map(char::escape_debug).collect()
 }
 
 /// The cure for a word that is not known: the nearest one that is, or all of them.

@@ -62,14 +62,11 @@ pub fn load_text(text: &str, file: &str, env: &dyn Env) -> Result<Config, Config
         }
     });
     let mut problems = sink.into_problems();
-    // Whatever went wrong, it was reported; a configuration beside a problem is none.
-    match config.filter(|_| problems.is_empty()) {
-        Some(config) => Ok(config),
-        None => {
-            show_lines(&mut problems, text, &document.secret_lines);
-            Err(ConfigErrors::new(file, problems))
-        }
+    if let Some(config) = config.filter(|_| problems.is_empty()) {
+        return Ok(config);
     }
+    show_lines(&mut problems, text, &document.secret_lines);
+    Err(ConfigErrors::new(file, problems))
 }
 
 /// The JSON Schema (draft 2020-12) of the file.
@@ -132,10 +129,10 @@ fn show_lines(problems: &mut [Problem], text: &str, secret: &[RangeInclusive<usi
     for problem in problems {
         let number = problem.place.line;
         // Without a key it is a matter of syntax, and what stands there may be anything.
-        if problem.place.key.is_empty() || secret.iter().any(|range| range.contains(&number)) {
-            continue;
-        }
+        let hidden =
+            problem.place.key.is_empty() || secret.iter().any(|range| range.contains(&number));
         let line = number.checked_sub(1).and_then(|index| lines.get(index));
+        let line = line.filter(|_| !hidden && problem.snippet.is_some());
         problem.snippet = line.map(|line| {
             line.trim()
                 .chars()

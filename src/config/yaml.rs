@@ -20,6 +20,7 @@ pub(super) struct Node {
     pub(super) kind: Kind,
     pub(super) line: usize,
     pub(super) column: usize,
+    last_line: usize,
     /// How many values this is, with aliases written out.
     size: usize,
 }
@@ -92,7 +93,7 @@ impl<'a> Reader<'a> {
                 (Event::StreamEnd, span) => {
                     return Err(self.stop(span.start, "the file is empty", EMPTY_CURE));
                 }
-                (event, span) => break self.node(event, span, 0)?,
+                (event, span) => break self.node(event, span, "", 0)?,
             }
         };
         loop {
@@ -107,7 +108,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Rc<Node>, Stop> {
+    /// `key` is the path of the value, for messages.
+    fn node(
+        &mut self,
+        event: Event<'a>,
+        span: Span,
+        key: &str,
+        depth: usize,
+    ) -> Result<Rc<Node>, Stop> {
         self.nodes += 1;
         if self.nodes > MAX_NODES || depth > 2 * MAX_DEPTH {
             return Err(self.too_large(span.start));
@@ -117,20 +125,22 @@ impl<'a> Reader<'a> {
             Event::Scalar(text, style, anchor, tag) => {
                 (scalar(text.into_owned(), style), anchor, tag.is_some())
             }
-            Event::SequenceStart(_, anchor, tag) => (self.list(depth)?, anchor, tag.is_some()),
-            Event::MappingStart(_, anchor, tag) => (self.map(depth)?, anchor, tag.is_some()),
+            Event::SequenceStart(_, anchor, tag) => (self.list(key, depth)?, anchor, tag.is_some()),
+            Event::MappingStart(_, anchor, tag) => (self.map(key, depth)?, anchor, tag.is_some()),
             _ => return Err(self.stop(span.start, "this is no value", "write a value here")),
         };
+        let (line, column) = position(span.start);
+        let size = children(&kind).fold(1usize, |sum, child| sum.saturating_add(child.size));
+        let last_line =
+            children(&kind).map(|child| child.last_line).fold(span.end.line(), usize::max);
+        let node = Rc::new(Node { kind, line, column, last_line, size });
         if tagged {
             let cure = "take the tag, the word that begins with `!`, away";
-            self.sink.report(&place(span.start), "tags are not read here", cure);
+            self.sink.report(&node.place(key), "tags are not read here", cure);
         }
-        let size = children(&kind).fold(1usize, |sum, child| sum.saturating_add(child.size));
         if size > MAX_NODES {
             return Err(self.too_large(span.start));
         }
-        let (line, column) = position(span.start);
-        let node = Rc::new(Node { kind, line, column, size });
         if anchor != 0 {
             self.anchors.insert(anchor, Rc::clone(&node));
         }
@@ -143,17 +153,21 @@ impl<'a> Reader<'a> {
         known.ok_or_else(|| self.stop(at, "this alias stands for itself", "write the value out"))
     }
 
-    fn list(&mut self, depth: usize) -> Result<Kind, Stop> {
+    fn list(&mut self, key: &str, depth: usize) -> Result<Kind, Stop> {
         let mut items = Vec::new();
         loop {
             match self.event()? {
                 (Event::SequenceEnd, _) => return Ok(Kind::List(items)),
-                (event, span) => items.push(self.node(event, span, depth + 1)?),
+                (event, span) => {
+                    let key = format!("{key}[{}]", items.len());
+                    items.push(self.node(event, span, &key, depth + 1)?);
+                }
             }
         }
     }
 
-    fn map(&mut self, depth: usize) -> Result<Kind, Stop> {
+    fn map(&mut self, key: &str, depth: usize) -> Result<Kind, Stop> {
+        let section = Place { key: key.to_owned(), ..Place::default() };
         let mut members: Vec<(Key, Rc<Node>)> = Vec::new();
         let mut lines: HashMap<String, usize> = HashMap::new();
         loop {
@@ -161,24 +175,29 @@ impl<'a> Reader<'a> {
                 (Event::MappingEnd, _) => return Ok(Kind::Map(members)),
                 other => other,
             };
-            let key = self.node(event, span, depth + 1)?;
+            let name = self.node(event, span, key, depth + 1)?;
+            let text = name.text().map(str::to_owned);
+            let path = section.child(&shown(text.as_deref().unwrap_or("?"))).key;
             let (event, span) = self.event()?;
-            let value = self.node(event, span, depth + 1)?;
-            let (Kind::Plain(name) | Kind::Quoted(name)) = &key.kind else {
-                self.sink.report(&key.place(""), "a key must be text", "write a word as the key");
+            let value = self.node(event, span, &path, depth + 1)?;
+            let Some(text) = text else {
+                self.sink.report(
+                    &name.place(&path),
+                    "a key must be text",
+                    "write a word as the key",
+                );
                 continue;
             };
-            if is_secret(name) {
-                self.secret_lines.push(key.line..=value.last_line().max(key.line));
+            if is_secret(&text) || value.text().is_some_and(holds_user) {
+                self.secret_lines.push(name.line..=value.last_line.max(name.line));
             }
-            if let Some(line) = lines.get(name) {
+            if let Some(line) = lines.get(&text) {
                 let message = format!("this key stands on line {line} already");
-                self.sink.report(&key.place(name), message, "keep one of the two");
+                self.sink.report(&name.place(&path), message, "keep one of the two");
                 continue;
             }
-            lines.insert(name.clone(), key.line);
-            let key = Key { name: name.clone(), line: key.line, column: key.column };
-            members.push((key, value));
+            lines.insert(text.clone(), name.line);
+            members.push((Key { name: text, line: name.line, column: name.column }, value));
         }
     }
 
@@ -212,16 +231,22 @@ impl Node {
         Place { key: key.to_owned(), line: self.line, column: self.column }
     }
 
-    /// The last line of a value, as far as its text tells.
-    fn last_line(&self) -> usize {
+    pub(super) fn text(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Null => self.line,
-            Kind::Plain(text) | Kind::Quoted(text) => self.line + text.lines().count(),
-            Kind::List(_) | Kind::Map(_) => {
-                children(&self.kind).map(|child| child.last_line()).fold(self.line, usize::max)
-            }
+            Kind::Plain(text) | Kind::Quoted(text) => Some(text),
+            Kind::Null | Kind::List(_) | Kind::Map(_) => None,
         }
     }
+}
+
+/// A key that somebody wrote, fit for a terminal.
+pub(super) fn shown(name: &str) -> String {
+    name.chars().take(64).flat_map(char::escape_debug).collect()
+}
+
+/// Whether text looks like an address with a user, and so perhaps a password, in it.
+fn holds_user(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
 }
 
 /// Whether a key of this name holds a secret, points to one, or looks as if it did: a misspelt key
@@ -233,12 +258,9 @@ fn is_secret(name: &str) -> bool {
 }
 
 fn children(kind: &Kind) -> impl Iterator<Item = &Rc<Node>> {
-    let (list, map): (&[Rc<Node>], &[(Key, Rc<Node>)]) = match kind {
-        Kind::Null | Kind::Plain(_) | Kind::Quoted(_) => (&[], &[]),
-        Kind::List(items) => (items, &[]),
-        Kind::Map(members) => (&[], members),
-    };
-    list.iter().chain(map.iter().map(|(_, value)| value))
+    let items = if let Kind::List(items) = kind { items.as_slice() } else { &[] };
+    let members = if let Kind::Map(members) = kind { members.as_slice() } else { &[] };
+    items.iter().chain(members.iter().map(|(_, value)| value))
 }
 
 fn scalar(text: String, style: ScalarStyle) -> Kind {

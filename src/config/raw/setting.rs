@@ -157,7 +157,7 @@ impl InvalidMeasure {
 
 impl Time {
     pub(in crate::config) fn parse(&self) -> Result<Duration, InvalidMeasure> {
-        const LONGEST: Duration = Duration::from_hours(366 * 24);
+        const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
         let (number, unit) = split(&self.0).ok_or(InvalidMeasure::Time)?;
         let milliseconds = match unit {
             "ms" => 1,

@@ -74,7 +74,7 @@ impl Template {
             _ if segment.contains('*') => return Err(InvalidTemplate::Star),
             _ if segment.contains(['{', '}']) => {
                 let name = variable(segment).ok_or(InvalidTemplate::Variable)?;
-                self.shape.push_str(&format!("{{v{}}}", self.variables.len()));
+                self.shape.push_str(&["{v", &self.variables.len().to_string(), "}"].concat());
                 self.variables.push(name.to_owned());
             }
             _ if segment.bytes().all(is_literal) => self.shape.push_str(segment),

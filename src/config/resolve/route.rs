@@ -5,6 +5,7 @@ use super::section::{DEFAULT_UPSTREAM, Upstreams, is_name};
 use super::{Resolver, either};
 use crate::config::error::Place;
 use crate::config::raw::{RawAccess, RawMatch, RawParty, RawRoute, RawScopes, Setting};
+use crate::config::yaml::shown;
 use crate::config::{AccessConfig, PartyConfig, RightConfig, RouteConfig};
 use crate::domain::resource::Right;
 use crate::domain::scope::{Scope, ScopeRule};
@@ -30,11 +31,11 @@ struct Taken {
     ids: BTreeMap<String, usize>,
 }
 
-/// What a route matches, once it holds.
+/// What a route matches, as far as it holds.
+#[derive(Default)]
 struct Matching {
-    methods: Vec<Method>,
-    path: String,
-    variables: Vec<String>,
+    methods: Option<Vec<Method>>,
+    path: Option<(String, Template)>,
 }
 
 impl Resolver<'_> {
@@ -74,22 +75,24 @@ impl Resolver<'_> {
         let id = self.route_id(&raw.id, place, taken);
         let name = id.clone().unwrap_or_else(|| place.key.clone());
         let matching = self.matching(&raw.matching, place);
-        if let (Some(matching), Some(at)) = (&matching, raw.matching.place()) {
-            let at = raw.matching.value().and_then(|raw| raw.path.place()).unwrap_or(at);
-            self.check_taken(&name, matching, at, taken);
+        if let Some(at) = raw.matching.value().and_then(|raw| raw.path.place()) {
+            self.check_taken(&name, &matching, at, taken);
         }
-        let access = match either(&raw.access, RawAccess::Right) {
-            RawAccess::Anonymous => self.anonymous(raw, &name),
-            RawAccess::Scopes => self.scopes_only(raw, place),
-            RawAccess::Right => self.right(raw, place, matching.as_ref(), permit_for),
+        let access = match &raw.access {
+            Setting::Written(RawAccess::Anonymous, _) => Some(self.anonymous(raw, &name)),
+            Setting::Written(RawAccess::Scopes, _) => self.scopes_only(raw, place),
+            Setting::Written(RawAccess::Right, _) | Setting::Absent => {
+                self.right(raw, place, &matching, permit_for)
+            }
+            // What else belongs to the route depends on the word that was meant.
+            Setting::Wrong(_) => None,
         };
         let upstream = self.route_upstream(&raw.upstream, place, upstreams);
-        let upgrades = self.upgrades(raw, matching.as_ref());
-        let matching = matching?;
+        let upgrades = self.upgrades(raw, &matching);
         Some(RouteConfig {
             id: id?,
-            methods: matching.methods,
-            path: matching.path,
+            methods: matching.methods?,
+            path: matching.path?.0,
             access: access?,
             upstream: upstream?,
             upgrades,
@@ -120,20 +123,27 @@ impl Resolver<'_> {
         Some(id.clone())
     }
 
-    fn matching(&self, written: &Setting<RawMatch>, route: &Place) -> Option<Matching> {
+    fn matching(&self, written: &Setting<RawMatch>, route: &Place) -> Matching {
         if written.is_absent() {
             self.missing(route, "match", "write `match: { methods: [GET], path: /v1/x }`");
         }
-        let (raw, place) = written.written()?;
+        let Some((raw, place)) = written.written() else { return Matching::default() };
         let methods = self.methods(&raw.methods, place);
         if raw.path.is_absent() {
             self.missing(place, "path", "write a path such as `/v1/parties/{party}`");
         }
-        let (path, at) = raw.path.written()?;
-        let template = Template::parse(path)
-            .map_err(|problem| self.sink.report(at, problem, problem.cure()))
-            .ok()?;
-        Some(Matching { methods: methods?, path: path.clone(), variables: template.variables })
+        Matching { methods, path: self.template(&raw.path) }
+    }
+
+    fn template(&self, written: &Setting<String>) -> Option<(String, Template)> {
+        let (path, place) = written.written()?;
+        match Template::parse(path) {
+            Ok(template) => Some((path.clone(), template)),
+            Err(problem) => {
+                self.sink.report(place, problem, problem.cure());
+                None
+            }
+        }
     }
 
     fn methods(&self, written: &List<String>, place: &Place) -> Option<Vec<Method>> {
@@ -147,7 +157,7 @@ impl Resolver<'_> {
         }
         let mut methods = Vec::new();
         for method in list {
-            let (text, at) = method.written()?;
+            let Some((text, at)) = method.written() else { continue };
             match read_method(text) {
                 Ok(method) if methods.contains(&method) => {
                     self.sink.report(at, "this method stands here already", "keep one of the two");
@@ -161,23 +171,25 @@ impl Resolver<'_> {
 
     /// Two routes for one request: which one counts must not depend on the order in a file.
     fn check_taken(&self, id: &str, matching: &Matching, at: &Place, taken: &mut Taken) {
-        let Ok(template) = Template::parse(&matching.path) else { return };
-        let methods = with_head(&matching.methods);
-        if !taken.by_shape.contains_key(&template.shape) {
-            if let Err(matchit::InsertError::Conflict { with }) =
+        let (Some(methods), Some((_, template))) = (&matching.methods, &matching.path) else {
+            return;
+        };
+        let methods = with_head(methods);
+        let known = taken.by_shape.contains_key(&template.shape);
+        if !known
+            && let Err(matchit::InsertError::Conflict { with }) =
                 taken.router.insert(template.shape.clone(), ())
-            {
-                let earlier = taken.by_shape.get(&with).and_then(|routes| routes.first());
-                let earlier = earlier.map_or("another", |(earlier, _)| earlier);
-                let message = format!(
-                    "route `{id}` conflicts with route `{earlier}`: where one takes a variable \
-                     segment, the other takes all that follows"
-                );
-                self.sink.report(at, message, "give one of them a literal segment at that place");
-                return;
-            }
+        {
+            let earlier = taken.by_shape.get(&with).and_then(|routes| routes.first());
+            let earlier = earlier.map_or("another", |(earlier, _)| earlier);
+            let message = format!(
+                "route `{id}` conflicts with route `{earlier}`: where one takes a variable segment, \
+                 the other takes all that follows"
+            );
+            self.sink.report(at, message, "give one of them a literal segment at that place");
+            return;
         }
-        let routes = taken.by_shape.entry(template.shape).or_default();
+        let routes = taken.by_shape.entry(template.shape.clone()).or_default();
         for (earlier, theirs) in routes.iter() {
             if let Some(method) = methods.iter().find(|method| theirs.contains(method)) {
                 let message = format!(
@@ -190,7 +202,7 @@ impl Resolver<'_> {
         routes.push((id.to_owned(), methods));
     }
 
-    fn anonymous(&mut self, raw: &RawRoute, id: &str) -> Option<AccessConfig> {
+    fn anonymous(&mut self, raw: &RawRoute, id: &str) -> AccessConfig {
         self.refuse_extra("anonymous", [raw.scopes.place()].into_iter().chain(right_keys(raw)));
         let path = raw.matching.value().and_then(|raw| raw.path.value());
         if path.is_some_and(|path| path == "/*") {
@@ -200,7 +212,7 @@ impl Resolver<'_> {
         } else if path.is_some_and(|path| path == "/") {
             self.warnings.push(format!("route `{id}` opens `/`: no token is asked for there"));
         }
-        Some(AccessConfig::Anonymous)
+        AccessConfig::Anonymous
     }
 
     fn scopes_only(&self, raw: &RawRoute, place: &Place) -> Option<AccessConfig> {
@@ -220,7 +232,7 @@ impl Resolver<'_> {
         &mut self,
         raw: &RawRoute,
         place: &Place,
-        matching: Option<&Matching>,
+        matching: &Matching,
         permit_for: Duration,
     ) -> Option<AccessConfig> {
         let scopes = self.scopes(&raw.scopes, place);
@@ -254,7 +266,7 @@ impl Resolver<'_> {
     ) -> Option<T> {
         if written.is_absent() {
             let message = "missing: a route asks for a right unless `access` says otherwise";
-            self.sink.report(place, message, cure);
+            self.sink.report_absent(place, message, cure);
         }
         self.parsed(written, cure)
     }
@@ -273,17 +285,15 @@ impl Resolver<'_> {
         const CURE: &str = "write `scopes: { all_of: [\"owner:scope\"] }`";
         if written.is_absent() {
             let message = "missing: without a scope, every client of Maskinporten could ask";
-            self.sink.report(&route.child("scopes"), message, CURE);
+            self.sink.report_absent(&route.child("scopes"), message, CURE);
         }
         let (raw, place) = written.written()?;
         if raw.all_of.is_absent() && raw.any_of.is_absent() {
             self.sink.report(place, "demands no scope", CURE);
             return None;
         }
-        Some(ScopeRule {
-            all_of: self.scope_list(&raw.all_of)?,
-            any_of: self.scope_list(&raw.any_of)?,
-        })
+        let (all_of, any_of) = (self.scope_list(&raw.all_of), self.scope_list(&raw.any_of));
+        Some(ScopeRule { all_of: all_of?, any_of: any_of? })
     }
 
     fn scope_list(&self, written: &List<String>) -> Option<Vec<Scope>> {
@@ -294,19 +304,23 @@ impl Resolver<'_> {
         if list.is_empty() {
             self.sink.report(place, "an empty list", "name a scope, or take the key away");
         }
-        list.iter().map(|scope| self.parsed(scope, "write it like `skatteetaten:mva`")).collect()
+        let cure = "write it like `skatteetaten:mva`";
+        // Each is parsed before the first that fails decides.
+        let scopes: Vec<Option<Scope>> =
+            list.iter().map(|scope| self.parsed(scope, cure)).collect();
+        scopes.into_iter().collect()
     }
 
     fn party(
         &self,
         written: &Setting<RawParty>,
         route: &Place,
-        matching: Option<&Matching>,
+        matching: &Matching,
     ) -> Option<PartyConfig> {
         const CURE: &str = "write where it is read, such as `party: { path: party }`";
         if written.is_absent() {
             let message = "missing: a right is asked for, on behalf of nobody";
-            self.sink.report(&route.child("party"), message, CURE);
+            self.sink.report_absent(&route.child("party"), message, CURE);
         }
         let (raw, place) = written.written()?;
         let sources = [&raw.path, &raw.query, &raw.header, &raw.json, &raw.form];
@@ -325,21 +339,21 @@ impl Resolver<'_> {
         })
     }
 
-    fn check_body_party(&self, raw: &RawParty, matching: Option<&Matching>) {
+    fn check_body_party(&self, raw: &RawParty, matching: &Matching) {
         let Some(place) = raw.json.place().or(raw.form.place()) else { return };
         if let (Some(_), Some(form)) = (raw.json.place(), raw.form.place()) {
             let message = "a body is JSON or a form, not both";
             self.sink.report(form, message, "keep `json` or `form`");
         }
-        let Some(matching) = matching else { return };
+        let Some(methods) = &matching.methods else { return };
         let elsewhere = [&raw.path, &raw.query, &raw.header];
         let only_source =
             elsewhere.iter().all(|source| source.is_absent()) && raw.token.is_absent();
         let bodiless = |method: &&Method| {
             [Method::GET, Method::HEAD, Method::DELETE, Method::OPTIONS].contains(method)
         };
-        let without = matching.methods.iter().filter(bodiless).count();
-        if without == matching.methods.len() {
+        let without = methods.iter().filter(bodiless).count();
+        if without == methods.len() {
             let message = "none of the route's methods carries a body";
             self.sink.report(place, message, "read the party from the path, the query or a header");
         } else if without > 0 && only_source {
@@ -349,15 +363,11 @@ impl Resolver<'_> {
         }
     }
 
-    fn path_variable(
-        &self,
-        written: &Setting<String>,
-        matching: Option<&Matching>,
-    ) -> Option<String> {
+    fn path_variable(&self, written: &Setting<String>, matching: &Matching) -> Option<String> {
         let (name, place) = written.written()?;
-        let Some(matching) = matching else { return Some(name.clone()) };
-        if !matching.variables.contains(name) {
-            let cure = match matching.variables.as_slice() {
+        let Some((_, template)) = &matching.path else { return Some(name.clone()) };
+        if !template.variables.contains(name) {
+            let cure = match template.variables.as_slice() {
                 [] => format!("write `{{{name}}}` as a segment of `match.path`"),
                 variables => format!("name one of `{}`", variables.join("`, `")),
             };
@@ -404,7 +414,7 @@ impl Resolver<'_> {
         Some(pointer.clone())
     }
 
-    fn instance(&self, raw: &RawRoute, matching: Option<&Matching>) -> Option<String> {
+    fn instance(&self, raw: &RawRoute, matching: &Matching) -> Option<String> {
         let (instance, place) = raw.instance.written()?;
         if instance.path.is_absent() {
             self.missing(place, "path", "name the path variable that holds the instance");
@@ -436,20 +446,21 @@ impl Resolver<'_> {
         }
         // With none at all, that has been said once and is enough.
         if !upstreams.is_empty() {
-            let known = upstreams.keys().cloned().collect::<Vec<_>>().join("`, `");
-            let message = if written.is_absent() {
-                "missing: there is no upstream called `default`"
+            let known = upstreams.keys().map(|name| shown(name)).collect::<Vec<_>>().join("`, `");
+            let cure = format!("name one of `{known}`");
+            if written.is_absent() {
+                let message = "missing: there is no upstream called `default`";
+                self.sink.report_absent(&place, message, cure);
             } else {
-                "no upstream has this name"
-            };
-            self.sink.report(&place, message, format!("name one of `{known}`"));
+                self.sink.report(&place, "no upstream has this name", cure);
+            }
         }
         None
     }
 
-    fn upgrades(&self, raw: &RawRoute, matching: Option<&Matching>) -> Vec<String> {
+    fn upgrades(&self, raw: &RawRoute, matching: &Matching) -> Vec<String> {
         let Some((list, place)) = raw.upgrades.written() else { return Vec::new() };
-        let gets = matching.is_none_or(|matching| matching.methods.contains(&Method::GET));
+        let gets = matching.methods.as_ref().is_none_or(|methods| methods.contains(&Method::GET));
         if !list.is_empty() && !gets {
             let message = "a WebSocket begins with GET, which this route does not take";
             self.sink.report(place, message, "add GET to `match.methods`, or take this away");

@@ -2,7 +2,7 @@
 
 use super::secret::Reference;
 use super::world::{World, number};
-use super::{Resolver, either};
+use super::{Resolver, either, section};
 use crate::config::error::Place;
 use crate::config::raw::{
     RawAdmin, RawAudit, RawAuditOutput, RawConfirmations, RawForwarded, RawLanguage, RawLimits,
@@ -30,31 +30,44 @@ pub(super) const DEFAULT_UPSTREAM: &str = "default";
 /// The upstreams that are written; `None` where one could not be read.
 pub(super) type Upstreams = BTreeMap<String, Option<UpstreamConfig>>;
 
+const UPSTREAM_CURE: &str = "write it like `http://127.0.0.1:3000`";
 const ADDRESS_CURE: &str = "write address and port, such as `0.0.0.0:8080` or `[::]:8080`";
 
 impl Resolver<'_> {
     pub(super) fn listen(&self, written: Setting<RawListen>) -> ListenConfig {
-        let raw = self.section(written, "listen").raw;
+        let raw = section(written, "listen").raw;
         let default = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080));
         let cores = std::thread::available_parallelism().unwrap_or(number(1));
         ListenConfig {
-            address: self.parsed(&raw.address, ADDRESS_CURE).unwrap_or(default),
+            address: self.socket_address(&raw.address).unwrap_or(default),
             workers: self.count_up_to(&raw.workers, cores, 1024),
         }
     }
 
     pub(super) fn admin(&self, written: Setting<RawAdmin>, listen: &ListenConfig) -> AdminConfig {
-        let section = self.section(written, "admin");
+        let section = section(written, "admin");
         let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 9090));
-        let address = self.parsed(&section.raw.address, ADDRESS_CURE).unwrap_or(default);
+        let address = self.socket_address(&section.raw.address).unwrap_or(default);
         let (ours, theirs) = (address.ip(), listen.address.ip());
         let same_ip = ours == theirs || ours.is_unspecified() || theirs.is_unspecified();
         if same_ip && address.port() != 0 && address.port() == listen.address.port() {
-            let place = section.raw.address.place().unwrap_or(&section.place);
             let message = "the same port as `listen.address`";
-            self.sink.report(place, message, "give the admin listener a port of its own");
+            let cure = "give the admin listener a port of its own";
+            match section.raw.address.place() {
+                Some(place) => self.sink.report(place, message, cure),
+                None => self.sink.report_absent(&section.place.child("address"), message, cure),
+            }
         }
         AdminConfig { address }
+    }
+
+    fn socket_address(&self, written: &Setting<String>) -> Option<SocketAddr> {
+        let (text, place) = written.written()?;
+        let address = text.parse();
+        if address.is_err() {
+            self.sink.report(place, "not an IP address with a port", ADDRESS_CURE);
+        }
+        address.ok()
     }
 
     pub(super) fn upstreams(
@@ -97,18 +110,23 @@ impl Resolver<'_> {
         if raw.url.is_absent() {
             self.missing(place, "url", "write it like `http://127.0.0.1:3000`");
         }
+        let authority = self.upstream_authority(&raw.url);
+        let connect_timeout = self.time(&raw.connect_timeout, Duration::from_secs(2));
+        let response_timeout = self.time(&raw.response_timeout, Duration::from_secs(60));
+        let idle_timeout = self.time(&raw.idle_timeout, Duration::from_secs(60));
+        let max_idle_connections = self.idle_connections(&raw.max_idle_connections);
         Some(UpstreamConfig {
-            authority: self.upstream_authority(&raw.url)?,
+            authority: authority?,
             protocol: match either(&raw.protocol, RawProtocol::Http1) {
                 RawProtocol::Http1 => UpstreamProtocol::Http1,
                 RawProtocol::H2c => UpstreamProtocol::H2c,
             },
             preserve_host: either(&raw.preserve_host, true),
             forward_authorization: either(&raw.forward_authorization, true),
-            connect_timeout: self.time(&raw.connect_timeout, Duration::from_secs(2)),
-            response_timeout: self.time(&raw.response_timeout, Duration::from_secs(60)),
-            idle_timeout: self.time(&raw.idle_timeout, Duration::from_secs(60)),
-            max_idle_connections: self.idle_connections(&raw.max_idle_connections),
+            connect_timeout,
+            response_timeout,
+            idle_timeout,
+            max_idle_connections,
         })
     }
 
@@ -130,15 +148,14 @@ impl Resolver<'_> {
             self.sink.report(place, message, cure);
             None
         };
-        const CURE: &str = "write it like `http://127.0.0.1:3000`";
         let Some((scheme, rest)) = text.split_once("://") else {
-            return refuse("not an address", CURE);
+            return refuse("not an address", UPSTREAM_CURE);
         };
         if scheme.eq_ignore_ascii_case("https") {
-            return refuse("TLS to the upstream is not supported yet", CURE);
+            return refuse("TLS to the upstream is not supported yet", UPSTREAM_CURE);
         }
         if !scheme.eq_ignore_ascii_case("http") {
-            return refuse("not http", CURE);
+            return refuse("not http", UPSTREAM_CURE);
         }
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains(['/', '?', '#', '@']) {
@@ -146,19 +163,19 @@ impl Resolver<'_> {
             return refuse(message, "write scheme, host and port only");
         }
         let Ok(authority) = authority.parse::<Authority>() else {
-            return refuse("not a host with an optional port", CURE);
+            return refuse("not a host with an optional port", UPSTREAM_CURE);
         };
         let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
         let port_holds = port.is_empty() || authority.port_u16().is_some_and(|port| port != 0);
         if authority.host().is_empty() || !port_holds {
-            return refuse("not a host with an optional port", CURE);
+            return refuse("not a host with an optional port", UPSTREAM_CURE);
         }
         Some(authority)
     }
 
     pub(super) fn tokens(&self, written: Setting<RawTokens>, world: Option<&World>) -> TokenConfig {
         const LONGEST_LEEWAY: Duration = Duration::from_secs(60);
-        let raw = self.section(written, "tokens").raw;
+        let raw = section(written, "tokens").raw;
         let leeway = self.time_or_zero(&raw.leeway, Duration::from_secs(10));
         if leeway > LONGEST_LEEWAY
             && let Some(place) = raw.leeway.place()
@@ -195,20 +212,20 @@ impl Resolver<'_> {
         &mut self,
         written: Setting<RawConfirmations>,
     ) -> ConfirmationConfig {
-        let raw = self.section(written, "confirmations").raw;
+        let raw = section(written, "confirmations").raw;
         let permit_for = self.time_or_zero(&raw.permit_for, Duration::from_secs(30));
         self.warn_of_old_permits("confirmations.permit_for", permit_for);
         ConfirmationConfig {
             permit_for,
             no_for: self.time_or_zero(&raw.no_for, Duration::from_secs(5)),
             max_entries: wide(self.count(&raw.max_entries, number(100_000)).get()),
-            suspicious_for: self.time_or_zero(&raw.suspicious_for, Duration::from_hours(1)),
+            suspicious_for: self.time_or_zero(&raw.suspicious_for, Duration::from_secs(3600)),
         }
     }
 
     /// A right that is withdrawn is felt this late.
     pub(super) fn warn_of_old_permits(&mut self, key: &str, age: Duration) {
-        if age > Duration::from_hours(1) {
+        if age > Duration::from_secs(3600) {
             self.warnings.push(format!(
                 "`{key}` lets a right that was withdrawn work for {} minutes",
                 age.as_secs() / 60
@@ -217,7 +234,7 @@ impl Resolver<'_> {
     }
 
     pub(super) fn limits(&self, written: Setting<RawLimits>, token_bytes: usize) -> LimitConfig {
-        let raw = self.section(written, "limits").raw;
+        let raw = section(written, "limits").raw;
         let body_bytes = self.measure(&raw.body_bytes, SizeOrUnlimited::parse).unwrap_or_default();
         let streams = self.count_up_to(&raw.streams_per_connection, number(100), 10_000);
         let limits = LimitConfig {
@@ -259,7 +276,7 @@ impl Resolver<'_> {
     }
 
     pub(super) fn forwarded(&mut self, written: Setting<RawForwarded>) -> ForwardedConfig {
-        let raw = self.section(written, "forwarded").raw;
+        let raw = section(written, "forwarded").raw;
         let peers = raw.trusted_peers.value().map(Vec::as_slice).unwrap_or_default();
         ForwardedConfig {
             x_forwarded: either(&raw.x_forwarded, true),
@@ -287,8 +304,8 @@ impl Resolver<'_> {
         Some(network)
     }
 
-    pub(super) fn refusals(&self, written: Setting<RawRefusals>) -> RefusalConfig {
-        let raw = self.section(written, "refusals").raw;
+    pub(super) fn refusals(written: Setting<RawRefusals>) -> RefusalConfig {
+        let raw = section(written, "refusals").raw;
         let default_language = match either(&raw.default_language, RawLanguage::Nb) {
             RawLanguage::Nb => Language::Nb,
             RawLanguage::Nn => Language::Nn,
@@ -300,7 +317,7 @@ impl Resolver<'_> {
     pub(super) fn audit(&self, written: Setting<RawAudit>) -> AuditConfig {
         /// Eleven digits are soon tried out where the key can be guessed.
         const LEAST_KEY: usize = 32;
-        let raw = self.section(written, "audit").raw;
+        let raw = section(written, "audit").raw;
         let output = match raw.output.written() {
             Some((RawAuditOutput::File(path), place)) => {
                 if path.trim().is_empty() {
@@ -331,7 +348,7 @@ impl Resolver<'_> {
     }
 
     pub(super) fn log(&self, written: Setting<RawLog>) -> LogConfig {
-        let raw = self.section(written, "log").raw;
+        let raw = section(written, "log").raw;
         if let Some((filter, place)) = raw.filter.written()
             && EnvFilter::try_new(filter).is_err()
         {

@@ -1,7 +1,7 @@
 //! The world outside: which issuer and which Altinn, and our own client there.
 
 use super::secret::{Reference, Reported};
-use super::{Resolver, Section, either};
+use super::{Resolver, Section, either, section};
 use crate::config::error::Place;
 use crate::config::raw::{RawAltinn, RawCustom, RawEnvironment, RawMaskinporten, Setting};
 use crate::config::{AltinnConfig, ClientConfig, Environment, MaskinportenConfig};
@@ -97,22 +97,22 @@ impl Resolver<'_> {
     }
 
     fn custom(&mut self, written: Setting<RawCustom>) -> Option<World> {
-        let section = self.section(written, "custom");
+        let section = section(written, "custom");
         let raw = &section.raw;
         let plain_http = either(&raw.allow_plain_http, false);
+        let altinn = self.custom_altinn(&section, plain_http);
         let (issuer, from_platform) = self.custom_issuer(&section)?;
-        let issuer_url = self.address(&issuer, plain_http)?;
+        let issuer_url = self.address(&issuer, plain_http);
         let metadata_url = match &raw.metadata_url {
             Setting::Written(text, place) => {
                 self.address(&(text.clone(), place.clone()), plain_http)
             }
             Setting::Absent => match self.variable("MASKINPORTEN_WELL_KNOWN_URL") {
                 Some(text) if from_platform => self.address(&(text, issuer.1.clone()), plain_http),
-                _ => issuer_url.join(METADATA_PATH).ok(),
+                _ => issuer_url.and_then(|url| url.join(METADATA_PATH).ok()),
             },
             Setting::Wrong(_) => None,
         };
-        let altinn = self.custom_altinn(&section, plain_http);
         let synthetic = either(&raw.synthetic_organisation_numbers, false);
         if synthetic {
             self.warnings.push("organisation numbers with wrong check digits are accepted".into());
@@ -169,11 +169,13 @@ impl Resolver<'_> {
             self.sink.report(place, message, cure);
             None
         };
-        let Ok(url) = Url::parse(text) else {
+        // `Url` passes over tabs and line breaks; the issuer is compared as it is written.
+        let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
+        let Some(url) = Url::parse(text).ok().filter(|_| printable) else {
             return refuse("not an address", "write it like `https://host/`");
         };
-        let plain = !url.username().is_empty() || url.password().is_some();
-        if plain || url.query().is_some() || url.fragment().is_some() {
+        let with_user = !url.username().is_empty() || url.password().is_some();
+        if with_user || url.query().is_some() || url.fragment().is_some() {
             return refuse("an address here has no user, query or fragment", "take that part away");
         }
         let Some(host) = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https")) else {
@@ -198,7 +200,7 @@ impl Resolver<'_> {
         world: Option<&World>,
         needed: bool,
     ) -> Option<AltinnConfig> {
-        let section = self.section(written, "altinn");
+        let section = section(written, "altinn");
         let raw = &section.raw;
         let budget = self.time(&raw.budget, Duration::from_secs(2));
         let attempt_timeout = self.time(&raw.attempt_timeout, Duration::from_secs(1).min(budget));
@@ -208,16 +210,22 @@ impl Resolver<'_> {
             let message = "one attempt may take longer than the whole budget";
             self.sink.report(place, message, "write at most `altinn.budget`");
         }
+        let subscription_key = self.subscription_key(&section, world, needed);
+        let requests_per_second = self.count(&raw.requests_per_second, number(50));
+        let max_attempts = self.count_up_to(&raw.max_attempts, number(3), 10);
+        let circuit_failures = self.count(&raw.circuit_failures, number(5));
+        let circuit_open_for = self.time(&raw.circuit_open_for, Duration::from_secs(5));
+        let max_in_flight = self.count(&raw.max_in_flight, number(256));
         Some(AltinnConfig {
-            subscription_key: self.subscription_key(&section, world, needed).ok()?,
+            subscription_key: subscription_key.ok()?,
             url: world?.altinn.clone(),
-            requests_per_second: self.count(&raw.requests_per_second, number(50)),
+            requests_per_second,
             budget,
             attempt_timeout,
-            max_attempts: self.count_up_to(&raw.max_attempts, number(3), 10),
-            circuit_failures: self.count(&raw.circuit_failures, number(5)),
-            circuit_open_for: self.time(&raw.circuit_open_for, Duration::from_secs(5)),
-            max_in_flight: self.count(&raw.max_in_flight, number(256)),
+            max_attempts,
+            circuit_failures,
+            circuit_open_for,
+            max_in_flight,
         })
     }
 
@@ -243,23 +251,17 @@ impl Resolver<'_> {
             platform: None,
         })?;
         match &key {
-            Some((secret, place)) => {
-                if !secret.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) {
-                    let message = "holds characters that no header can carry";
-                    self.sink.report(
-                        place,
-                        message,
-                        "copy the key anew, on one line, without spaces",
-                    );
-                    return Err(Reported);
-                }
+            Some((secret, place)) if !is_header_text(secret) => {
+                let message = "holds characters that no header can carry";
+                self.sink.report(place, message, "copy the key anew, on one line, without spaces");
+                return Err(Reported);
             }
-            None if needed && section.readable => self.sink.report(
+            None if needed && section.readable => self.sink.report_absent(
                 &section.place.child("subscription_key_file"),
                 "missing: routes ask for rights, and Altinn answers subscribers only",
                 "write `subscription_key_file` or `subscription_key_env`",
             ),
-            None => {}
+            Some(_) | None => {}
         }
         Ok(key.map(|(secret, _)| secret))
     }
@@ -270,16 +272,18 @@ impl Resolver<'_> {
         world: Option<&World>,
         needed: bool,
     ) -> Option<MaskinportenConfig> {
-        let section = self.section(written, "maskinporten");
+        let section = section(written, "maskinporten");
         let raw = &section.raw;
-        let max_age = self.time(&raw.max_age, Duration::from_hours(24));
-        let refresh = self.time(&raw.refresh, Duration::from_mins(10).min(max_age));
+        let max_age = self.time(&raw.max_age, Duration::from_secs(24 * 3600));
+        let refresh = self.time(&raw.refresh, Duration::from_secs(600).min(max_age));
         if refresh > max_age
             && let Some(place) = raw.refresh.place()
         {
             let message = "keys would be too old before they are refreshed";
             self.sink.report(place, message, "write at most `maskinporten.max_age`");
         }
+        let unknown_kid_interval = self.time(&raw.unknown_kid_interval, Duration::from_secs(10));
+        let timeout = self.time(&raw.timeout, Duration::from_secs(5));
         let client = self.client(&section, needed);
         let world = world?;
         Some(MaskinportenConfig {
@@ -287,8 +291,8 @@ impl Resolver<'_> {
             metadata_url: world.metadata_url.clone(),
             refresh,
             max_age,
-            unknown_kid_interval: self.time(&raw.unknown_kid_interval, Duration::from_secs(10)),
-            timeout: self.time(&raw.timeout, Duration::from_secs(5)),
+            unknown_kid_interval,
+            timeout,
             client: client.filter(|_| needed),
         })
     }
@@ -411,6 +415,10 @@ struct JwkShape {
     kty: Option<String>,
     kid: Option<String>,
     d: Option<IgnoredAny>,
+}
+
+fn is_header_text(secret: &SecretString) -> bool {
+    secret.expose_secret().bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn is_loopback(host: &str) -> bool {
