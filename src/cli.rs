@@ -3,7 +3,7 @@
 pub mod explain;
 
 use crate::app;
-use crate::config::error::ConfigErrors;
+use crate::config::ConfigErrors;
 use crate::config::source::{self, ProcessEnv};
 use crate::config::Config;
 use crate::telemetry;
