@@ -107,7 +107,7 @@ impl Judge {
         ));
         let pdp = pdp(config, issuer, &clock, &shared_metrics, control)?;
         let confirmations = pdp.map(|pdp| confirmations(config, Arc::new(pdp), metrics));
-        let key_source = Arc::clone(&keys) as Arc<dyn KeySource>;
+        let key_source: Arc<dyn KeySource> = Arc::<JwksKeySource>::clone(&keys);
         let enforcer = Enforcer {
             limits: config.limits.clone(),
             routes: Routes::new(config.routes.clone())?,
@@ -238,10 +238,15 @@ impl Running {
         let admin = bind(config.admin.address, Sharing::Alone, control)?;
         let admin_address = local(&admin, config.admin.address)?;
         supervise(control, &tell, "the admin listener", {
-            let admin_part = Admin { metrics, readiness: Arc::clone(&readiness) as Arc<dyn Readiness> };
-            admin_part.run(admin, stop_control.clone())
+            let readiness: Arc<dyn Readiness> = Arc::<AppReadiness>::clone(&readiness);
+            Admin { metrics, readiness }.run(admin, stop_control.clone())
         });
-        supervise(control, &tell, "the refresh of the issuer's keys", keys.run(stop_control.clone()));
+        supervise(
+            control,
+            &tell,
+            "the refresh of the issuer's keys",
+            keys.run(stop_control.clone()),
+        );
         let stop = CancellationToken::new();
         let listeners = bind_workers(config, control)?;
         let address = listeners.first().and_then(|listener| listener.local_addr().ok());
@@ -326,7 +331,8 @@ impl<'c> Shared<'c> {
             connections: Arc::clone(&self.connections),
             metrics,
         };
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(AppError::Runtime)?;
+        let runtime =
+            Builder::new_current_thread().enable_all().build().map_err(AppError::Runtime)?;
         let (stop, end) = (stop.clone(), End { part: "a worker", tell: tell.clone() });
         let serve = move || {
             let _end = end;

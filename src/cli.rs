@@ -3,9 +3,9 @@
 pub mod explain;
 
 use crate::app;
+use crate::config::Config;
 use crate::config::ConfigErrors;
 use crate::config::source::{self, ProcessEnv};
-use crate::config::Config;
 use crate::telemetry;
 use clap::{Parser, Subcommand};
 use std::error::Error;

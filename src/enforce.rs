@@ -130,7 +130,9 @@ impl Enforcer {
                 Ok(Grant::Anonymous(AnonymousGrant { route }))
             }
             AccessConfig::Scopes(rule) => self.scopes(routed, rule, trail).await.map(Grant::Scopes),
-            AccessConfig::Right(right) => self.right(routed, right, body, trail).await.map(Grant::Right),
+            AccessConfig::Right(right) => {
+                self.right(routed, right, body, trail).await.map(Grant::Right)
+            }
         }
     }
 

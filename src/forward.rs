@@ -173,8 +173,7 @@ impl Upstream {
         request: Request<Outgoing>,
         progress: &Progress,
     ) -> Result<Response<Incoming>, Rejection> {
-        let stalled =
-            progress.stalled(self.config.idle_timeout, self.config.response_timeout);
+        let stalled = progress.stalled(self.config.idle_timeout, self.config.response_timeout);
         let sent = tokio::select! {
             sent = self.pool.send(request) => sent,
             () = stalled => Err(SendError::TimedOut),

@@ -5,8 +5,10 @@
 
 pub mod audit;
 
-use crate::domain::decision::Answer;
+use crate::config::AccessConfig;
+use crate::domain::decision::{Answer, Source};
 use crate::domain::party::Party;
+use crate::domain::system_user::ClientId;
 use crate::enforce::authenticate::TokenCache;
 use crate::enforce::rejection::Rejection;
 use crate::enforce::trail::Trail;
@@ -14,7 +16,7 @@ use crate::forward::body::Progress;
 use crate::telemetry::metrics::Metrics;
 use audit::{Audit, Pseudonyms};
 use http::{Method, StatusCode};
-use serde_json::{Map, Value};
+use serde::Serialize;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -117,7 +119,9 @@ impl Record {
     pub fn tell(&self, span: &tracing::Span) {
         span.record("route", self.route());
         span.record("code", self.code());
-        if let Some(client) = self.trail.token.as_ref().and_then(|token| token.claims.client_id.as_ref()) {
+        if let Some(client) =
+            self.trail.token.as_ref().and_then(|token| token.claims.client_id.as_ref())
+        {
             span.record("client_id", client.as_str());
         }
         if let Some(id) = self.trail.system_user {
@@ -160,7 +164,10 @@ impl Record {
         metrics.requests_in_flight.dec();
         metrics.requests.with_label_values(&[route, self.answer().label(), self.code()]).inc();
         metrics.responses.with_label_values(&[route, self.class()]).inc();
-        metrics.request_seconds.with_label_values(&[route]).observe(self.begun.elapsed().as_secs_f64());
+        metrics
+            .request_seconds
+            .with_label_values(&[route])
+            .observe(self.begun.elapsed().as_secs_f64());
         for (step, took) in &self.trail.steps {
             metrics.step_seconds.with_label_values(&[step.label()]).observe(took.as_secs_f64());
         }
@@ -176,8 +183,8 @@ impl Record {
         }
         if let (Some(age), Some(source)) = (self.trail.age, self.trail.source) {
             let result = match source {
-                crate::domain::decision::Source::Register => "held",
-                crate::domain::decision::Source::Pdp => "asked",
+                Source::Register => "held",
+                Source::Pdp => "asked",
             };
             metrics.confirmations.with_label_values(&[result]).inc();
             metrics.permit_age_seconds.observe(age.as_secs_f64());
@@ -189,64 +196,46 @@ impl Record {
         }
     }
 
-    /// The audit line. No path, query or header as it came: they may hold personal data. A routed
-    /// request is told by its template, another by the shape of its path.
-    fn line(&self) -> Value {
-        let mut line = Map::new();
-        let mut put = |name: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                line.insert(name.into(), value);
-            }
-        };
-        put("time", Some(audit::rfc3339(self.at).into()));
-        put("trace_id", Some(self.trace_id.as_str().into()));
-        put("mode", Some("proxy".into()));
-        put("peer", Some(self.peer.to_string().into()));
-        put("method", Some(self.method.as_str().into()));
-        put("route", Some(self.route().into()));
-        match &self.trail.route {
-            Some(route) => put("template", Some(route.config.path.as_str().into())),
-            None => put("shape", Some(self.shape.as_str().into())),
+    fn line(&self) -> Line<'_> {
+        let trail = &self.trail;
+        let route = trail.route.as_ref().map(|route| &route.config);
+        let claims = trail.token.as_ref().map(|token| &token.claims);
+        let system_user = claims.and_then(|claims| claims.system_user.as_ref());
+        let right = route.and_then(|route| match &route.access {
+            AccessConfig::Right(right) => Some(&right.right),
+            AccessConfig::Scopes(_) | AccessConfig::Anonymous => None,
+        });
+        Line {
+            time: audit::rfc3339(self.at),
+            trace_id: &self.trace_id,
+            mode: "proxy",
+            peer: self.peer,
+            method: self.method.as_str(),
+            route: self.route(),
+            template: route.map(|route| route.path.as_str()),
+            shape: route.is_none().then_some(self.shape.as_str()),
+            answer: self.answer().label(),
+            code: self.code(),
+            reason: trail.rejection.as_ref().and_then(Rejection::reason),
+            status: self.status.map(|status| status.as_u16()),
+            consumer: claims.map(|claims| claims.consumer.to_string()),
+            supplier: claims
+                .and_then(|claims| claims.supplier)
+                .map(|supplier| supplier.to_string()),
+            client_id: claims.and_then(|claims| claims.client_id.as_ref()).map(ClientId::as_str),
+            system_id: system_user.map(|system_user| system_user.system.as_str()),
+            owner: system_user.map(|system_user| system_user.owner.to_string()),
+            system_user: trail.system_user.map(|id| id.to_string()),
+            party: trail.party.as_ref().map(|party| self.party(party)),
+            resource: right.map(|right| right.resource.as_str()),
+            action: right.map(|right| right.action.as_str()),
+            source: trail.source.map(Source::label),
+            age_ms: trail.age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            request_bytes: self.progress.bytes().saturating_add(self.tunnel_up),
+            response_bytes: self.response_bytes,
+            duration_us: u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+            complete: self.complete,
         }
-        put("answer", Some(self.answer().label().into()));
-        put("code", Some(self.code().into()));
-        let reason = self.trail.rejection.as_ref().and_then(Rejection::reason);
-        put("reason", reason.map(Into::into));
-        put("status", self.status.map(|status| status.as_u16().into()));
-        self.put_identity(&mut put);
-        self.put_decision(&mut put);
-        put("request_bytes", Some(self.progress.bytes().saturating_add(self.tunnel_up).into()));
-        put("response_bytes", Some(self.response_bytes.into()));
-        let micros = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        put("duration_us", Some(micros.into()));
-        put("complete", Some(self.complete.into()));
-        Value::Object(line)
-    }
-
-    fn put_identity(&self, put: &mut impl FnMut(&str, Option<Value>)) {
-        let Some(token) = &self.trail.token else { return };
-        let claims = &token.claims;
-        put("consumer", Some(claims.consumer.to_string().into()));
-        put("supplier", claims.supplier.map(|supplier| supplier.to_string().into()));
-        put("client_id", claims.client_id.as_ref().map(|client| client.as_str().into()));
-        let Some(system_user) = &claims.system_user else { return };
-        put("system_id", Some(system_user.system.as_str().into()));
-        put("owner", Some(system_user.owner.to_string().into()));
-    }
-
-    fn put_decision(&self, put: &mut impl FnMut(&str, Option<Value>)) {
-        put("system_user", self.trail.system_user.map(|id| id.to_string().into()));
-        put("party", self.trail.party.as_ref().map(|party| self.party(party).into()));
-        let route = self.trail.route.as_ref();
-        if let Some(crate::config::AccessConfig::Right(right)) =
-            route.map(|route| &route.config.access)
-        {
-            put("resource", Some(right.right.resource.as_str().into()));
-            put("action", Some(right.right.action.as_str().into()));
-        }
-        put("source", self.trail.source.map(|source| source.label().into()));
-        let age = self.trail.age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-        put("age_ms", age.map(Into::into));
     }
 
     fn party(&self, party: &Party) -> String {
@@ -262,6 +251,55 @@ impl Drop for Record {
         self.write_metrics();
         self.recorder.audit.write(&self.line(), &self.recorder.metrics);
     }
+}
+
+/// The audit line. No path, query or header as it came: they may hold personal data. A routed request
+/// is told by its template, another by the shape of its path. The fields are documented in
+/// `docs/operator.md`.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    time: String,
+    trace_id: &'a str,
+    mode: &'static str,
+    peer: IpAddr,
+    method: &'a str,
+    route: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    template: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shape: Option<&'a str>,
+    answer: &'static str,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consumer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    supplier: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system_user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    party: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age_ms: Option<u64>,
+    request_bytes: u64,
+    response_bytes: u64,
+    duration_us: u64,
+    complete: bool,
 }
 
 /// Longest shape that is kept.

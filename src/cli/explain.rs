@@ -6,11 +6,11 @@ use super::{complain, load};
 use crate::app::Judge;
 use crate::config::{AccessConfig, Config};
 use crate::domain::decision::Source;
+use crate::enforce::Grant;
 use crate::enforce::facts::{BodyError, BodyReader, Facts};
 use crate::enforce::ports::EdgeFuture;
 use crate::enforce::rejection::{DeniedBy, Rejection};
 use crate::enforce::trail::{Step, Trail};
-use crate::enforce::Grant;
 use crate::telemetry::metrics::Metrics;
 use bytes::Bytes;
 use clap::Args;
@@ -188,7 +188,12 @@ fn tell(request: &Request, trail: &Trail, result: &Result<Grant, Rejection>) -> 
         Ok(grant) => format!("forwarded to upstream `{}`", grant.route().config.upstream),
         Err(rejection) => {
             let code = rejection.code();
-            format!("refused: {} {} (answer: {})", code.status().as_u16(), code.label(), rejection.answer())
+            format!(
+                "refused: {} {} (answer: {})",
+                code.status().as_u16(),
+                code.label(),
+                rejection.answer()
+            )
         }
     };
     let _ = writeln!(text, "\n  {outcome}");
@@ -215,7 +220,9 @@ fn step_in_words(step: Step, trail: &Trail) -> String {
             Some(crate::domain::party::Party::Organization(number)) => {
                 format!("the request concerns organisation {number}")
             }
-            Some(crate::domain::party::Party::Person(_)) => "the request concerns a person".to_owned(),
+            Some(crate::domain::party::Party::Person(_)) => {
+                "the request concerns a person".to_owned()
+            }
             None => String::new(),
         },
         Step::Authorize => {

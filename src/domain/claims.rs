@@ -147,6 +147,9 @@ fn check_times(payload: &Json, rules: &ClaimRules, now: UnixTime) -> Result<Unix
     if expires < issued { Err(ClaimError::EndsBeforeIssued) } else { Ok(expires) }
 }
 
+/// 2^53. Beyond it a double has no whole seconds left to tell apart: no token carries such a time.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
 /// Reads seconds since the epoch; a fraction is cut off. `None` when absent.
 fn numeric_date(payload: &Json, name: &'static str) -> Result<Option<UnixTime>, ClaimError> {
     let Some(value) = payload.member(name) else { return Ok(None) };
@@ -154,8 +157,6 @@ fn numeric_date(payload: &Json, name: &'static str) -> Result<Option<UnixTime>, 
     if let Some(seconds) = number.as_i64() {
         return Ok(Some(UnixTime::from_seconds(seconds)));
     }
-    // Beyond 2^53 a double has no whole seconds left to tell apart: no token carries such a time.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
     let seconds = number.as_f64().filter(|seconds| seconds.abs() < EXACT);
     let seconds = seconds.ok_or(ClaimError::Malformed(name))?.trunc();
     format!("{seconds:.0}")
@@ -187,7 +188,11 @@ fn check_audience(payload: &Json, rules: &ClaimRules) -> Result<(), ClaimError> 
 
 /// A `scope` of another type grants nothing: the answer is then `insufficient_scope`.
 fn scopes(payload: &Json) -> GrantedScopes {
-    payload.member("scope").and_then(Json::as_str).map(GrantedScopes::from_claim).unwrap_or_default()
+    payload
+        .member("scope")
+        .and_then(Json::as_str)
+        .map(GrantedScopes::from_claim)
+        .unwrap_or_default()
 }
 
 fn client_id(payload: &Json) -> Result<Option<ClientId>, ClaimError> {
@@ -238,7 +243,8 @@ fn system_user(payload: &Json, rules: &ClaimRules) -> Result<Option<SystemUserCl
     };
     let mut found = None;
     for entry in entries {
-        let kind = entry.member("type").and_then(Json::as_str).ok_or(ClaimError::Malformed(NAME))?;
+        let kind =
+            entry.member("type").and_then(Json::as_str).ok_or(ClaimError::Malformed(NAME))?;
         if kind != SYSTEM_USER_TYPE {
             continue;
         }
@@ -293,7 +299,10 @@ mod tests {
     fn token(name: &str, value: &str) -> Json {
         let mut members = vec![
             ("iss".to_owned(), r#""https://test.maskinporten.no/""#.to_owned()),
-            ("consumer".into(), r#"{"authority":"iso6523-actorid-upis","ID":"0192:310000019"}"#.into()),
+            (
+                "consumer".into(),
+                r#"{"authority":"iso6523-actorid-upis","ID":"0192:310000019"}"#.into(),
+            ),
             ("authorization_details".into(), format!("[{}]", entry("systemuser_org", OWNER))),
             ("scope".into(), r#""skatteetaten:mva""#.into()),
             ("client_id".into(), r#""7ee41fce-9f6e-4c32-8195-0fe2c1517f43""#.into()),
@@ -358,7 +367,8 @@ mod tests {
         ];
         for (name, value, expected) in cases {
             let mut payload = token(name, &value.to_string());
-            if name == "exp" && value < NOW
+            if name == "exp"
+                && value < NOW
                 && let Json::Object(members) = &mut payload
             {
                 members.retain(|(member, _)| member != "iat");
@@ -373,8 +383,13 @@ mod tests {
     #[test]
     fn a_time_of_the_wrong_type_is_not_an_absent_one() {
         for name in ["exp", "iat", "nbf"] {
-            for value in ["\"1770000100\"", "true", "null", "[1770000100]", "{}", "1e30", "-1e300"] {
-                assert_eq!(verify(&token(name, value)), Err(ClaimError::Malformed(name)), "{value}");
+            for value in ["\"1770000100\"", "true", "null", "[1770000100]", "{}", "1e30", "-1e300"]
+            {
+                assert_eq!(
+                    verify(&token(name, value)),
+                    Err(ClaimError::Malformed(name)),
+                    "{value}"
+                );
             }
         }
         assert_eq!(verify(&token("exp", "")), Err(ClaimError::Missing("exp")));
@@ -416,7 +431,11 @@ mod tests {
             let payload = token("aud", value);
             assert_eq!(verify(&payload).is_ok(), unrestricted, "unrestricted {value}");
             let at = UnixTime::from_seconds(NOW);
-            assert_eq!(Claims::verify(&payload, &ours, at).is_ok(), restricted, "restricted {value}");
+            assert_eq!(
+                Claims::verify(&payload, &ours, at).is_ok(),
+                restricted,
+                "restricted {value}"
+            );
         }
     }
 
@@ -479,7 +498,8 @@ mod tests {
 
     #[test]
     fn a_supplier_beside_a_system_user_passes_only_where_allowed() {
-        let payload = token("supplier", r#"{"authority":"iso6523-actorid-upis","ID":"0192:310000035"}"#);
+        let payload =
+            token("supplier", r#"{"authority":"iso6523-actorid-upis","ID":"0192:310000035"}"#);
         assert_eq!(verify(&payload), Err(ClaimError::SupplierWithSystemUser));
         let open = ClaimRules { accept_supplier: true, ..rules() };
         let claims = Claims::verify(&payload, &open, UnixTime::from_seconds(NOW)).unwrap();

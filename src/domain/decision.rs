@@ -212,7 +212,10 @@ mod tests {
         assert_eq!(check_obligations(&[level(MINIMUM_LEVEL, "3")]), Ok(()));
         assert_eq!(check_obligations(&[level(MINIMUM_LEVEL, "4")]), Err(UnmetObligation::Level(4)));
         // As text "10" sorts before "3".
-        assert_eq!(check_obligations(&[level(MINIMUM_LEVEL, "10")]), Err(UnmetObligation::Level(10)));
+        assert_eq!(
+            check_obligations(&[level(MINIMUM_LEVEL, "10")]),
+            Err(UnmetObligation::Level(10))
+        );
     }
 
     #[test]

@@ -64,7 +64,12 @@ macro_rules! name {
     };
 }
 
-name!(ResourceId, Resource, (4..=128), |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'));
+name!(
+    ResourceId,
+    Resource,
+    (4..=128),
+    |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-')
+);
 name!(ActionId, Action, (1..=64), |byte| byte.is_ascii_alphanumeric()
     || matches!(byte, b'.' | b':' | b'_' | b'-'));
 name!(InstanceId, Instance, (1..=100), |byte| byte.is_ascii_alphanumeric()
@@ -138,7 +143,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn question(parts: (usize, usize, usize, usize, usize)) -> Question {
-        let users = ["11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"];
+        let users =
+            ["11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"];
         let parties = ["310000027", "310000035"];
         let right = Right {
             resource: ["ex-returns", "ex-other"][parts.2].parse().unwrap(),

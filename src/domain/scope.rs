@@ -18,7 +18,11 @@ impl FromStr for Scope {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let token = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
-        if !text.is_empty() && text.bytes().all(token) { Ok(Self(text.into())) } else { Err(InvalidScope) }
+        if !text.is_empty() && text.bytes().all(token) {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidScope)
+        }
     }
 }
 
@@ -73,7 +77,10 @@ impl ScopeRule {
         if missing.is_empty() && any {
             return Ok(());
         }
-        Err(MissingScopes { all_of: missing, any_of: if any { Vec::new() } else { self.any_of.clone() } })
+        Err(MissingScopes {
+            all_of: missing,
+            any_of: if any { Vec::new() } else { self.any_of.clone() },
+        })
     }
 
     /// Whether the rule demands nothing.

@@ -55,9 +55,6 @@ mod tests {
 
     #[test]
     fn the_past_is_zero_away() {
-        assert_eq!(
-            UnixTime::from_seconds(5).until(UnixTime::from_seconds(4)),
-            Duration::ZERO
-        );
+        assert_eq!(UnixTime::from_seconds(5).until(UnixTime::from_seconds(4)), Duration::ZERO);
     }
 }

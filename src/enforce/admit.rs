@@ -80,7 +80,9 @@ fn check_host(facts: Facts<'_>) -> Result<(), Malformed> {
         (None, None) => Err(Malformed::Host),
         (None, Some(_)) if facts.version == Version::HTTP_11 => Err(Malformed::Host),
         (Some(_), None) | (None, Some(_)) => Ok(()),
-        (Some(named), Some(target)) if named.as_str().eq_ignore_ascii_case(target.as_str()) => Ok(()),
+        (Some(named), Some(target)) if named.as_str().eq_ignore_ascii_case(target.as_str()) => {
+            Ok(())
+        }
         (Some(_), Some(_)) => Err(Malformed::TargetForm),
     }
 }
@@ -130,8 +132,8 @@ mod tests {
     }
 
     fn malformed(result: Result<(), Rejection>) -> Option<Malformed> {
-        match result {
-            Err(Rejection::Malformed(malformed)) => Some(malformed),
+        match result.err()? {
+            Rejection::Malformed(malformed) => Some(malformed),
             _ => None,
         }
     }
@@ -167,7 +169,9 @@ mod tests {
 
     #[test]
     fn in_http2_host_and_authority_agree() {
-        let h2 = |headers: &[(&'static str, &str)]| check("GET", "https://api/a", Version::HTTP_2, headers);
+        let h2 = |headers: &[(&'static str, &str)]| {
+            check("GET", "https://api/a", Version::HTTP_2, headers)
+        };
         assert!(h2(&[]).is_ok());
         assert!(h2(&[("host", "api")]).is_ok());
         assert_eq!(malformed(h2(&[("host", "other")])), Some(Malformed::TargetForm));
@@ -205,8 +209,11 @@ mod tests {
 
         let most = limits.body_bytes.unwrap();
         let length = |bytes: u64| bytes.to_string();
-        assert!(check("PUT", "/", Version::HTTP_11, &[host, ("content-length", &length(most))]).is_ok());
-        let above = check("PUT", "/", Version::HTTP_11, &[host, ("content-length", &length(most + 1))]);
+        assert!(
+            check("PUT", "/", Version::HTTP_11, &[host, ("content-length", &length(most))]).is_ok()
+        );
+        let above =
+            check("PUT", "/", Version::HTTP_11, &[host, ("content-length", &length(most + 1))]);
         assert_eq!(over(above), Some(Bound::Body(most)));
 
         let many = vec![("x-a", ""); limits.header_count];

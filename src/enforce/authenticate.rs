@@ -20,6 +20,7 @@ use http::{HeaderMap, header};
 use jsonwebtoken::Algorithm;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A request whose token is good, of this issuer, for this service, now.
 #[derive(Debug)]
@@ -113,7 +114,9 @@ type TokenHash = [u8; 32];
 
 impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authenticator").field("remembered", &self.verified.entry_count()).finish_non_exhaustive()
+        f.debug_struct("Authenticator")
+            .field("remembered", &self.verified.entry_count())
+            .finish_non_exhaustive()
     }
 }
 
@@ -212,8 +215,12 @@ impl Authenticator {
         if key.algorithm.is_some_and(|only| only != algorithm) {
             return Err(TokenError::KeyAlgorithm.into());
         }
-        let good =
-            jsonwebtoken::crypto::verify(parts.signature, parts.signed.as_bytes(), &key.key, algorithm);
+        let good = jsonwebtoken::crypto::verify(
+            parts.signature,
+            parts.signed.as_bytes(),
+            &key.key,
+            algorithm,
+        );
         if !good.unwrap_or(false) {
             return Err(TokenError::Signature.into());
         }
@@ -236,7 +243,7 @@ impl Authenticator {
 }
 
 /// Longest memory of a token, whatever its end: bounds what a token without sensible end can hold.
-const MEMORY: std::time::Duration = std::time::Duration::from_hours(1);
+const MEMORY: Duration = Duration::from_secs(3600);
 
 /// The token of exactly one `Authorization: Bearer` field; `admit` has refused two fields.
 fn bearer(headers: &HeaderMap) -> Result<&str, Rejection> {
@@ -283,16 +290,19 @@ fn read_header(token: &CompactToken<'_>) -> Result<(Algorithm, String), TokenErr
     let header = decode_json(token.header).ok_or(TokenError::Header)?;
     header.members().ok_or(TokenError::Header)?;
     // The list decides before any key is looked at.
-    let algorithm = match header.member("alg").and_then(Json::as_str).ok_or(TokenError::Algorithm)? {
-        "RS256" => Algorithm::RS256,
-        "RS384" => Algorithm::RS384,
-        "RS512" => Algorithm::RS512,
-        _ => return Err(TokenError::Algorithm),
-    };
+    let algorithm =
+        match header.member("alg").and_then(Json::as_str).ok_or(TokenError::Algorithm)? {
+            "RS256" => Algorithm::RS256,
+            "RS384" => Algorithm::RS384,
+            "RS512" => Algorithm::RS512,
+            _ => return Err(TokenError::Algorithm),
+        };
     if ["crit", "b64", "zip", "enc"].iter().any(|name| header.member(name).is_some()) {
         return Err(TokenError::HeaderParameter);
     }
-    if header.member("typ").is_some_and(|typ| !is_jwt(typ)) || header.member("cty").is_some_and(is_jwt) {
+    if header.member("typ").is_some_and(|typ| !is_jwt(typ))
+        || header.member("cty").is_some_and(is_jwt)
+    {
         return Err(TokenError::HeaderParameter);
     }
     // `jwk`, `jku`, `x5c` and `x5u` are never looked at: keys come from the configured issuer only.
@@ -335,8 +345,20 @@ mod tests {
     fn a_token_is_three_parts_of_base64url() {
         assert!(CompactToken::split("a.b.c").is_ok());
         for token in [
-            "", "a", "a.b", "a.b.", ".b.c", "a..c", "a.b.c.d", "a.b.c.d.e", "a.b.c=", "a.b+.c", "a.b/.c",
-            "a.b. c", "a.b.c,d.e.f", "a.b.c d",
+            "",
+            "a",
+            "a.b",
+            "a.b.",
+            ".b.c",
+            "a..c",
+            "a.b.c.d",
+            "a.b.c.d.e",
+            "a.b.c=",
+            "a.b+.c",
+            "a.b/.c",
+            "a.b. c",
+            "a.b.c,d.e.f",
+            "a.b.c d",
         ] {
             assert!(CompactToken::split(token).is_err(), "{token}");
         }

@@ -177,7 +177,7 @@ mod tests {
             suspicious_for: Duration::from_secs(3600),
         };
         let confirmations = Confirmations::new(
-            Arc::clone(&pdp) as Arc<dyn RemotePdp>,
+            Arc::<ScriptedPdp>::clone(&pdp),
             config,
             LONG,
             Box::new(move |_, second| told.lock().unwrap().push(second)),
@@ -195,7 +195,7 @@ mod tests {
         let bench = bench(&[Ok(Verdict::Permit), Ok(Verdict::Permit)]);
         let limit = Duration::from_secs(30);
         assert_eq!(verdict(&bench, limit).await, Ok(Verdict::Permit));
-        tokio::time::advance(limit - Duration::from_millis(1)).await;
+        tokio::time::advance(Duration::from_millis(29_999)).await;
         assert_eq!(verdict(&bench, limit).await, Ok(Verdict::Permit));
         assert_eq!(bench.pdp.asked(), 1);
         tokio::time::advance(Duration::from_millis(1)).await;

@@ -86,8 +86,11 @@ mod tests {
         ] {
             assert_eq!(single(pairs, "party"), Err(FieldError::Ambiguous), "{pairs}");
         }
-        for pairs in ["party=1&x=2;party=3", "a;party=3&party=1", "x=1%3Bparty=2;a&party=1", "party=%zz"] {
-            let expected = if pairs == "party=%zz" { Ok(Some("%zz")) } else { Err(FieldError::Unreadable) };
+        for pairs in
+            ["party=1&x=2;party=3", "a;party=3&party=1", "x=1%3Bparty=2;a&party=1", "party=%zz"]
+        {
+            let expected =
+                if pairs == "party=%zz" { Ok(Some("%zz")) } else { Err(FieldError::Unreadable) };
             assert_eq!(single(pairs, "party"), expected, "{pairs}");
         }
         assert_eq!(single("%zz=1&party=1", "party"), Err(FieldError::Unreadable));

@@ -116,12 +116,12 @@ pub async fn party<'r>(
     let system_user = claims.system_user.clone().ok_or(Rejection::NoSystemUser)?;
     let routed = &scoped.authenticated.routed;
     let read = PartyReader { config: &config.party, check_digits };
-    let mut found = read.from_head(routed)?;
+    let mut found = read.in_head(routed)?;
     if config.party.token_owner {
         found.push(Party::Organization(system_user.owner.0));
     }
     if config.party.json.is_some() || config.party.form.is_some() {
-        found.extend(read.from_body(routed.admitted.facts, limits, body).await?);
+        found.extend(read.in_body(routed.admitted.facts, limits, body).await?);
     }
     let party = agreed(&found)?;
     let instance = instance(routed, config)?;
@@ -156,7 +156,7 @@ impl PartyReader<'_> {
         }
     }
 
-    fn from_head(&self, routed: &Routed<'_>) -> Result<Vec<Party>, PartyError> {
+    fn in_head(&self, routed: &Routed<'_>) -> Result<Vec<Party>, PartyError> {
         let facts = routed.admitted.facts;
         let mut found = Vec::with_capacity(2);
         if let Some(name) = &self.config.path {
@@ -165,7 +165,7 @@ impl PartyReader<'_> {
         }
         if let Some(name) = &self.config.query {
             let query = facts.uri.query().unwrap_or_default();
-            found.extend(self.from_pairs(query, name, PartySource::Query)?);
+            found.extend(self.in_pairs(query, name, PartySource::Query)?);
         }
         if let Some(name) = &self.config.header
             && let Some(text) = header_value(facts.headers, name)?
@@ -175,7 +175,7 @@ impl PartyReader<'_> {
         Ok(found)
     }
 
-    fn from_pairs(
+    fn in_pairs(
         &self,
         pairs: &str,
         name: &str,
@@ -188,7 +188,7 @@ impl PartyReader<'_> {
         value.map(|text| self.parse(text, source)).transpose()
     }
 
-    async fn from_body(
+    async fn in_body(
         &self,
         facts: Facts<'_>,
         limits: &LimitConfig,
@@ -204,14 +204,14 @@ impl PartyReader<'_> {
             BodyError::TimedOut => Rejection::RequestTimeout,
         })?;
         if let Some(pointer) = &self.config.json {
-            return Ok(self.from_json(&bytes, pointer)?);
+            return Ok(self.in_json(&bytes, pointer)?);
         }
         let Some(name) = &self.config.form else { return Ok(None) };
         let pairs = std::str::from_utf8(&bytes).map_err(|_| PartyError::Body)?;
-        Ok(self.from_pairs(pairs, name, PartySource::Form)?)
+        Ok(self.in_pairs(pairs, name, PartySource::Form)?)
     }
 
-    fn from_json(&self, bytes: &[u8], pointer: &str) -> Result<Option<Party>, PartyError> {
+    fn in_json(&self, bytes: &[u8], pointer: &str) -> Result<Option<Party>, PartyError> {
         let document = Json::parse(bytes).map_err(|_| PartyError::Body)?;
         match at_pointer(&document, pointer)? {
             None => Ok(None),
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_json_body_names_the_party_in_one_way() {
-        let read = |text: &str| READER.from_json(text.as_bytes(), "/data/0/party");
+        let read = |text: &str| READER.in_json(text.as_bytes(), "/data/0/party");
         let json = PartySource::Json;
         assert_eq!(read(r#"{"data":[{"party":"310000027"}]}"#), Ok(Some(party("310000027"))));
         assert_eq!(read(r#"{"data":[]}"#), Ok(None));
@@ -406,7 +406,9 @@ mod tests {
         ] {
             assert_eq!(json(&[("content-type", good)]), Ok(()), "{good}");
         }
-        for bad in ["text/plain", "application/json; charset=utf-16", "application/xml", "text/x+json", ""] {
+        for bad in
+            ["text/plain", "application/json; charset=utf-16", "application/xml", "text/x+json", ""]
+        {
             assert_eq!(json(&[("content-type", bad)]), Err(PartyError::MediaType), "{bad}");
         }
         assert_eq!(json(&[]), Err(PartyError::MediaType));

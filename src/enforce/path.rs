@@ -42,7 +42,11 @@ fn check_segment(segment: &str) -> Result<(), Malformed> {
         return Err(Malformed::DotSegment);
     }
     if let Some(byte) = segment.bytes().find(|byte| !is_pchar(*byte) && *byte != b'%') {
-        return Err(if byte == b'\\' { Malformed::EncodedDelimiter } else { Malformed::PathCharacter });
+        return Err(if byte == b'\\' {
+            Malformed::EncodedDelimiter
+        } else {
+            Malformed::PathCharacter
+        });
     }
     if segment.contains('%') { check_encoded(segment) } else { Ok(()) }
 }
@@ -76,9 +80,9 @@ fn check_encoded(segment: &str) -> Result<(), Malformed> {
 
 /// Whether `text` holds a percent sign and two hexadecimal digits.
 fn begins_sequence(text: &str) -> bool {
-    text.as_bytes().windows(3).any(
-        |window| matches!(window, [b'%', high, low] if hex_value(*high, *low).is_some()),
-    )
+    text.as_bytes()
+        .windows(3)
+        .any(|window| matches!(window, [b'%', high, low] if hex_value(*high, *low).is_some()))
 }
 
 fn hex_value(high: u8, low: u8) -> Option<u8> {
@@ -103,7 +107,9 @@ mod tests {
 
     #[test]
     fn a_path_with_one_reading_is_taken_as_it_stands() {
-        for path in ["/", "/v1/a", "/v1/a/", "/a%20b", "/%C3%A6", "/a:b@c,d=e", "/100%25", "/a..b", "/..."] {
+        for path in
+            ["/", "/v1/a", "/v1/a/", "/a%20b", "/%C3%A6", "/a:b@c,d=e", "/100%25", "/a..b", "/..."]
+        {
             assert_eq!(CanonicalPath::parse(path).map(CanonicalPath::as_str), Ok(path));
         }
     }

@@ -36,7 +36,10 @@ pub trait KeySource: Send + Sync {
     /// # Errors
     /// [`KeyError::Unknown`] when the issuer has no such key; [`KeyError::Unavailable`] when that
     /// could not be told because the fetch failed.
-    fn fetch<'a>(&'a self, key_id: &'a str) -> EdgeFuture<'a, Result<Arc<VerificationKey>, KeyError>>;
+    fn fetch<'a>(
+        &'a self,
+        key_id: &'a str,
+    ) -> EdgeFuture<'a, Result<Arc<VerificationKey>, KeyError>>;
 }
 
 /// Why there is no key.

@@ -395,7 +395,9 @@ impl Rejection {
             }),
             Self::Token(error) => Some(error.label()),
             Self::Party(error) => Some(error.label()),
-            Self::Undecided(undecided) | Self::Unverified(undecided) => Some(undecided.cause.label()),
+            Self::Undecided(undecided) | Self::Unverified(undecided) => {
+                Some(undecided.cause.label())
+            }
             Self::Denied(_, DeniedBy::Policy) => Some("policy"),
             Self::Denied(_, DeniedBy::Obligation(obligation)) => Some(match obligation {
                 UnmetObligation::Level(_) => "level",

@@ -139,7 +139,9 @@ mod tests {
     use crate::enforce::test_support::{admitted, anonymous_route};
 
     fn routes(list: &[(&str, &str, &str)]) -> Result<Routes, RouteConflict> {
-        Routes::new(list.iter().map(|(id, method, path)| anonymous_route(id, method, path)).collect())
+        Routes::new(
+            list.iter().map(|(id, method, path)| anonymous_route(id, method, path)).collect(),
+        )
     }
 
     fn find(routes: &Routes, method: &str, path: &str) -> Option<String> {
@@ -192,6 +194,9 @@ mod tests {
         assert!(routes(&[("a", "GET", "/a/{x}"), ("b", "GET", "/a/{y}")]).is_err());
         assert!(routes(&[("a", "GET", "/a/{x}"), ("b", "HEAD", "/a/{y}")]).is_err());
         assert!(routes(&[("a", "GET", "/a/{x}"), ("b", "POST", "/a/{y}")]).is_ok());
-        assert!(routes(&[("a", "GET", "/a/{x}"), ("b", "GET", "/a/b")]).is_ok(), "fixed text goes first");
+        assert!(
+            routes(&[("a", "GET", "/a/{x}"), ("b", "GET", "/a/b")]).is_ok(),
+            "fixed text goes first"
+        );
     }
 }

@@ -16,9 +16,14 @@ pub struct Scoped<'r> {
 ///
 /// # Errors
 /// [`Rejection::Scope`] with what is missing.
-pub fn scope<'r>(authenticated: Authenticated<'r>, rule: &ScopeRule) -> Result<Scoped<'r>, Rejection> {
+pub fn scope<'r>(
+    authenticated: Authenticated<'r>,
+    rule: &ScopeRule,
+) -> Result<Scoped<'r>, Rejection> {
     match rule.check(&authenticated.token.claims.scopes) {
         Ok(()) => Ok(Scoped { authenticated }),
-        Err(missing) => Err(Rejection::Scope { missing, required: rule.named().cloned().collect() }),
+        Err(missing) => {
+            Err(Rejection::Scope { missing, required: rule.named().cloned().collect() })
+        }
     }
 }

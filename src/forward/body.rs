@@ -154,9 +154,7 @@ impl Body for Outgoing {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
             Self::Stream(stream) => stream.poll(cx),
-            Self::Whole(whole) => {
-                Pin::new(whole).poll_frame(cx).map_err(|never| match never {})
-            }
+            Self::Whole(whole) => Pin::new(whole).poll_frame(cx).map_err(|never| match never {}),
             Self::Empty => Poll::Ready(None),
         }
     }

@@ -78,7 +78,8 @@ pub struct Surroundings<'a> {
 
 /// Makes the client's head the one that goes to the upstream.
 pub fn prepare(head: &mut request::Parts, around: Surroundings<'_>) {
-    let trusted = around.forwarded.trusted_peers.iter().any(|network| network.contains(around.peer));
+    let trusted =
+        around.forwarded.trusted_peers.iter().any(|network| network.contains(around.peer));
     let host = original_host(head);
     let trailers = list(&head.headers, &header::TE).any(|coding| coding == "trailers");
     strip_hop_by_hop(&mut head.headers, party_header(around.grant));
@@ -188,8 +189,7 @@ fn is_forged(name: &str, trusted: bool) -> bool {
         return spelt_otherwise || !trusted;
     }
     // `content_length` beside `content-length`: some servers cannot tell the two apart.
-    spelt_otherwise
-        && (HOP_BY_HOP.contains(&folded.as_str()) || JUDGED.contains(&folded.as_str()))
+    spelt_otherwise && (HOP_BY_HOP.contains(&folded.as_str()) || JUDGED.contains(&folded.as_str()))
 }
 
 /// Fields by which some frameworks take another method or address than the request line's.
@@ -200,8 +200,10 @@ fn is_override(folded: &str) -> bool {
 }
 
 fn tells_of_client(folded: &str) -> bool {
-    matches!(folded, "forwarded" | "x-real-ip" | "x-client-ip" | "true-client-ip" | "x-cluster-client-ip")
-        || folded.starts_with("x-forwarded-")
+    matches!(
+        folded,
+        "forwarded" | "x-real-ip" | "x-client-ip" | "true-client-ip" | "x-cluster-client-ip"
+    ) || folded.starts_with("x-forwarded-")
         || folded == "x-forwarded"
 }
 
@@ -338,7 +340,10 @@ fn is_refused_trailer(name: &str, direction: Direction) -> bool {
     let folded = folded(name);
     let framing = HOP_BY_HOP.contains(&folded.as_str())
         || JUDGED.contains(&folded.as_str())
-        || matches!(folded.as_str(), "set-cookie" | "cache-control" | "location" | "www-authenticate");
+        || matches!(
+            folded.as_str(),
+            "set-cookie" | "cache-control" | "location" | "www-authenticate"
+        );
     framing || (direction == Direction::Request && is_forged(name, false))
 }
 
@@ -394,7 +399,10 @@ mod tests {
     fn connection_names_away_only_what_is_not_judged() {
         let party = HeaderName::from_static("x-party-org");
         let mut headers = map(&[
-            ("connection", "close, Authorization, x-party-org, x-gone, Content-Length, X-Forwarded-For"),
+            (
+                "connection",
+                "close, Authorization, x-party-org, x-gone, Content-Length, X-Forwarded-For",
+            ),
             ("authorization", "Bearer x"),
             ("x-party-org", "310000027"),
             ("x-gone", "1"),
@@ -445,8 +453,12 @@ mod tests {
         ]);
         let kept = |direction| {
             let frame = clean_trailers(Frame::trailers(trailers.clone()), direction);
-            let mut kept: Vec<String> =
-                frame.into_trailers().unwrap().keys().map(|name| name.as_str().to_owned()).collect();
+            let mut kept: Vec<String> = frame
+                .into_trailers()
+                .unwrap()
+                .keys()
+                .map(|name| name.as_str().to_owned())
+                .collect();
             kept.sort_unstable();
             kept
         };

@@ -51,7 +51,9 @@ struct Idle {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("upstream", &self.config.authority.as_str()).finish_non_exhaustive()
+        f.debug_struct("Pool")
+            .field("upstream", &self.config.authority.as_str())
+            .finish_non_exhaustive()
     }
 }
 
@@ -67,10 +69,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`SendError`].
-    pub async fn send(
-        &self,
-        request: Request<Outgoing>,
-    ) -> Result<Response<Incoming>, SendError> {
+    pub async fn send(&self, request: Request<Outgoing>) -> Result<Response<Incoming>, SendError> {
         match self.config.protocol {
             UpstreamProtocol::Http1 => self.send_http1(request).await,
             UpstreamProtocol::H2c => self.send_http2(request).await,
@@ -126,7 +125,8 @@ impl Pool {
     /// The connection that was used last and is free again.
     fn take_ready(&self) -> Option<http1::SendRequest<Outgoing>> {
         let mut idle = self.idle();
-        let place = idle.iter().rposition(|kept| kept.sender.is_ready() && kept.since.elapsed() < IDLE)?;
+        let place =
+            idle.iter().rposition(|kept| kept.sender.is_ready() && kept.since.elapsed() < IDLE)?;
         idle.remove(place).map(|kept| kept.sender)
     }
 

@@ -83,8 +83,7 @@ impl Admin {
             "/readyz" => {
                 let obstacles = self.readiness.obstacles();
                 let ready = obstacles.is_empty();
-                let status =
-                    if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
                 reply(status, JSON, json!({ "ready": ready, "waiting_for": obstacles }).to_string())
             }
             "/metrics" => match self.metrics.render() {

@@ -276,11 +276,11 @@ impl Body for Reply {
                 let (incoming, silence) = stream.as_mut();
                 ready!(silence.poll(incoming, cx))
             }
-            ReplyBody::Whole(whole) => {
-                ready!(Pin::new(whole).poll_frame(cx)).map(|frame| frame.map_err(|never| match never {}))
-            }
+            ReplyBody::Whole(whole) => ready!(Pin::new(whole).poll_frame(cx))
+                .map(|frame| frame.map_err(|never| match never {})),
         };
-        let passed = next.map(|frame| frame.map(|frame| clean_trailers(frame, Direction::Response)));
+        let passed =
+            next.map(|frame| frame.map(|frame| clean_trailers(frame, Direction::Response)));
         self.note(passed.as_ref());
         Poll::Ready(passed)
     }
@@ -316,17 +316,18 @@ impl Reply {
 
 /// The trace id of a `traceparent` (W3C Trace Context §3.2), or a new one.
 fn trace_id(headers: &HeaderMap) -> String {
-    let given = headers.get("traceparent").and_then(|value| value.to_str().ok()).and_then(|value| {
-        let mut parts = value.split('-');
-        let (version, trace, parent) = (parts.next()?, parts.next()?, parts.next()?);
-        let hex = |text: &str, length| {
-            text.len() == length
-                && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-                && text.bytes().any(|byte| byte != b'0')
-        };
-        let version = version.len() == 2 && version != "ff";
-        (version && hex(trace, 32) && hex(parent, 16)).then(|| trace.to_owned())
-    });
+    let given =
+        headers.get("traceparent").and_then(|value| value.to_str().ok()).and_then(|value| {
+            let mut parts = value.split('-');
+            let (version, trace, parent) = (parts.next()?, parts.next()?, parts.next()?);
+            let hex = |text: &str, length| {
+                text.len() == length
+                    && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+                    && text.bytes().any(|byte| byte != b'0')
+            };
+            let version = version.len() == 2 && version != "ff";
+            (version && hex(trace, 32) && hex(parent, 16)).then(|| trace.to_owned())
+        });
     given.unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string())
 }
 

@@ -10,7 +10,8 @@ use crate::domain::scope::Scope;
 use crate::enforce::rejection::{Code, Rejection};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, json};
 
 /// How a caller wants to be told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -59,64 +60,79 @@ pub fn refuse(rejection: &Rejection, around: Surroundings<'_>) -> Response<Bytes
     response
 }
 
+/// The problem's members, those of RFC 9457 first.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Problem<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: &'static str,
+    trace_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    required_scopes: Option<Vec<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    party: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<Value>,
+}
+
 fn problem(rejection: &Rejection, around: Surroundings<'_>) -> Response<Bytes> {
     let (code, language) = (rejection.code(), around.caller.language);
     let text = texts::text(code, language);
-    let mut members = Map::new();
-    members.insert("type".into(), format!("urn:portvakt:problem:{}", code.label()).into());
-    members.insert("title".into(), text.title.into());
-    members.insert("status".into(), code.status().as_u16().into());
-    members.insert("detail".into(), text.detail.into());
-    members.insert("traceId".into(), around.trace_id.into());
-    if let Some(reason) = rejection.reason() {
-        members.insert("reason".into(), reason.into());
-    }
-    match rejection {
-        Rejection::Scope { required, .. } => {
-            let scopes: Vec<&str> = required.iter().map(Scope::as_str).collect();
-            members.insert("requiredScopes".into(), scopes.into());
-        }
-        Rejection::NoRight(question) => {
-            add_question(&mut members, question);
-            members.insert("remedy".into(), remedy(question, around.altinn));
-        }
-        Rejection::Denied(question, _) => add_question(&mut members, question),
-        Rejection::Malformed(_)
-        | Rejection::OverLimit(_)
-        | Rejection::RequestTimeout
-        | Rejection::Overloaded
-        | Rejection::NoRoute
-        | Rejection::NoToken
-        | Rejection::Token(_)
-        | Rejection::Unverified(_)
-        | Rejection::NoSystemUser
-        | Rejection::Party(_)
-        | Rejection::Undecided(_)
-        | Rejection::Upstream(_)
-        | Rejection::Internal => {}
-    }
-    let mut response = Response::new(Bytes::from(Value::Object(members).to_string()));
+    let question = question(rejection);
+    let problem = Problem {
+        r#type: format!("urn:portvakt:problem:{}", code.label()),
+        title: text.title,
+        status: code.status().as_u16(),
+        detail: text.detail,
+        trace_id: around.trace_id,
+        reason: rejection.reason(),
+        required_scopes: match rejection {
+            Rejection::Scope { required, .. } => Some(required.iter().map(Scope::as_str).collect()),
+            _ => None,
+        },
+        resource: question.map(|question| question.resource().as_str()),
+        action: question.map(|question| question.action().as_str()),
+        // A national identity number is not repeated, not even to the one who sent it.
+        party: question.and_then(|question| match question.party() {
+            Party::Organization(number) => Some(number.as_str()),
+            Party::Person(_) => None,
+        }),
+        remedy: match rejection {
+            Rejection::NoRight(question) => Some(remedy(question, around.altinn)),
+            _ => None,
+        },
+    };
+    // Text and numbers always make JSON.
+    let mut response = Response::new(serde_json::to_vec(&problem).unwrap_or_default().into());
     *response.status_mut() = code.status();
-    let headers = response.headers_mut();
+    let headers: &mut HeaderMap = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(texts::tag(language)));
     headers.insert(header::VARY, HeaderValue::from_static("Accept-Language"));
     response
 }
 
-fn add_question(members: &mut Map<String, Value>, question: &Question) {
-    members.insert("resource".into(), question.resource().as_str().into());
-    members.insert("action".into(), question.action().as_str().into());
-    // A national identity number is not repeated, not even to the one who sent it.
-    if let Party::Organization(number) = question.party() {
-        members.insert("party".into(), number.as_str().into());
+/// The question that was answered with a no.
+fn question(rejection: &Rejection) -> Option<&Question> {
+    match rejection {
+        Rejection::NoRight(question) | Rejection::Denied(question, _) => Some(question),
+        _ => None,
     }
 }
 
 /// What to ask the customer for, and the call that asks. Source: contract system-user.md §6.
 fn remedy(question: &Question, altinn: &str) -> Value {
     let (altinn, resource) = (altinn.trim_end_matches('/'), question.resource());
-    let right = json!({ "resource": [{ "id": "urn:altinn:resource", "value": resource.as_str() }] });
+    let right =
+        json!({ "resource": [{ "id": "urn:altinn:resource", "value": resource.as_str() }] });
     json!({
         "systemUser": question.system_user().to_string(),
         "right": { "resource": resource.as_str(), "action": question.action().as_str() },
@@ -151,31 +167,16 @@ fn challenge(rejection: &Rejection) -> Option<HeaderValue> {
             let scopes: Vec<&str> = required.iter().map(Scope::as_str).collect();
             format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", scopes.join(" "))
         }
-        Rejection::Malformed(_)
-        | Rejection::OverLimit(_)
-        | Rejection::RequestTimeout
-        | Rejection::Overloaded
-        | Rejection::NoRoute
-        | Rejection::Unverified(_)
-        | Rejection::NoSystemUser
-        | Rejection::Party(_)
-        | Rejection::Denied(..)
-        | Rejection::NoRight(_)
-        | Rejection::Undecided(_)
-        | Rejection::Upstream(_)
-        | Rejection::Internal => return None,
+        _ => return None,
     };
     HeaderValue::try_from(text).ok()
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|text| {
-            let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-            essence == "application/grpc" || essence.starts_with("application/grpc+")
-        })
+    headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|text| {
+        let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        essence == "application/grpc" || essence.starts_with("application/grpc+")
+    })
 }
 
 /// A response of trailers only. Source: gRPC over HTTP/2, "Responses".
@@ -248,7 +249,8 @@ mod tests {
 
     #[test]
     fn a_missing_right_comes_with_its_remedy() {
-        let response = answer(&Rejection::NoRight(Box::new(question("write"))), &[("accept-language", "en")]);
+        let response =
+            answer(&Rejection::NoRight(Box::new(question("write"))), &[("accept-language", "en")]);
         let body = body(&response);
         assert_eq!(response.status(), 403);
         assert_eq!(body["type"], "urn:portvakt:problem:no_right");

@@ -22,7 +22,8 @@ pub(super) fn tag(language: Language) -> &'static str {
 
 /// The language that the caller prefers among ours (RFC 9110 §12.5.4), else `default`.
 pub(super) fn preferred(headers: &HeaderMap, default: Language) -> Language {
-    let ranges = headers.get_all(header::ACCEPT_LANGUAGE).iter().filter_map(|value| value.to_str().ok());
+    let ranges =
+        headers.get_all(header::ACCEPT_LANGUAGE).iter().filter_map(|value| value.to_str().ok());
     let mut best: Option<(u16, Language)> = None;
     for range in ranges.flat_map(|value| value.split(',')) {
         let mut parts = range.split(';').map(str::trim);
@@ -103,34 +104,85 @@ fn request_texts(code: Code) -> [Pair; 3] {
             ("Address too long", "The request target is longer than this service accepts."),
         ],
         Code::HeadersTooLarge => [
-            ("For store hodefelt", "Hodefeltene i forespørselen er flere eller lengre enn tjenesten tar imot."),
-            ("For store hovudfelt", "Hovudfelta i førespurnaden er fleire eller lengre enn tenesta tek imot."),
-            ("Header fields too large", "The header fields are more or longer than this service accepts."),
+            (
+                "For store hodefelt",
+                "Hodefeltene i forespørselen er flere eller lengre enn tjenesten tar imot.",
+            ),
+            (
+                "For store hovudfelt",
+                "Hovudfelta i førespurnaden er fleire eller lengre enn tenesta tek imot.",
+            ),
+            (
+                "Header fields too large",
+                "The header fields are more or longer than this service accepts.",
+            ),
         ],
         Code::BodyTooLarge => [
-            ("Innholdet er for stort", "Innholdet i forespørselen er større enn tjenesten tar imot her."),
-            ("Innhaldet er for stort", "Innhaldet i førespurnaden er større enn tenesta tek imot her."),
+            (
+                "Innholdet er for stort",
+                "Innholdet i forespørselen er større enn tjenesten tar imot her.",
+            ),
+            (
+                "Innhaldet er for stort",
+                "Innhaldet i førespurnaden er større enn tenesta tek imot her.",
+            ),
             ("Body too large", "The request body is larger than this service accepts here."),
         ],
         Code::RequestTimeout => [
-            ("Forespørselen kom ikke fram i tide", "Tjenesten ventet for lenge på resten av forespørselen. Send den på nytt."),
-            ("Førespurnaden kom ikkje fram i tide", "Tenesta venta for lenge på resten av førespurnaden. Send han på nytt."),
-            ("Request timed out", "The service waited too long for the rest of the request. Send it again."),
+            (
+                "Forespørselen kom ikke fram i tide",
+                "Tjenesten ventet for lenge på resten av forespørselen. Send den på nytt.",
+            ),
+            (
+                "Førespurnaden kom ikkje fram i tide",
+                "Tenesta venta for lenge på resten av førespurnaden. Send han på nytt.",
+            ),
+            (
+                "Request timed out",
+                "The service waited too long for the rest of the request. Send it again.",
+            ),
         ],
         Code::NoRoute => [
-            ("Ukjent adresse", "Tjenesten tilbyr ikke denne metoden på denne adressen. Se etter skrivefeil, også store og små bokstaver."),
-            ("Ukjend adresse", "Tenesta tilbyr ikkje denne metoden på denne adressa. Sjå etter skrivefeil, òg store og små bokstavar."),
-            ("No such address", "The service does not offer this method at this address. Check the spelling, case included."),
+            (
+                "Ukjent adresse",
+                "Tjenesten tilbyr ikke denne metoden på denne adressen. Se etter skrivefeil, også store og små bokstaver.",
+            ),
+            (
+                "Ukjend adresse",
+                "Tenesta tilbyr ikkje denne metoden på denne adressa. Sjå etter skrivefeil, òg store og små bokstavar.",
+            ),
+            (
+                "No such address",
+                "The service does not offer this method at this address. Check the spelling, case included.",
+            ),
         ],
         Code::PartyInvalid => [
-            ("Det er uklart hvem forespørselen gjelder", "Forespørselen må nevne én part, på ett vis: et gyldig organisasjonsnummer på ni siffer. Se `reason`."),
-            ("Det er uklårt kven førespurnaden gjeld", "Førespurnaden må nemne éin part, på éin måte: eit gyldig organisasjonsnummer på ni siffer. Sjå `reason`."),
-            ("It is unclear whom the request concerns", "The request must name one party, in one way: a valid organisation number of nine digits. See `reason`."),
+            (
+                "Det er uklart hvem forespørselen gjelder",
+                "Forespørselen må nevne én part, på ett vis: et gyldig organisasjonsnummer på ni siffer. Se `reason`.",
+            ),
+            (
+                "Det er uklårt kven førespurnaden gjeld",
+                "Førespurnaden må nemne éin part, på éin måte: eit gyldig organisasjonsnummer på ni siffer. Sjå `reason`.",
+            ),
+            (
+                "It is unclear whom the request concerns",
+                "The request must name one party, in one way: a valid organisation number of nine digits. See `reason`.",
+            ),
         ],
         _ => [
-            ("Forespørselen kan ikke leses entydig", "Forespørselen bryter med HTTP eller kan leses på flere måter, og ble derfor ikke sendt videre. Se `reason`."),
-            ("Førespurnaden kan ikkje lesast eintydig", "Førespurnaden bryt med HTTP eller kan lesast på fleire måtar, og vart difor ikkje send vidare. Sjå `reason`."),
-            ("The request cannot be read in one way", "The request breaks HTTP or can be read in more than one way, so it was not passed on. See `reason`."),
+            (
+                "Forespørselen kan ikke leses entydig",
+                "Forespørselen bryter med HTTP eller kan leses på flere måter, og ble derfor ikke sendt videre. Se `reason`.",
+            ),
+            (
+                "Førespurnaden kan ikkje lesast eintydig",
+                "Førespurnaden bryt med HTTP eller kan lesast på fleire måtar, og vart difor ikkje send vidare. Sjå `reason`.",
+            ),
+            (
+                "The request cannot be read in one way",
+                "The request breaks HTTP or can be read in more than one way, so it was not passed on. See `reason`.",
+            ),
         ],
     }
 }
@@ -143,29 +195,74 @@ fn access_texts(code: Code) -> [Pair; 3] {
             ("No access token", "Send a token from Maskinporten in `Authorization: Bearer`."),
         ],
         Code::TokenInvalid => [
-            ("Tilgangstokenet er ikke gyldig", "Tokenet er utløpt, feil signert, fra en annen utsteder eller ment for en annen tjeneste. Hent et nytt. Se `reason`."),
-            ("Tilgangstokenet er ikkje gyldig", "Tokenet er gått ut, feil signert, frå ein annan utferdar eller meint for ei anna teneste. Hent eit nytt. Sjå `reason`."),
-            ("The access token is not valid", "The token has expired, has a bad signature, is from another issuer or meant for another service. Get a new one. See `reason`."),
+            (
+                "Tilgangstokenet er ikke gyldig",
+                "Tokenet er utløpt, feil signert, fra en annen utsteder eller ment for en annen tjeneste. Hent et nytt. Se `reason`.",
+            ),
+            (
+                "Tilgangstokenet er ikkje gyldig",
+                "Tokenet er gått ut, feil signert, frå ein annan utferdar eller meint for ei anna teneste. Hent eit nytt. Sjå `reason`.",
+            ),
+            (
+                "The access token is not valid",
+                "The token has expired, has a bad signature, is from another issuer or meant for another service. Get a new one. See `reason`.",
+            ),
         ],
         Code::InsufficientScope => [
-            ("Tokenet mangler et scope", "Be Maskinporten om et token med scopene i `requiredScopes`."),
-            ("Tokenet manglar eit scope", "Be Maskinporten om eit token med scopa i `requiredScopes`."),
-            ("The token lacks a scope", "Ask Maskinporten for a token with the scopes in `requiredScopes`."),
+            (
+                "Tokenet mangler et scope",
+                "Be Maskinporten om et token med scopene i `requiredScopes`.",
+            ),
+            (
+                "Tokenet manglar eit scope",
+                "Be Maskinporten om eit token med scopa i `requiredScopes`.",
+            ),
+            (
+                "The token lacks a scope",
+                "Ask Maskinporten for a token with the scopes in `requiredScopes`.",
+            ),
         ],
         Code::SystemUserRequired => [
-            ("Systembruker mangler i tokenet", "Be Maskinporten om et systembrukertoken: `authorization_details` av typen `urn:altinn:systemuser`."),
-            ("Systembrukar manglar i tokenet", "Be Maskinporten om eit systembrukartoken: `authorization_details` av typen `urn:altinn:systemuser`."),
-            ("The token names no system user", "Ask Maskinporten for a system-user token: `authorization_details` of type `urn:altinn:systemuser`."),
+            (
+                "Systembruker mangler i tokenet",
+                "Be Maskinporten om et systembrukertoken: `authorization_details` av typen `urn:altinn:systemuser`.",
+            ),
+            (
+                "Systembrukar manglar i tokenet",
+                "Be Maskinporten om eit systembrukartoken: `authorization_details` av typen `urn:altinn:systemuser`.",
+            ),
+            (
+                "The token names no system user",
+                "Ask Maskinporten for a system-user token: `authorization_details` of type `urn:altinn:systemuser`.",
+            ),
         ],
         Code::NoRight => [
-            ("Systembrukeren har ikke rettigheten", "Ingen har gitt systembrukeren denne rettigheten for denne parten. `remedy` viser hva du kan be kunden om, og hvordan."),
-            ("Systembrukaren har ikkje retten", "Ingen har gjeve systembrukaren denne retten for denne parten. `remedy` viser kva du kan be kunden om, og korleis."),
-            ("The system user does not hold the right", "Nobody has given the system user this right for this party. `remedy` shows what to ask the customer for, and how."),
+            (
+                "Systembrukeren har ikke rettigheten",
+                "Ingen har gitt systembrukeren denne rettigheten for denne parten. `remedy` viser hva du kan be kunden om, og hvordan.",
+            ),
+            (
+                "Systembrukaren har ikkje retten",
+                "Ingen har gjeve systembrukaren denne retten for denne parten. `remedy` viser kva du kan be kunden om, og korleis.",
+            ),
+            (
+                "The system user does not hold the right",
+                "Nobody has given the system user this right for this party. `remedy` shows what to ask the customer for, and how.",
+            ),
         ],
         _ => [
-            ("Avvist av tjenesteeierens regler", "Reglene for ressursen sier nei for denne parten. En ny delegering endrer ikke det; spør tjenesteeieren."),
-            ("Avvist av reglane til tenesteeigaren", "Reglane for ressursen seier nei for denne parten. Ei ny delegering endrar ikkje det; spør tenesteeigaren."),
-            ("Denied by the service owner's rules", "The rules of the resource say no for this party. A new delegation does not change that; ask the service owner."),
+            (
+                "Avvist av tjenesteeierens regler",
+                "Reglene for ressursen sier nei for denne parten. En ny delegering endrer ikke det; spør tjenesteeieren.",
+            ),
+            (
+                "Avvist av reglane til tenesteeigaren",
+                "Reglane for ressursen seier nei for denne parten. Ei ny delegering endrar ikkje det; spør tenesteeigaren.",
+            ),
+            (
+                "Denied by the service owner's rules",
+                "The rules of the resource say no for this party. A new delegation does not change that; ask the service owner.",
+            ),
         ],
     }
 }
@@ -178,34 +275,82 @@ fn service_texts(code: Code) -> [Pair; 3] {
             ("The service is overloaded", "Try again shortly, see `Retry-After`."),
         ],
         Code::TokenUnverified => [
-            ("Tokenet kunne ikke kontrolleres nå", "Nøklene fra Maskinporten er ikke tilgjengelige. Det sier ingenting om tokenet ditt. Prøv igjen, se `Retry-After`."),
-            ("Tokenet kunne ikkje kontrollerast no", "Nøklane frå Maskinporten er ikkje tilgjengelege. Det seier ingenting om tokenet ditt. Prøv igjen, sjå `Retry-After`."),
-            ("The token could not be checked now", "Maskinporten's keys are not available. This says nothing about your token. Try again, see `Retry-After`."),
+            (
+                "Tokenet kunne ikke kontrolleres nå",
+                "Nøklene fra Maskinporten er ikke tilgjengelige. Det sier ingenting om tokenet ditt. Prøv igjen, se `Retry-After`.",
+            ),
+            (
+                "Tokenet kunne ikkje kontrollerast no",
+                "Nøklane frå Maskinporten er ikkje tilgjengelege. Det seier ingenting om tokenet ditt. Prøv igjen, sjå `Retry-After`.",
+            ),
+            (
+                "The token could not be checked now",
+                "Maskinporten's keys are not available. This says nothing about your token. Try again, see `Retry-After`.",
+            ),
         ],
         Code::CannotDecide => [
-            ("Rettigheten kunne ikke kontrolleres nå", "Altinn ga ikke noe sikkert svar. Det betyr ikke at rettigheten mangler. Prøv igjen, se `Retry-After`."),
-            ("Retten kunne ikkje kontrollerast no", "Altinn gav ikkje noko sikkert svar. Det tyder ikkje at retten manglar. Prøv igjen, sjå `Retry-After`."),
-            ("The right could not be checked now", "Altinn gave no certain answer. It does not mean that the right is missing. Try again, see `Retry-After`."),
+            (
+                "Rettigheten kunne ikke kontrolleres nå",
+                "Altinn ga ikke noe sikkert svar. Det betyr ikke at rettigheten mangler. Prøv igjen, se `Retry-After`.",
+            ),
+            (
+                "Retten kunne ikkje kontrollerast no",
+                "Altinn gav ikkje noko sikkert svar. Det tyder ikkje at retten manglar. Prøv igjen, sjå `Retry-After`.",
+            ),
+            (
+                "The right could not be checked now",
+                "Altinn gave no certain answer. It does not mean that the right is missing. Try again, see `Retry-After`.",
+            ),
         ],
         Code::UpstreamUnavailable => [
-            ("Tjenesten svarer ikke", "Forespørselen ble godkjent, men tjenesten bak kunne ikke nås."),
-            ("Tenesta svarar ikkje", "Førespurnaden vart godkjend, men tenesta bak kunne ikkje nåast."),
-            ("The service does not respond", "The request was let through, but the service behind could not be reached."),
+            (
+                "Tjenesten svarer ikke",
+                "Forespørselen ble godkjent, men tjenesten bak kunne ikke nås.",
+            ),
+            (
+                "Tenesta svarar ikkje",
+                "Førespurnaden vart godkjend, men tenesta bak kunne ikkje nåast.",
+            ),
+            (
+                "The service does not respond",
+                "The request was let through, but the service behind could not be reached.",
+            ),
         ],
         Code::UpstreamTimeout => [
-            ("Tjenesten svarte ikke i tide", "Forespørselen ble godkjent og kan ha blitt utført, men tjenesten bak svarte ikke i tide."),
-            ("Tenesta svara ikkje i tide", "Førespurnaden vart godkjend og kan ha vorte utført, men tenesta bak svara ikkje i tide."),
-            ("The service did not respond in time", "The request was let through and may have been carried out, but the service behind did not respond in time."),
+            (
+                "Tjenesten svarte ikke i tide",
+                "Forespørselen ble godkjent og kan ha blitt utført, men tjenesten bak svarte ikke i tide.",
+            ),
+            (
+                "Tenesta svara ikkje i tide",
+                "Førespurnaden vart godkjend og kan ha vorte utført, men tenesta bak svara ikkje i tide.",
+            ),
+            (
+                "The service did not respond in time",
+                "The request was let through and may have been carried out, but the service behind did not respond in time.",
+            ),
         ],
         Code::UpstreamBadAnswer => [
-            ("Tjenesten ga et ugyldig svar", "Forespørselen ble godkjent, men svaret fra tjenesten bak kunne ikke sendes videre."),
-            ("Tenesta gav eit ugyldig svar", "Førespurnaden vart godkjend, men svaret frå tenesta bak kunne ikkje sendast vidare."),
-            ("The service gave an invalid response", "The request was let through, but the response of the service behind could not be passed on."),
+            (
+                "Tjenesten ga et ugyldig svar",
+                "Forespørselen ble godkjent, men svaret fra tjenesten bak kunne ikke sendes videre.",
+            ),
+            (
+                "Tenesta gav eit ugyldig svar",
+                "Førespurnaden vart godkjend, men svaret frå tenesta bak kunne ikkje sendast vidare.",
+            ),
+            (
+                "The service gave an invalid response",
+                "The request was let through, but the response of the service behind could not be passed on.",
+            ),
         ],
         _ => [
             ("Intern feil", "Noe gikk galt hos oss. Oppgi `traceId` når du melder fra."),
             ("Intern feil", "Noko gjekk gale hos oss. Oppgje `traceId` når du melder frå."),
-            ("Internal error", "Something went wrong on our side. Give `traceId` when you report it."),
+            (
+                "Internal error",
+                "Something went wrong on our side. Give `traceId` when you report it.",
+            ),
         ],
     }
 }

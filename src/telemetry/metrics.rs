@@ -90,7 +90,12 @@ impl Families {
         Ok(family)
     }
 
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<IntCounterVec> {
         let family = IntCounterVec::new(Opts::new(name, help), labels)?;
         self.registry.register(Box::new(family.clone()))?;
         Ok(family)
@@ -250,11 +255,7 @@ impl Metrics {
                 "Audit records by what became of them.",
                 &["result"],
             )?,
-            limits: families.gauges(
-                "portvakt_limit",
-                "Configured bounds, by name.",
-                &["name"],
-            )?,
+            limits: families.gauges("portvakt_limit", "Configured bounds, by name.", &["name"])?,
             ready: families.gauge("portvakt_ready", "1 while ready for traffic.")?,
             registry: families.registry,
         };

@@ -2,6 +2,12 @@
 //! program between them, all on free ports of loopback.
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on fails by panicking"
+)]
 
 pub mod upstream;
 
@@ -138,7 +144,8 @@ impl World {
     pub async fn start_with(sections: &str) -> Self {
         let sandbox = Sandbox::start(SandboxOptions::default()).await.expect("the sandbox starts");
         let upstream = Upstream::start().await;
-        let config = config(&sandbox, &format!("upstream: {{ url: \"{}\" }}", upstream.url()), sections);
+        let config =
+            config(&sandbox, &format!("upstream: {{ url: \"{}\" }}", upstream.url()), sections);
         Self::start_config(sandbox, upstream, &config).await
     }
 
@@ -188,7 +195,9 @@ impl World {
     /// How often the sandbox was called at `endpoint`.
     pub async fn calls(&self, endpoint: &str) -> u64 {
         let calls = self.knob(reqwest::Method::GET, "calls", Value::Null).await;
-        calls["counts"][endpoint].as_u64().unwrap_or_else(|| panic!("no count of {endpoint}: {calls}"))
+        calls["counts"][endpoint]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no count of {endpoint}: {calls}"))
     }
 
     /// A request to the program, ready to be changed and sent.
@@ -214,11 +223,18 @@ pub fn config(sandbox: &RunningSandbox, upstream: &str, sections: &str) -> Strin
     let (issuer, altinn) = (sandbox.issuer(), sandbox.altinn_url());
     // A section that the test gives stands in for the usual one.
     let usual = |name: &str, text: String| {
-        if sections.lines().any(|line| line.starts_with(&format!("{name}:"))) { String::new() } else { text }
+        if sections.lines().any(|line| line.starts_with(&format!("{name}:"))) {
+            String::new()
+        } else {
+            text
+        }
     };
     let altinn_section = usual(
         "altinn",
-        format!("altinn: {{ subscription_key: {}, requests_per_second: 1000 }}\n", seed::SUBSCRIPTION_KEY),
+        format!(
+            "altinn: {{ subscription_key: {}, requests_per_second: 1000 }}\n",
+            seed::SUBSCRIPTION_KEY
+        ),
     );
     let maskinporten = usual(
         "maskinporten",
@@ -267,9 +283,8 @@ impl Proxy {
                 let line: Value = serde_json::from_str(line).ok()?;
                 (line["message"] == "listening").then_some(line)
             });
-            if found.is_none() && child.try_wait().ok().flatten().is_some() {
-                panic!("the program ended: {}", lines.join("\n"));
-            }
+            let ended = found.is_none() && child.try_wait().ok().flatten().is_some();
+            assert!(!ended, "the program ended: {}", lines.join("\n"));
             found
         });
         let text = |name: &str| listening[name].as_str().expect("an address").to_owned();
@@ -334,7 +349,8 @@ impl Proxy {
 
     /// Sends a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status();
+        let sent =
+            Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status();
         assert!(sent.expect("kill runs").success());
     }
 
@@ -348,7 +364,8 @@ impl Proxy {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("alive");
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a field");
-            let kib: u64 = line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().expect("KiB");
+            let kib: u64 =
+                line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().expect("KiB");
             kib * 1024
         };
         (field("VmRSS"), field("VmHWM"))
