@@ -14,6 +14,7 @@ use proxy::Proxy;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
@@ -108,20 +109,30 @@ impl Worker {
         // Without it small answers wait for acknowledgements; a failure only costs time.
         let _ = stream.set_nodelay(true);
         let proxy = Arc::clone(&self.proxy);
+        let begun = Arc::new(AtomicBool::new(false));
+        let begins = Arc::clone(&begun);
         let service = hyper::service::service_fn(move |request| {
             let proxy = Arc::clone(&proxy);
+            begins.store(true, Ordering::Relaxed);
             async move { proxy.handle(request, peer.ip()).await }
         });
         let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let connection = graceful.watch(connection.into_owned());
-        let metrics = self.metrics.clone();
+        let (metrics, patience) = (self.metrics.clone(), self.limits.header_timeout);
         metrics.connections.inc();
         tokio::spawn(async move {
-            let ended = connection.await;
+            let mut connection = std::pin::pin!(connection);
+            let early = tokio::time::timeout(patience, &mut connection).await;
+            // The library times the head of a request, but not the wait for the first byte of the first.
+            let reason = match early {
+                Ok(ended) => ended.err().map(|_| "broken"),
+                Err(_) if begun.load(Ordering::Relaxed) => connection.await.err().map(|_| "broken"),
+                Err(_) => Some("no_request"),
+            };
             metrics.connections.dec();
             drop(permit);
-            if ended.is_err() {
-                metrics.connections_refused.with_label_values(&["broken"]).inc();
+            if let Some(reason) = reason {
+                metrics.connections_refused.with_label_values(&[reason]).inc();
             }
         });
     }

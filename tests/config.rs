@@ -184,7 +184,6 @@ fn the_schema_refuses_what_is_of_another_shape() {
         "unknown_key",
         "unknown_section",
         "unknown_word",
-        "upgrade_unknown",
         "wrong_access",
         "wrong_kind",
         "zero_count",

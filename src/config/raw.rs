@@ -275,8 +275,8 @@ pub struct RawRoute {
     pub freshness: Setting<RawFreshness>,
     /// Name of the upstream.
     pub upstream: Setting<String>,
-    /// Protocols that a connection may be upgraded to.
-    pub upgrades: Setting<Vec<Setting<RawUpgrade>>>,
+    /// Protocols that a connection may be upgraded to, such as `websocket` (RFC 9110 §7.8).
+    pub upgrades: Setting<Vec<Setting<String>>>,
 }
 
 /// Which requests a route is for.
@@ -357,14 +357,6 @@ pub enum RawTokenParty {
 pub struct RawFreshness {
     /// Greatest age of a permit on this route; `0s` asks for every request.
     pub max_age: Setting<Time>,
-}
-
-/// A protocol that a connection may be upgraded to.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RawUpgrade {
-    /// WebSocket (RFC 6455).
-    Websocket,
 }
 
 /// Headers towards the upstream that tell of the client.

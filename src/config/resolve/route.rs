@@ -460,16 +460,22 @@ impl Resolver<'_> {
 
     fn upgrades(&self, raw: &RawRoute, matching: &Matching) -> Vec<String> {
         let Some((list, place)) = raw.upgrades.written() else { return Vec::new() };
+        let mut upgrades = Vec::new();
+        for (protocol, place) in list.iter().filter_map(Setting::written) {
+            match check_upgrade(protocol) {
+                Ok(()) => upgrades.push(protocol.clone()),
+                Err(message) => {
+                    let cure = "write a protocol in lower case, such as `websocket`";
+                    self.sink.report(place, message, cure);
+                }
+            }
+        }
         let gets = matching.methods.as_ref().is_none_or(|methods| methods.contains(&Method::GET));
-        if !list.is_empty() && !gets {
+        if upgrades.iter().any(|protocol| protocol == "websocket") && !gets {
             let message = "a WebSocket begins with GET, which this route does not take";
             self.sink.report(place, message, "add GET to `match.methods`, or take this away");
         }
-        if list.iter().any(|upgrade| upgrade.value().is_some()) {
-            vec!["websocket".to_owned()]
-        } else {
-            Vec::new()
-        }
+        upgrades
     }
 }
 
@@ -483,6 +489,22 @@ fn right_keys(raw: &RawRoute) -> impl Iterator<Item = Option<&Place>> {
         raw.freshness.place(),
     ]
     .into_iter()
+}
+
+/// A protocol name and perhaps a version (RFC 9110 §7.8), in lower case. An upgrade to HTTP itself, or to
+/// TLS, would carry requests past the checks.
+fn check_upgrade(protocol: &str) -> Result<(), &'static str> {
+    let token = |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase() && byte != b',';
+    let name = protocol.split('/').next().unwrap_or_default();
+    if name.is_empty() || !protocol.bytes().all(token) {
+        return Err("not the name of a protocol");
+    }
+    match name {
+        "h2c" | "h2" | "http" | "tls" => {
+            Err("a protocol that would carry requests past the checks")
+        }
+        _ => Ok(()),
+    }
 }
 
 fn read_method(text: &str) -> Result<Method, &'static str> {
