@@ -11,7 +11,7 @@ import asyncio, csv, json, os, sys
 PORT, DATA = int(sys.argv[1]), sys.argv[2]
 BASE = f"http://127.0.0.1:{PORT}"
 META = json.dumps({
-    "issuer": json.load(open(f"{DATA}/meta.json"))["issuer"],
+    "issuer": json.load(open(f"{DATA}/meta.json"))["iss"],
     "token_endpoint": f"{BASE}/token", "jwks_uri": f"{BASE}/jwk",
 }).encode()
 JWKS = open(f"{DATA}/jwks.json", "rb").read()
