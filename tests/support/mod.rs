@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
 
+pub mod raw;
 pub mod upstream;
 
 use portvakt_sandbox::{RunningSandbox, Sandbox, SandboxOptions};
@@ -138,15 +139,22 @@ impl World {
     pub async fn start_with(sections: &str) -> Self {
         let sandbox = Sandbox::start(SandboxOptions::default()).await.expect("the sandbox starts");
         let upstream = Upstream::start().await;
-        let config = config(&sandbox, &format!("upstream: {{ url: \"{}\" }}", upstream.url()), sections);
+        let config =
+            config(&sandbox, &format!("upstream: {{ url: \"{}\" }}", upstream.url()), sections);
         Self::start_config(sandbox, upstream, &config).await
     }
 
     /// With a whole configuration.
     pub async fn start_config(sandbox: RunningSandbox, upstream: Upstream, config: &str) -> Self {
+        let world = Self::start_unready(sandbox, upstream, config).await;
+        world.proxy.wait_until_ready().await;
+        world
+    }
+
+    /// As [`World::start_config`], without waiting until the program is ready.
+    pub async fn start_unready(sandbox: RunningSandbox, upstream: Upstream, config: &str) -> Self {
         let jwk = own_key(&sandbox).await;
         let proxy = Proxy::start(config, &[("PROXY_JWK", &jwk)]);
-        proxy.wait_until_ready().await;
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build();
         Self { sandbox, upstream, proxy, http: http.expect("a client") }
     }
@@ -169,10 +177,7 @@ impl World {
 
     /// Turns a knob of the sandbox.
     pub async fn knob(&self, method: reqwest::Method, path: &str, body: Value) -> Value {
-        let url = format!("{}/sandbox/{path}", self.sandbox.altinn_url());
-        let sent = self.http.request(method, url).body(body.to_string()).send().await;
-        let text = sent.expect("the sandbox answers").text().await.expect("whole");
-        serde_json::from_str(&text).unwrap_or(Value::Null)
+        turn(&self.sandbox, method, path, body).await
     }
 
     /// Lets the sandbox fail: `fault("pdp", json!({"status": 503}))`.
@@ -188,7 +193,9 @@ impl World {
     /// How often the sandbox was called at `endpoint`.
     pub async fn calls(&self, endpoint: &str) -> u64 {
         let calls = self.knob(reqwest::Method::GET, "calls", Value::Null).await;
-        calls["counts"][endpoint].as_u64().unwrap_or_else(|| panic!("no count of {endpoint}: {calls}"))
+        calls["counts"][endpoint]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no count of {endpoint}: {calls}"))
     }
 
     /// A request to the program, ready to be changed and sent.
@@ -197,10 +204,28 @@ impl World {
         self.http.request(method, format!("{}{target}", self.proxy.url()))
     }
 
+    /// One request, byte for byte as written, on a connection of its own.
+    pub async fn ask(&self, ask: &raw::Ask) -> raw::Answer {
+        raw::ask(self.proxy.address(), ask).await
+    }
+
     /// `GET target` with a token.
     pub async fn get(&self, target: &str, token: &str) -> reqwest::Response {
         self.request("GET", target).bearer_auth(token).send().await.expect("an answer")
     }
+}
+
+/// Turns a knob of `sandbox`, also before there is a world.
+pub async fn turn(
+    sandbox: &RunningSandbox,
+    method: reqwest::Method,
+    path: &str,
+    body: Value,
+) -> Value {
+    let url = format!("{}/sandbox/{path}", sandbox.altinn_url());
+    let sent = reqwest::Client::new().request(method, url).body(body.to_string()).send().await;
+    let text = sent.expect("the sandbox answers").text().await.expect("whole");
+    serde_json::from_str(&text).unwrap_or(Value::Null)
 }
 
 /// The private JWK of the proxy's client.
@@ -214,11 +239,18 @@ pub fn config(sandbox: &RunningSandbox, upstream: &str, sections: &str) -> Strin
     let (issuer, altinn) = (sandbox.issuer(), sandbox.altinn_url());
     // A section that the test gives stands in for the usual one.
     let usual = |name: &str, text: String| {
-        if sections.lines().any(|line| line.starts_with(&format!("{name}:"))) { String::new() } else { text }
+        if sections.lines().any(|line| line.starts_with(&format!("{name}:"))) {
+            String::new()
+        } else {
+            text
+        }
     };
     let altinn_section = usual(
         "altinn",
-        format!("altinn: {{ subscription_key: {}, requests_per_second: 1000 }}\n", seed::SUBSCRIPTION_KEY),
+        format!(
+            "altinn: {{ subscription_key: {}, requests_per_second: 1000 }}\n",
+            seed::SUBSCRIPTION_KEY
+        ),
     );
     let maskinporten = usual(
         "maskinporten",
@@ -334,7 +366,8 @@ impl Proxy {
 
     /// Sends a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status();
+        let sent =
+            Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status();
         assert!(sent.expect("kill runs").success());
     }
 
@@ -348,7 +381,8 @@ impl Proxy {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("alive");
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a field");
-            let kib: u64 = line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().expect("KiB");
+            let kib: u64 =
+                line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().expect("KiB");
             kib * 1024
         };
         (field("VmRSS"), field("VmHWM"))

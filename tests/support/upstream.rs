@@ -50,7 +50,9 @@ impl Upstream {
             while let Ok((stream, _)) = listener.accept().await {
                 let kept = Arc::clone(&kept);
                 tokio::spawn(async move {
-                    let service = hyper::service::service_fn(move |request| answer(Arc::clone(&kept), request));
+                    let service = hyper::service::service_fn(move |request| {
+                        answer(Arc::clone(&kept), request)
+                    });
                     let server = auto::Builder::new(TokioExecutor::new());
                     let _ = server.serve_connection(TokioIo::new(stream), service).await;
                 });
@@ -94,7 +96,8 @@ async fn answer(
     // A body that breaks off never was a request.
     let Ok(whole) = body.collect().await else { return Ok(Response::new(Full::default())) };
     let list = |map: &http::HeaderMap| {
-        let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let text =
+            |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         map.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect::<Vec<_>>()
     };
     let trailers = whole.trailers().map(list).unwrap_or_default();
@@ -106,7 +109,8 @@ async fn answer(
         body: whole.to_bytes(),
         trailers,
     };
-    let told: Value = json!({ "method": one.method, "target": one.target, "bytes": one.body.len() });
+    let told: Value =
+        json!({ "method": one.method, "target": one.target, "bytes": one.body.len() });
     received.lock().expect("whole").push(one);
     Ok(Response::builder()
         .header("content-type", "application/json")
