@@ -11,12 +11,11 @@ use portvakt::enforce::rejection::Code;
 use portvakt_sandbox::{Sandbox, SandboxOptions};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use support::raw::{Answer, Ask, Raw};
-use support::upstream::Upstream;
+use support::upstream::{Upstream, canned};
 use support::{World, config, seed, wait_until};
 
 /// Where a code is provoked.
@@ -378,23 +377,9 @@ impl Failing {
         gone.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
         let gone_address = gone.local_addr().expect("an address").to_string();
         let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let closing = Self::answering(b"");
-        let babbling = Self::answering(b"This is no HTTP.\r\n\r\n");
+        let closing = canned(b"");
+        let babbling = canned(b"This is no HTTP.\r\n\r\n");
         Self { gone, silent, closing, babbling, gone_address }
-    }
-
-    /// Answers whatever comes with `bytes` and closes. The thread ends with the test program.
-    fn answering(bytes: &'static [u8]) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("an address").to_string();
-        std::thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                // A head of ours comes in one piece.
-                let _ = stream.read(&mut [0; 16 * 1024]);
-                let _ = stream.write_all(bytes);
-            }
-        });
-        address
     }
 
     fn config(&self, default: &str) -> String {
