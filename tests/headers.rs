@@ -33,6 +33,11 @@ fn evidence(received: &Received) -> Vec<(String, String)> {
     let mut found: Vec<_> =
         received.headers.iter().filter(|(name, _)| ours(name)).cloned().collect();
     found.sort();
+    for (_, age) in found.iter_mut().filter(|(name, _)| name == "portvakt-age") {
+        // Whole seconds since the question; on a busy machine it is not nought.
+        assert!(age.parse::<u64>().is_ok_and(|age| age < 20), "{age}");
+        "0".clone_into(age);
+    }
     found
 }
 
