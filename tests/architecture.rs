@@ -1,6 +1,15 @@
 //! The layers, checked over the paths that the source names: D, the domain, knows nobody; P, the pipeline,
 //! knows D; E, an edge, knows P and D, and another edge only where a line below says why; W, the wiring,
 //! knows all. Unit tests may reach further: they are left out.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::float_cmp,
+    reason = "a test that cannot go on fails, and counts are whole"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -126,10 +135,15 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Unit tests stand last in a file; comments and texts name whom they like.
+/// Unit tests, comments and texts name whom they like.
 fn code_of(text: &str) -> String {
-    let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    let text = text.split("#[cfg(test)]\npub(crate) mod tests").next().unwrap_or_default();
+    let mut text = text.to_owned();
+    for tests in ["#[cfg(test)]\nmod tests {", "#[cfg(test)]\npub(crate) mod tests {"] {
+        if let Some((code, rest)) = text.split_once(tests) {
+            // The module ends at the first brace that is not indented.
+            text = format!("{code}{}", rest.split_once("\n}").map_or("", |(_, after)| after));
+        }
+    }
     let plain = |line: &str| {
         let line = line.split("//").next().unwrap_or_default();
         let outside_texts: Vec<&str> = line.split('"').step_by(2).collect();
@@ -318,6 +332,9 @@ fn a_path_is_read_out_of_groups_and_parents() {
     assert_eq!(list("a::b", "use super::c; fn x() { super::super::d::y() }"), "a::c d::y");
     assert_eq!(list("a", "mod b;\npub use b::c;"), "a::b::c");
     assert_eq!(list("a", "// crate::b\nlet x = \"crate::c\"; y::crate::z"), "");
-    assert_eq!(list("a", "use crate::b;\n#[cfg(test)]\nmod tests { use crate::c; }"), "b");
+    assert_eq!(
+        list("a", "use crate::b;\n#[cfg(test)]\nmod tests {\n    use crate::c;\n}\nuse crate::d;"),
+        "b d"
+    );
     assert!(foreign("use std::net::{IpAddr, TcpStream};").contains("std::net::TcpStream"));
 }

@@ -299,9 +299,8 @@ impl Proxy {
                 let line: Value = serde_json::from_str(line).ok()?;
                 (line["message"] == "listening").then_some(line)
             });
-            if found.is_none() && child.try_wait().ok().flatten().is_some() {
-                panic!("the program ended: {}", lines.join("\n"));
-            }
+            let ended = child.try_wait().ok().flatten().is_some();
+            assert!(found.is_some() || !ended, "the program ended: {}", lines.join("\n"));
             found
         });
         let text = |name: &str| listening[name].as_str().expect("an address").to_owned();

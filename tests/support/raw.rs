@@ -55,10 +55,10 @@ impl Ask {
     pub fn wire(&self, host: &str) -> Vec<u8> {
         let mut text = format!("{}\r\n", self.line);
         if !self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
-            text.push_str(&format!("Host: {host}\r\n"));
+            text.extend(["Host: ", host, "\r\n"]);
         }
         for (name, value) in &self.headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            text.extend([name, ": ", value, "\r\n"]);
         }
         text.push_str("\r\n");
         [text.as_bytes(), &self.body].concat()
