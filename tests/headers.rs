@@ -558,3 +558,71 @@ async fn the_body_of_a_refused_request_is_never_read_as_a_request() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_whose_end_is_in_doubt_hides_no_second_one() {
+    let (world, _) = start("").await;
+    let host = world.proxy.address().to_owned();
+    let hidden = format!("GET /open/hidden HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let post = |fields: &str, rest: &str| {
+        format!("POST /open/x HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n{rest}").into_bytes()
+    };
+    let empty = format!("0\r\n\r\n{hidden}");
+    for (why, bytes) in [
+        ("both lengths", post("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", &empty)),
+        (
+            "both lengths, the other way",
+            post("Transfer-Encoding: chunked\r\nContent-Length: 4\r\n", &empty),
+        ),
+        ("two lengths", post("Content-Length: 0\r\nContent-Length: 60\r\n", &hidden)),
+        ("a list of lengths", post("Content-Length: 0, 60\r\n", &hidden)),
+        ("a signed length", post("Content-Length: +0\r\n", &hidden)),
+        ("a length in C", post("Content-Length: 0x0\r\n", &hidden)),
+        ("chunked, but not last", post("Transfer-Encoding: chunked, identity\r\n", &empty)),
+        ("chunked twice", post("Transfer-Encoding: chunked, chunked\r\n", &empty)),
+        (
+            "chunked in two fields",
+            post("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", &empty),
+        ),
+        ("a coding before it", post("Transfer-Encoding: gzip, chunked\r\n", &empty)),
+        (
+            "chunked in two equal fields",
+            post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", &empty),
+        ),
+        ("a coding of nobody", post("Transfer-Encoding: xchunked\r\n", &empty)),
+        ("a space before the colon", post("Transfer-Encoding : chunked\r\n", &empty)),
+        ("a folded field", post("Transfer-Encoding:\r\n chunked\r\n", &empty)),
+        ("a bare CR", post("X: 1\rTransfer-Encoding: chunked\r\n", &empty)),
+    ] {
+        let mut raw = Raw::connect(&host).await;
+        raw.send_bytes(&bytes).await;
+        let answer = raw.answer("POST").await.expect("an answer");
+        let next = raw.answer("GET").await;
+        let targets: Vec<String> =
+            world.upstream.received().into_iter().map(|one| one.target).collect();
+        assert!(!targets.iter().any(|target| target == "/open/hidden"), "{why}: {targets:?}");
+        assert!(next.is_none(), "{why}: {} and then {next:?}", answer.status);
+        for one in world.upstream.received() {
+            let lengths =
+                (one.header("content-length").len(), one.header("transfer-encoding").len());
+            assert!(lengths.0 + lengths.1 <= 1, "{why}: {one:?}");
+        }
+    }
+    // The neighbour: two requests whose ends are not in doubt.
+    let mut raw = Raw::connect(&host).await;
+    raw.send_bytes(&post("Transfer-Encoding: chunked\r\n", &empty)).await;
+    assert_eq!(raw.answer("POST").await.expect("an answer").status, 200);
+    assert_eq!(raw.answer("GET").await.expect("an answer").status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_points_elsewhere_is_passed_on_and_not_followed() {
+    let there = canned(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    let text =
+        format!("HTTP/1.1 302 Found\r\nLocation: http://{there}/\r\nContent-Length: 0\r\n\r\n");
+    let here = canned(Box::leak(text.into_bytes().into_boxed_slice()));
+    let (world, _) = start_to(&here).await;
+    let answer = world.ask(&Ask::get("/open/x")).await;
+    assert_eq!(answer.status, 302);
+    assert_eq!(answer.header("location"), Some(format!("http://{there}/").as_str()));
+}

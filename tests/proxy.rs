@@ -530,6 +530,109 @@ async fn a_route_goes_to_the_upstream_that_it_names() {
     assert_eq!(world.proxy.metric(count).await, 1.0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn made_up_keys_cost_one_fetch_and_an_address_in_a_token_none() {
+    let sections = format!(
+        "maskinporten: {{ client_id: \"{}\", key_env: PROXY_JWK, unknown_kid_interval: 60s }}",
+        seed::PROXY_CLIENT
+    );
+    let world = World::start_with(&sections).await;
+    let token = world.token(seed::BAKKEN).await;
+    let rest = token.split_once('.').expect("a token").1;
+    let fetched = world.calls("jwks").await;
+    for n in 0..20 {
+        let header = json!({
+            "alg": "RS256", "kid": format!("made-up-{n}"),
+            "jku": format!("{}/jwk", world.upstream.url()), "x5u": format!("{}/x5u", world.upstream.url()),
+        });
+        let forged = format!("{}.{rest}", URL_SAFE_NO_PAD.encode(header.to_string()));
+        assert_eq!(status(&world, READ, &forged).await, 401);
+        assert_eq!(status(&world, READ, &token).await, 200, "a known key is served meanwhile");
+    }
+    assert_eq!(world.calls("jwks").await, fetched + 1);
+    assert!(world.upstream.received().iter().all(|one| one.target == READ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_side_by_side_keep_their_own_identity() {
+    let world = World::start().await;
+    let bakken = world.token(seed::BAKKEN).await;
+    let skjaer = world.token("310000612").await;
+    let lia = token_of(&world, seed::BREKKE, seed::LIA).await;
+    let asks = (0..60).map(|n| {
+        let token = [&bakken, &skjaer, &lia][n % 3];
+        let target = format!("/v1/own?n={n}");
+        let world = &world;
+        async move { world.get(&target, token).await.status().as_u16() }
+    });
+    let statuses = futures_util::future::join_all(asks).await;
+    // Skjaer holds no right to VAT returns.
+    let expected: Vec<u16> = (0..60).map(|n| if n % 3 == 1 { 403 } else { 200 }).collect();
+    assert_eq!(statuses, expected);
+    for one in world.upstream.received() {
+        let party = if one.header("authorization") == [format!("Bearer {bakken}")] {
+            seed::BAKKEN
+        } else {
+            seed::LIA
+        };
+        assert_eq!(one.header("portvakt-party"), [party]);
+        assert_eq!(one.header("portvakt-system-user-owner"), [party]);
+    }
+    assert_eq!(world.upstream.count(), 40);
+    assert_eq!(world.calls("pdp").await, 3, "one question for each, however many ask");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_log_line_record_or_metric_holds_a_token_a_key_or_a_person() {
+    const PERSON: &str = "01010750160";
+    let routes = r#"routes:
+  - id: person
+    match: { methods: [GET, POST], path: "/v1/persons/{party}" }
+    scopes: { all_of: ["skatteetaten:mva"] }
+    resource: ske-mva-melding
+    action: read
+    party: { path: party, persons: true }
+  - { id: open, match: { methods: [GET], path: "/open/*" }, access: anonymous }
+"#;
+    let world = World::start_with(&format!("log: {{ filter: trace }}\n{routes}")).await;
+    let token = world.token(seed::BAKKEN).await;
+    let jwk: Value = serde_json::from_str(&own_key(&world.sandbox).await).unwrap();
+    let http2 = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let url = format!("{}/v1/persons/{PERSON}?pid={PERSON}", world.proxy.url());
+    for client in [&world.http, &http2] {
+        for (token, expected) in [(token.as_str(), 200), ("eyJhbGciOiJub25lIn0.e30.x", 401)] {
+            let answer =
+                client.get(&url).bearer_auth(token).header("x-pid", PERSON).send().await.unwrap();
+            let status = answer.status().as_u16();
+            let told = answer.text().await.unwrap();
+            assert!(status == expected || expected == 200, "{status}: {told}");
+            assert!(!told.contains(PERSON) || status == 200, "{told}");
+        }
+        // Not a route: the path is told by its shape only.
+        let strange = format!("{}/persons/{PERSON}", world.proxy.url());
+        assert_eq!(client.get(strange).bearer_auth(&token).send().await.unwrap().status(), 404);
+    }
+    let records = world.proxy.audit_records(6).await;
+    let stand_in = records[0]["party"].as_str().expect("a party");
+    assert!(stand_in.starts_with("person:"), "{stand_in}");
+    let mut lines = world.proxy.log();
+    assert!(lines.len() > 100, "the log is talkative");
+    lines.extend(records.iter().map(Value::to_string));
+    lines.push(world.proxy.admin("/metrics").await.1);
+    let secrets = [
+        PERSON,
+        "eyJ",
+        seed::SUBSCRIPTION_KEY,
+        jwk["d"].as_str().expect("a private key"),
+        jwk["p"].as_str().expect("a private key"),
+    ];
+    for line in lines {
+        for secret in secrets {
+            assert!(!line.contains(secret), "{secret}: {line}");
+        }
+    }
+}
+
 /// Runs the program to its end, with `input` on standard input.
 fn portvakt(arguments: &[&str], environment: &[(&str, &str)], input: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_portvakt"))

@@ -474,6 +474,7 @@ fn malformed(good: &str) -> Vec<Case> {
         bad("upgrade", "an upgrade with a body", websocket(socket.clone()).body("x"), &socket)
             .route("socket")
             .answer("permit"),
+        bad("body", "chunked twice", doubled("chunked, chunked"), &doubled("chunked")),
         bad(
             "body",
             "a chunk size in C",
@@ -483,6 +484,10 @@ fn malformed(good: &str) -> Vec<Case> {
         .route("open")
         .answer("permit"),
     ]
+}
+
+fn doubled(coding: &str) -> Ask {
+    Ask::new("POST", "/open/x").header("Transfer-Encoding", coding).bytes("0\r\n\r\n")
 }
 
 fn chunked(body: &str) -> Ask {
