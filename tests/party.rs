@@ -29,6 +29,18 @@ const MORE_ROUTES: &str = r#"
     resource: ske-mva-melding
     action: read
     party: { query: party_org }
+  - id: letters
+    match: { methods: [GET], path: "/v1/letters" }
+    scopes: { all_of: ["skatteetaten:mva"] }
+    resource: ske-mva-melding
+    action: read
+    party: { query: skatteyters_id }
+  - id: letters-json
+    match: { methods: [POST], path: "/v1/letters" }
+    scopes: { all_of: ["skatteetaten:mva"] }
+    resource: ske-mva-melding
+    action: read
+    party: { json: "/skatteyters_id" }
 "#;
 
 const A: &str = seed::BAKKEN;
@@ -312,5 +324,31 @@ async fn a_form_names_the_party_once() {
     }
     table.pass("once", form("a=%C3%A6+1&party=310000507")).await;
     assert_eq!(table.world.upstream.last().body, "a=%C3%A6+1&party=310000507");
+    table.finish(1).await;
+}
+
+/// Letters beyond ASCII that some libraries take for `s`, `k` and `i` where case does not count: Go's
+/// `encoding/json` the first two, Java's `equalsIgnoreCase` all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_in_letters_that_fold_to_the_same_is_the_same_name() {
+    let table = Table::start().await;
+    let json = |other: &str| {
+        Ask::new("POST", "/v1/letters")
+            .header("Content-Type", "application/json")
+            .body(&format!(r#"{{"skatteyters_id":"{A}","{other}":"{B}"}}"#))
+    };
+    let query = |other: &str| Ask::get(&format!("/v1/letters?skatteyters_id={A}&{other}={B}"));
+    for (why, plain, encoded) in [
+        ("a long s", "\u{17f}katteyters_id", "%C5%BFkatteyters_id"),
+        ("the sign of kelvin", "s\u{212a}atteyters_id", "s%E2%84%AAatteyters_id"),
+        ("an i without a dot", "skatteyters_\u{131}d", "skatteyters_%C4%B1d"),
+        ("a capital with a dot", "skatteyters_\u{130}d", "skatteyters_%C4%B0d"),
+        ("another case", "SkatteYters_ID", "SKATTEYTERS_ID"),
+    ] {
+        table.refuse(why, "party_ambiguous", json(plain)).await;
+        table.refuse(why, "party_ambiguous", query(encoded)).await;
+    }
+    table.pass("letters that look alike only", json("s\u{43a}atteyters_id")).await;
+    table.pass("letters that look alike only", query("s%D0%BAatteyters_id")).await;
     table.finish(1).await;
 }

@@ -50,7 +50,14 @@ fn decode_plus(text: &str) -> Result<String, FieldError> {
 pub(super) fn fold(name: &str) -> String {
     let again = decode(name).unwrap_or_else(|| name.to_owned());
     let cut = again.trim_start().split(['[', '.', '\0']).next().unwrap_or_default();
-    cut.trim().to_lowercase().replace(['-', ' '], "_")
+    fold_case(cut.trim()).replace(['-', ' '], "_")
+}
+
+/// A name without its case, as the laxest reader compares: Go's `encoding/json` takes `ſ` for `s` and the
+/// sign of kelvin for `k`, Java's `equalsIgnoreCase` also `ı` and `İ` for `i`.
+pub(super) fn fold_case(name: &str) -> String {
+    const DOT_ABOVE: char = '\u{307}';
+    name.to_uppercase().to_lowercase().replace(DOT_ABOVE, "")
 }
 
 #[cfg(test)]
@@ -64,6 +71,15 @@ mod tests {
         assert_eq!(single("a=1&partyx=2", "party"), Ok(None));
         assert_eq!(single("", "party"), Ok(None));
         assert_eq!(single("a=%3D%26&party=1", "party"), Ok(Some("1")));
+    }
+
+    #[test]
+    fn case_is_folded_as_the_laxest_reader_does() {
+        for name in ["SKI", "ski", "\u{17f}ki", "s\u{212a}i", "sk\u{131}", "SK\u{130}"] {
+            assert_eq!(fold_case(name), "ski", "{name}");
+        }
+        assert_ne!(fold_case("s\u{43a}i"), "ski", "a letter of another script");
+        assert_ne!(fold_case("s\u{e6}"), fold_case("sa"));
     }
 
     #[test]

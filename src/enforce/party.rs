@@ -5,7 +5,7 @@
 //! request. Source: design §2, threats 33–35, 40–41.
 
 use super::facts::{BodyError, BodyReader, Facts};
-use super::fields::{self, FieldError, fold};
+use super::fields::{self, FieldError, fold, fold_case};
 use super::rejection::{Bound, Rejection};
 use super::route::Routed;
 use super::scope::Scoped;
@@ -279,7 +279,8 @@ fn at_pointer<'j>(document: &'j Json, pointer: &str) -> Result<Option<&'j Json>,
         let token = token.replace("~1", "/").replace("~0", "~");
         let next = match value {
             Json::Object(members) => {
-                let same = |name: &str| name.to_lowercase() == token.to_lowercase();
+                let wanted = fold_case(&token);
+                let same = |name: &str| fold_case(name) == wanted;
                 if members.iter().any(|(name, _)| *name != token && same(name)) {
                     return Err(PartyError::Ambiguous(PartySource::Json));
                 }
