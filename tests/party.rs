@@ -168,6 +168,8 @@ async fn a_query_names_the_party_once_under_its_own_name() {
     for (why, query) in [
         ("a hyphen for the underscore", "party_org=310000507&party-org=310000604"),
         ("a space for the underscore", "party_org=310000507&party%20org=310000604"),
+        ("a dot for the underscore", "party_org=310000507&party.org=310000604"),
+        ("an open bracket for the underscore", "party_org=310000507&party%5Borg=310000604"),
     ] {
         table.refuse(why, "party_ambiguous", Ask::get(&format!("/v1/folded?{query}"))).await;
     }

@@ -17,15 +17,13 @@ pub(super) enum FieldError {
 
 /// The raw value of the field `name`; `None` when no pair could be read as it.
 pub(super) fn single<'t>(pairs: &'t str, name: &str) -> Result<Option<&'t str>, FieldError> {
-    let wanted = fold(name);
     let mut found = None;
     for pair in pairs.split('&') {
         let (raw_name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if pair.contains(';') && decode_plus(pair)?.split(';').any(|part| names(part, &wanted)) {
+        if pair.contains(';') && decode_plus(pair)?.split(';').any(|part| is_name_of(part, name)) {
             return Err(FieldError::Unreadable);
         }
-        let may_be_ours = fold(&decode_plus(raw_name)?) == wanted;
-        if !may_be_ours {
+        if !may_mean(&decode_plus(raw_name)?, name) {
             continue;
         }
         // The exact name with a value, once; any other spelling is somebody's attempt.
@@ -37,20 +35,28 @@ pub(super) fn single<'t>(pairs: &'t str, name: &str) -> Result<Option<&'t str>, 
     Ok(found)
 }
 
-fn names(part: &str, wanted: &str) -> bool {
-    fold(part.split_once('=').map_or(part, |(name, _)| name)) == wanted
+fn is_name_of(part: &str, wanted: &str) -> bool {
+    may_mean(part.split_once('=').map_or(part, |(name, _)| name), wanted)
 }
 
 fn decode_plus(text: &str) -> Result<String, FieldError> {
     decode(&text.replace('+', " ")).ok_or(FieldError::Unreadable)
 }
 
-/// What lenient frameworks make of a name: decoded again, cut at `[`, `.` or NUL, trimmed, in lower
-/// case, with `-` as `_`.
-pub(super) fn fold(name: &str) -> String {
+/// Whether a lenient framework might take `name` for `wanted`: decoded again, trimmed, in any case, with
+/// `-`, space, `.` and `[` as `_` (PHP), or cut at `[`, `.` or NUL.
+fn may_mean(name: &str, wanted: &str) -> bool {
     let again = decode(name).unwrap_or_else(|| name.to_owned());
-    let cut = again.trim_start().split(['[', '.', '\0']).next().unwrap_or_default();
-    fold_case(cut.trim()).replace(['-', ' '], "_")
+    let (cut, wanted_cut) = (cut(&again), cut(wanted));
+    cut == wanted_cut || cut == underscored(wanted) || underscored(&again) == underscored(wanted)
+}
+
+fn cut(name: &str) -> String {
+    underscored(name.trim_start().split(['[', '.', '\0']).next().unwrap_or_default())
+}
+
+fn underscored(name: &str) -> String {
+    fold_case(name.trim()).replace(['-', ' ', '.', '['], "_")
 }
 
 /// A name without its case, as the laxest reader compares: Go's `encoding/json` takes `ſ` for `s` and the
@@ -99,9 +105,14 @@ mod tests {
             "party=1&p%2561rty=2",
             "party",
             "party=1&party",
+            "party=1&%C2%A0party=2",
         ] {
             assert_eq!(single(pairs, "party"), Err(FieldError::Ambiguous), "{pairs}");
         }
+        for pairs in ["party-org", "Party_Org", "party.org", "party[org", "party org", "party_org[]"] {
+            assert_eq!(single(&format!("party_org=1&{pairs}=2"), "party_org"), Err(FieldError::Ambiguous), "{pairs}");
+        }
+        assert_eq!(single("party.org=1&party_organ=2", "party.org"), Ok(Some("1")));
         for pairs in ["party=1&x=2;party=3", "a;party=3&party=1", "x=1%3Bparty=2;a&party=1", "party=%zz"] {
             let expected = if pairs == "party=%zz" { Ok(Some("%zz")) } else { Err(FieldError::Unreadable) };
             assert_eq!(single(pairs, "party"), expected, "{pairs}");

@@ -5,7 +5,7 @@
 //! request. Source: design §2, threats 33–35, 40–41.
 
 use super::facts::{BodyError, BodyReader, Facts};
-use super::fields::{self, FieldError, fold, fold_case};
+use super::fields::{self, FieldError, fold_case};
 use super::rejection::{Bound, Rejection};
 use super::route::Routed;
 use super::scope::Scoped;
@@ -228,7 +228,7 @@ fn header_value<'h>(
     name: &HeaderName,
 ) -> Result<Option<&'h str>, PartyError> {
     const AMBIGUOUS: PartyError = PartyError::Ambiguous(PartySource::Header);
-    let wanted = fold(name.as_str());
+    let wanted = folded_header(name);
     if headers.keys().any(|other| other != name && folded_header(other) == wanted) {
         return Err(AMBIGUOUS);
     }
