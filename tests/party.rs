@@ -29,6 +29,12 @@ const MORE_ROUTES: &str = r#"
     resource: ske-mva-melding
     action: read
     party: { query: party_org }
+  - id: read-or-write
+    match: { methods: [GET, DELETE, PUT], path: "/v1/both/{party}" }
+    scopes: { all_of: ["skatteetaten:mva"] }
+    resource: ske-mva-melding
+    action: read
+    party: { path: party, json: "/party" }
   - id: letters
     match: { methods: [GET], path: "/v1/letters" }
     scopes: { all_of: ["skatteetaten:mva"] }
@@ -352,5 +358,41 @@ async fn a_name_in_letters_that_fold_to_the_same_is_the_same_name() {
     }
     table.pass("letters that look alike only", json("s\u{43a}atteyters_id")).await;
     table.pass("letters that look alike only", query("s%D0%BAatteyters_id")).await;
+    table.finish(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_without_a_body_names_no_party_in_it() {
+    let table = Table::start().await;
+    let both = |method: &str| Ask::new(method, "/v1/both/310000507");
+    table.pass("GET", both("GET")).await;
+    table.pass("DELETE", both("DELETE")).await;
+    table.pass("PUT of nothing", both("PUT").body("")).await;
+    let json = |ask: Ask| ask.header("Content-Type", "application/json");
+    table.pass("PUT", json(both("PUT")).body(r#"{"party":"310000507"}"#)).await;
+    for (why, reason, ask) in [
+        ("another party", "party_conflict", json(both("PUT")).body(r#"{"party":"310000604"}"#)),
+        (
+            "a GET that carries one after all",
+            "party_conflict",
+            json(both("GET")).body(r#"{"party":"310000604"}"#),
+        ),
+        (
+            "a body that does not say what it is",
+            "media_type",
+            both("PUT").body(r#"{"party":"310000604"}"#),
+        ),
+        (
+            "in chunks",
+            "media_type",
+            both("GET").header("Transfer-Encoding", "chunked").bytes("2\r\n{}\r\n0\r\n\r\n"),
+        ),
+        ("nothing that says it is JSON", "body", json(both("PUT")).body("")),
+    ] {
+        table.refuse(why, reason, ask).await;
+    }
+    table
+        .refuse("and nowhere else", "party_missing", Ask::new("POST", "/v1/letters").body(""))
+        .await;
     table.finish(1).await;
 }

@@ -194,7 +194,11 @@ impl PartyReader<'_> {
         limits: &LimitConfig,
         body: &mut dyn BodyReader,
     ) -> Result<Option<Party>, Rejection> {
-        check_media_type(facts.headers, self.config.json.is_some())?;
+        // Without a media type there must be nothing to read: a GET of a route that also takes a PUT.
+        let untyped = !facts.headers.contains_key(header::CONTENT_TYPE);
+        if !untyped {
+            check_media_type(facts.headers, self.config.json.is_some())?;
+        }
         let limit = limits.party_body_bytes;
         let bytes = body.read(limit).await.map_err(|error| match error {
             BodyError::TooLong => {
@@ -203,6 +207,9 @@ impl PartyReader<'_> {
             BodyError::Broken => Rejection::Party(PartyError::Body),
             BodyError::TimedOut => Rejection::RequestTimeout,
         })?;
+        if untyped {
+            return if bytes.is_empty() { Ok(None) } else { Err(PartyError::MediaType.into()) };
+        }
         if let Some(pointer) = &self.config.json {
             return Ok(self.from_json(&bytes, pointer)?);
         }
