@@ -24,6 +24,7 @@ pub fn admit<'r>(facts: Facts<'r>, limits: &LimitConfig) -> Result<Admitted<'r>,
     check_sizes(facts, limits)?;
     check_protocol(facts)?;
     check_host(facts)?;
+    check_framing(facts.headers)?;
     if facts.headers.get_all(header::AUTHORIZATION).iter().nth(1).is_some() {
         return Err(Malformed::SeveralAuthorizations.into());
     }
@@ -84,6 +85,17 @@ fn check_host(facts: Facts<'_>) -> Result<(), Malformed> {
             Ok(())
         }
         (Some(_), Some(_)) => Err(Malformed::TargetForm),
+    }
+}
+
+/// The HTTP library takes any list of codings that ends in `chunked`; a server behind us that reads only
+/// the first, or unwraps twice, would find another end of the message (RFC 9112 §6.3, threat 42).
+fn check_framing(headers: &HeaderMap) -> Result<(), Malformed> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        (Some(_), _) => Err(Malformed::Body),
     }
 }
 
@@ -164,6 +176,24 @@ mod tests {
         assert!(h1("http://API:80/a").is_ok());
         for uri in ["http://other/a", "http://u@api:80/a", "ftp://api:80/a", "http://api/a"] {
             assert_eq!(malformed(h1(uri)), Some(Malformed::TargetForm), "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_chunked_once_or_has_a_length() {
+        let h1 = |fields: &[(&'static str, &str)]| {
+            check("POST", "/a", Version::HTTP_11, &[&[("host", "api")], fields].concat())
+        };
+        assert!(h1(&[("transfer-encoding", "Chunked")]).is_ok());
+        assert!(h1(&[("content-length", "1")]).is_ok());
+        for fields in [
+            &[("transfer-encoding", "chunked, chunked")][..],
+            &[("transfer-encoding", "gzip, chunked")],
+            &[("transfer-encoding", "gzip"), ("transfer-encoding", "chunked")],
+            &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+            &[("transfer-encoding", "")],
+        ] {
+            assert_eq!(malformed(h1(fields)), Some(Malformed::Body), "{fields:?}");
         }
     }
 

@@ -17,15 +17,13 @@ pub(super) enum FieldError {
 
 /// The raw value of the field `name`; `None` when no pair could be read as it.
 pub(super) fn single<'t>(pairs: &'t str, name: &str) -> Result<Option<&'t str>, FieldError> {
-    let wanted = fold(name);
     let mut found = None;
     for pair in pairs.split('&') {
         let (raw_name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if pair.contains(';') && decode_plus(pair)?.split(';').any(|part| names(part, &wanted)) {
+        if pair.contains(';') && decode_plus(pair)?.split(';').any(|part| is_name_of(part, name)) {
             return Err(FieldError::Unreadable);
         }
-        let may_be_ours = fold(&decode_plus(raw_name)?) == wanted;
-        if !may_be_ours {
+        if !may_mean(&decode_plus(raw_name)?, name) {
             continue;
         }
         // The exact name with a value, once; any other spelling is somebody's attempt.
@@ -37,20 +35,35 @@ pub(super) fn single<'t>(pairs: &'t str, name: &str) -> Result<Option<&'t str>, 
     Ok(found)
 }
 
-fn names(part: &str, wanted: &str) -> bool {
-    fold(part.split_once('=').map_or(part, |(name, _)| name)) == wanted
+fn is_name_of(part: &str, wanted: &str) -> bool {
+    may_mean(part.split_once('=').map_or(part, |(name, _)| name), wanted)
 }
 
 fn decode_plus(text: &str) -> Result<String, FieldError> {
     decode(&text.replace('+', " ")).ok_or(FieldError::Unreadable)
 }
 
-/// What lenient frameworks make of a name: decoded again, cut at `[`, `.` or NUL, trimmed, in lower
-/// case, with `-` as `_`.
-pub(super) fn fold(name: &str) -> String {
+/// Whether a lenient framework might take `name` for `wanted`: decoded again, trimmed, in any case, with
+/// `-`, space, `.` and `[` as `_` (PHP), or cut at `[`, `.` or NUL.
+fn may_mean(name: &str, wanted: &str) -> bool {
     let again = decode(name).unwrap_or_else(|| name.to_owned());
-    let cut = again.trim_start().split(['[', '.', '\0']).next().unwrap_or_default();
-    cut.trim().to_lowercase().replace(['-', ' '], "_")
+    let (cut, wanted_cut) = (cut(&again), cut(wanted));
+    cut == wanted_cut || cut == underscored(wanted) || underscored(&again) == underscored(wanted)
+}
+
+fn cut(name: &str) -> String {
+    underscored(name.trim_start().split(['[', '.', '\0']).next().unwrap_or_default())
+}
+
+fn underscored(name: &str) -> String {
+    fold_case(name.trim()).replace(['-', ' ', '.', '['], "_")
+}
+
+/// A name without its case, as the laxest reader compares: Go's `encoding/json` takes `ſ` for `s` and the
+/// sign of kelvin for `k`, Java's `equalsIgnoreCase` also `ı` and `İ` for `i`.
+pub(super) fn fold_case(name: &str) -> String {
+    const DOT_ABOVE: char = '\u{307}';
+    name.to_uppercase().to_lowercase().replace(DOT_ABOVE, "")
 }
 
 #[cfg(test)]
@@ -64,6 +77,15 @@ mod tests {
         assert_eq!(single("a=1&partyx=2", "party"), Ok(None));
         assert_eq!(single("", "party"), Ok(None));
         assert_eq!(single("a=%3D%26&party=1", "party"), Ok(Some("1")));
+    }
+
+    #[test]
+    fn case_is_folded_as_the_laxest_reader_does() {
+        for name in ["SKI", "ski", "\u{17f}ki", "s\u{212a}i", "sk\u{131}", "SK\u{130}"] {
+            assert_eq!(fold_case(name), "ski", "{name}");
+        }
+        assert_ne!(fold_case("s\u{43a}i"), "ski", "a letter of another script");
+        assert_ne!(fold_case("s\u{e6}"), fold_case("sa"));
     }
 
     #[test]
@@ -83,9 +105,20 @@ mod tests {
             "party=1&p%2561rty=2",
             "party",
             "party=1&party",
+            "party=1&%C2%A0party=2",
         ] {
             assert_eq!(single(pairs, "party"), Err(FieldError::Ambiguous), "{pairs}");
         }
+        for pairs in
+            ["party-org", "Party_Org", "party.org", "party[org", "party org", "party_org[]"]
+        {
+            assert_eq!(
+                single(&format!("party_org=1&{pairs}=2"), "party_org"),
+                Err(FieldError::Ambiguous),
+                "{pairs}"
+            );
+        }
+        assert_eq!(single("party.org=1&party_organ=2", "party.org"), Ok(Some("1")));
         for pairs in
             ["party=1&x=2;party=3", "a;party=3&party=1", "x=1%3Bparty=2;a&party=1", "party=%zz"]
         {

@@ -5,7 +5,7 @@
 //! request. Source: design §2, threats 33–35, 40–41.
 
 use super::facts::{BodyError, BodyReader, Facts};
-use super::fields::{self, FieldError, fold};
+use super::fields::{self, FieldError, fold_case};
 use super::rejection::{Bound, Rejection};
 use super::route::Routed;
 use super::scope::Scoped;
@@ -194,7 +194,11 @@ impl PartyReader<'_> {
         limits: &LimitConfig,
         body: &mut dyn BodyReader,
     ) -> Result<Option<Party>, Rejection> {
-        check_media_type(facts.headers, self.config.json.is_some())?;
+        // Without a media type there must be nothing to read: a GET of a route that also takes a PUT.
+        let untyped = !facts.headers.contains_key(header::CONTENT_TYPE);
+        if !untyped {
+            check_media_type(facts.headers, self.config.json.is_some())?;
+        }
         let limit = limits.party_body_bytes;
         let bytes = body.read(limit).await.map_err(|error| match error {
             BodyError::TooLong => {
@@ -203,6 +207,9 @@ impl PartyReader<'_> {
             BodyError::Broken => Rejection::Party(PartyError::Body),
             BodyError::TimedOut => Rejection::RequestTimeout,
         })?;
+        if untyped {
+            return if bytes.is_empty() { Ok(None) } else { Err(PartyError::MediaType.into()) };
+        }
         if let Some(pointer) = &self.config.json {
             return Ok(self.in_json(&bytes, pointer)?);
         }
@@ -228,7 +235,7 @@ fn header_value<'h>(
     name: &HeaderName,
 ) -> Result<Option<&'h str>, PartyError> {
     const AMBIGUOUS: PartyError = PartyError::Ambiguous(PartySource::Header);
-    let wanted = fold(name.as_str());
+    let wanted = folded_header(name);
     if headers.keys().any(|other| other != name && folded_header(other) == wanted) {
         return Err(AMBIGUOUS);
     }
@@ -279,7 +286,8 @@ fn at_pointer<'j>(document: &'j Json, pointer: &str) -> Result<Option<&'j Json>,
         let token = token.replace("~1", "/").replace("~0", "~");
         let next = match value {
             Json::Object(members) => {
-                let same = |name: &str| name.to_lowercase() == token.to_lowercase();
+                let wanted = fold_case(&token);
+                let same = |name: &str| fold_case(name) == wanted;
                 if members.iter().any(|(name, _)| *name != token && same(name)) {
                     return Err(PartyError::Ambiguous(PartySource::Json));
                 }

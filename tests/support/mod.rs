@@ -9,6 +9,7 @@
     reason = "a test that cannot go on fails by panicking"
 )]
 
+pub mod raw;
 pub mod upstream;
 
 use portvakt_sandbox::{RunningSandbox, Sandbox, SandboxOptions};
@@ -151,9 +152,15 @@ impl World {
 
     /// With a whole configuration.
     pub async fn start_config(sandbox: RunningSandbox, upstream: Upstream, config: &str) -> Self {
+        let world = Self::start_unready(sandbox, upstream, config).await;
+        world.proxy.wait_until_ready().await;
+        world
+    }
+
+    /// As [`World::start_config`], without waiting until the program is ready.
+    pub async fn start_unready(sandbox: RunningSandbox, upstream: Upstream, config: &str) -> Self {
         let jwk = own_key(&sandbox).await;
         let proxy = Proxy::start(config, &[("PROXY_JWK", &jwk)]);
-        proxy.wait_until_ready().await;
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build();
         Self { sandbox, upstream, proxy, http: http.expect("a client") }
     }
@@ -176,10 +183,7 @@ impl World {
 
     /// Turns a knob of the sandbox.
     pub async fn knob(&self, method: reqwest::Method, path: &str, body: Value) -> Value {
-        let url = format!("{}/sandbox/{path}", self.sandbox.altinn_url());
-        let sent = self.http.request(method, url).body(body.to_string()).send().await;
-        let text = sent.expect("the sandbox answers").text().await.expect("whole");
-        serde_json::from_str(&text).unwrap_or(Value::Null)
+        turn(&self.sandbox, method, path, body).await
     }
 
     /// Lets the sandbox fail: `fault("pdp", json!({"status": 503}))`.
@@ -206,10 +210,28 @@ impl World {
         self.http.request(method, format!("{}{target}", self.proxy.url()))
     }
 
+    /// One request, byte for byte as written, on a connection of its own.
+    pub async fn ask(&self, ask: &raw::Ask) -> raw::Answer {
+        raw::ask(self.proxy.address(), ask).await
+    }
+
     /// `GET target` with a token.
     pub async fn get(&self, target: &str, token: &str) -> reqwest::Response {
         self.request("GET", target).bearer_auth(token).send().await.expect("an answer")
     }
+}
+
+/// Turns a knob of `sandbox`, also before there is a world.
+pub async fn turn(
+    sandbox: &RunningSandbox,
+    method: reqwest::Method,
+    path: &str,
+    body: Value,
+) -> Value {
+    let url = format!("{}/sandbox/{path}", sandbox.altinn_url());
+    let sent = reqwest::Client::new().request(method, url).body(body.to_string()).send().await;
+    let text = sent.expect("the sandbox answers").text().await.expect("whole");
+    serde_json::from_str(&text).unwrap_or(Value::Null)
 }
 
 /// The private JWK of the proxy's client.
@@ -283,8 +305,8 @@ impl Proxy {
                 let line: Value = serde_json::from_str(line).ok()?;
                 (line["message"] == "listening").then_some(line)
             });
-            let ended = found.is_none() && child.try_wait().ok().flatten().is_some();
-            assert!(!ended, "the program ended: {}", lines.join("\n"));
+            let ended = child.try_wait().ok().flatten().is_some();
+            assert!(found.is_some() || !ended, "the program ended: {}", lines.join("\n"));
             found
         });
         let text = |name: &str| listening[name].as_str().expect("an address").to_owned();

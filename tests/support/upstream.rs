@@ -8,6 +8,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serde_json::{Value, json};
 use std::convert::Infallible;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
@@ -80,6 +81,21 @@ impl Upstream {
     pub fn last(&self) -> Received {
         self.received().pop().expect("a request reached the upstream")
     }
+}
+
+/// A server at the address given back that answers every connection with `bytes`, whatever comes, and
+/// closes it. Lives as long as the test program.
+pub fn canned(bytes: &'static [u8]) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // A head of ours comes in one piece, and what it says is of no interest.
+            let _ = stream.read(&mut [0; 16 * 1024]);
+            let _ = stream.write_all(bytes);
+        }
+    });
+    address
 }
 
 impl Drop for Upstream {
