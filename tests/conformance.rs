@@ -1,0 +1,17 @@
+//! Vectors from others: what a correct verifier and a correct reader of JSON do with them.
+//!
+//! The data are not part of this repository; `PORTVAKT_CONFORMANCE` names their folder. Every vector is
+//! run or stands, with its reason, in a list of those that are not met.
+
+mod support;
+
+#[path = "conformance/json.rs"]
+mod json;
+#[path = "cases/keys.rs"]
+mod keys;
+#[path = "conformance/raw.rs"]
+mod raw;
+#[path = "conformance/tokens.rs"]
+mod tokens;
+#[path = "conformance/vectors.rs"]
+mod vectors;
