@@ -116,7 +116,14 @@ impl Key {
         Ok(der::value(der::SEQUENCE, &[&der::integer(&n), &der::integer(&e)]))
     }
 
-    /// A certificate signed by itself, in plain base64 as `x5c` has it.
+    /// PKCS#8 of an RSA key.
+    pub fn pkcs8(&self) -> Result<Vec<u8>, String> {
+        let Private::Rsa(pair) = &self.private else { return Err("not an RSA key".into()) };
+        let document: Pkcs8V1Der<'static> = pair.as_der().map_err(|_| "no PKCS#8")?;
+        Ok(document.as_ref().to_vec())
+    }
+
+    /// A certificate for 127.0.0.1 signed by itself, in plain base64 as `x5c` has it.
     pub fn certificate(&self) -> Result<String, String> {
         let to_sign = der::certificate_to_be_signed(&self.spki()?);
         let signed = self.sign("RS256", &to_sign)?;
@@ -282,7 +289,13 @@ mod der {
     pub(super) fn certificate_to_be_signed(spki: &[u8]) -> Vec<u8> {
         let time = |text: &[u8]| value(0x18, &[text]);
         let validity = value(SEQUENCE, &[&time(b"20200101000000Z"), &time(b"20991231235959Z")]);
-        value(SEQUENCE, &[&integer(&[1]), RSA_SHA256, NAME, &validity, NAME, spki])
+        let version = value(0xa0, &[&integer(&[2])]);
+        let names = value(OCTET_STRING, &[&value(SEQUENCE, &[&value(0x87, &[&[127, 0, 0, 1]])])]);
+        let extension = value(SEQUENCE, &[&[0x06, 0x03, 0x55, 0x1d, 0x11], &names]);
+        let extensions = value(0xa3, &[&value(SEQUENCE, &[&extension])]);
+        let parts: [&[u8]; 8] =
+            [&version, &integer(&[1]), RSA_SHA256, NAME, &validity, NAME, spki, &extensions];
+        value(SEQUENCE, &parts)
     }
 
     pub(super) fn certificate(to_be_signed: &[u8], signature: &[u8]) -> Vec<u8> {
