@@ -4,6 +4,15 @@
 //! sent. `PORTVAKT_WORLD` and `PORTVAKT_CASES` name others than those in `tests/cases/`: nothing of a world
 //! is written down here.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and tells what it ran"
+)]
+
 mod support;
 
 #[path = "cases/judge.rs"]
@@ -86,10 +95,10 @@ fn run(kind: &str) {
         CASES.cases.iter().map(|(_, case)| case).filter(|case| case["kind"] == kind).collect();
     assert!(!cases.is_empty(), "no cases of the kind {kind}");
     let (mut differ, mut stale) = (0, Vec::new());
-    let mut stage = None;
+    let mut shared = None;
     for case in &cases {
         let id = case["id"].as_str().expect("an id");
-        let differences = CASES.runner.run(case, &mut stage);
+        let differences = CASES.runner.run(case, &mut shared);
         let known = KNOWN_DIFFERENCES.iter().find(|(known, _)| *known == id);
         match (differences.is_empty(), known) {
             (true, None) => {}

@@ -3,6 +3,15 @@
 //! The data are not part of this repository; `PORTVAKT_CONFORMANCE` names their folder. Every vector is
 //! run or stands, with its reason, in a list of those that are not met.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and tells what it ran"
+)]
+
 mod support;
 
 #[path = "conformance/json.rs"]

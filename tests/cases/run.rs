@@ -4,7 +4,7 @@ use crate::judge::{self, Outcome};
 use crate::keys::base64url;
 use crate::stage::{Answers, Client, Forbidden, LIMIT, Outside, Said, Then, Upstream};
 use crate::support::{Proxy, wait_for};
-use crate::world::{Context, Told, World, latin1};
+use crate::world::{Call, Context, Told, World, latin1};
 use serde_json::{Value, json};
 
 /// The world, ready for stages to be set up in it.
@@ -206,7 +206,7 @@ impl Runner {
 
     /// The request that carries the token of a case.
     fn token_step(&self, case: &Value, context: &Context<'_>) -> Told<Step> {
-        let (method, mut target, party) = self.world.call(case)?;
+        let Call { method, mut target, header: party } = self.world.call(case)?;
         let send = &case["send"];
         if let Some(query) = send["query"].as_str() {
             let separator = if target.contains('?') { '&' } else { '?' };
@@ -219,7 +219,7 @@ impl Runner {
         headers.extend(party);
         let body = send["body"].as_str().map(|body| context.expand(body)).transpose()?;
         let method = send["method"].as_str().unwrap_or(&method);
-        Ok(build(method, &target, headers, body.as_deref(), case["expect"].clone(), context))
+        Ok(build(method, &target, &headers, body.as_deref(), case["expect"].clone(), context))
     }
 
     /// Whether the program is alive and well: the status of a request that must be let through.
@@ -242,10 +242,9 @@ fn exchange(client: &mut Client, step: &Step, several: bool) -> Answers {
     let count = step.expect["statuses"].as_array().map_or(1, Vec::len);
     let then = match (step.expect["close"] == true, several, &step.trace) {
         (true, ..) => Then::AwaitClose,
-        (false, true, _) => Then::Keep,
         // Bytes as they are may hold more than one request.
         (false, false, None) => Then::Flush,
-        (false, false, Some(_)) => Then::Keep,
+        (false, ..) => Then::Keep,
     };
     client.exchange(&step.raw, count, then)
 }
@@ -299,7 +298,7 @@ fn request_step(step: &Value, expect: Value, context: &Context<'_>) -> Told<Step
     }
     let body = step["body"].as_str().map(|body| context.expand(body)).transpose()?;
     let target = context.expand(text("target")?)?;
-    Ok(build(text("method")?, &target, headers, body.as_deref(), expect, context))
+    Ok(build(text("method")?, &target, &headers, body.as_deref(), expect, context))
 }
 
 /// The same token with another payload under the signature of the first.
@@ -318,14 +317,14 @@ fn with_other_payload(token: &str) -> Told<String> {
 fn build(
     method: &str,
     target: &str,
-    headers: Vec<(String, String)>,
+    headers: &[(String, String)],
     body: Option<&str>,
     expect: Value,
     context: &Context<'_>,
 ) -> Step {
     let trace = uuid::Uuid::new_v4().simple().to_string();
     let mut raw = format!("{method} {target} HTTP/1.1\r\n");
-    let mut line = |name: &str, value: &str| raw.push_str(&format!("{name}: {value}\r\n"));
+    let mut line = |name: &str, value: &str| raw.extend([name, ": ", value, "\r\n"]);
     let given = |name: &str| headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
     if !given("host") {
         line("Host", &context.host);
@@ -340,7 +339,7 @@ fn build(
     {
         line("Content-Length", &body.len().to_string());
     }
-    for (name, value) in &headers {
+    for (name, value) in headers {
         line(name, value);
     }
     let raw = format!("{raw}\r\n{}", body.unwrap_or_default());

@@ -13,6 +13,14 @@ use std::collections::BTreeMap;
 
 pub(crate) type Told<T> = Result<T, String>;
 
+/// A request that a case makes.
+pub(crate) struct Call {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    /// The header that names the party, where one does.
+    pub(crate) header: Option<(String, String)>,
+}
+
 /// The world of the cases.
 pub(crate) struct World {
     pub(crate) value: Value,
@@ -191,8 +199,8 @@ impl World {
     }
 
     /// The request that a case makes which names a route and a party, or neither: the first route then,
-    /// for the party of the good token. Method, target and header.
-    pub(crate) fn call(&self, case: &Value) -> Told<(String, String, Option<(String, String)>)> {
+    /// for the party of the good token.
+    pub(crate) fn call(&self, case: &Value) -> Told<Call> {
         let id = case["route"].as_str();
         let mut routes = list(&self.value, "routes").iter();
         let route = routes
@@ -216,7 +224,7 @@ impl World {
         let header = source(from, "header", "party").map(|name| (name.to_owned(), party));
         let method =
             strings(&route["methods"]).into_iter().next().ok_or("a route without methods")?;
-        Ok((method, target, header))
+        Ok(Call { method, target, header })
     }
 }
 
@@ -490,7 +498,8 @@ impl<'w> Context<'w> {
                 "append" => token.push_str(&self.expand(rest)?),
                 "prepend" => token.insert_str(0, &self.expand(rest)?),
                 "append_bytes" => {
-                    token.push_str(&"A".repeat(rest.parse().map_err(|_| "no number")?))
+                    let times = rest.parse().map_err(|_| "no number")?;
+                    token.push_str(&"A".repeat(times));
                 }
                 "signature_standard_alphabet" => {
                     let signature = token.split_off(last);

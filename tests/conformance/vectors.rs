@@ -73,10 +73,6 @@ impl Tally {
 }
 
 /// `Ok` when `is` is as `must` says.
-pub(crate) fn same<T: PartialEq + std::fmt::Debug>(
-    is: T,
-    must: T,
-    what: &str,
-) -> Result<(), String> {
-    if is == must { Ok(()) } else { Err(format!("{what}: {is:?}, must be {must:?}")) }
+pub(crate) fn same(is: bool, must: bool, what: &str) -> Result<(), String> {
+    if is == must { Ok(()) } else { Err(format!("{what}: {is}, must be {must}")) }
 }
