@@ -14,13 +14,20 @@
 
 mod support;
 
+#[path = "conformance/http.rs"]
+mod http;
 #[path = "conformance/json.rs"]
 mod json;
 #[path = "cases/keys.rs"]
 mod keys;
 #[path = "conformance/raw.rs"]
 mod raw;
+#[allow(dead_code, reason = "the runner of cases uses more of it")]
+#[path = "cases/stage.rs"]
+mod stage;
 #[path = "conformance/tokens.rs"]
 mod tokens;
 #[path = "conformance/vectors.rs"]
 mod vectors;
+#[path = "cases/wire.rs"]
+mod wire;
