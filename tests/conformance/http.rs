@@ -149,7 +149,7 @@ fn of_any_bytes_only_what_has_one_reading_reaches_the_upstream() {
         arrived += count;
         match READ_BY_HYPER.iter().find(|(known, _)| *known == id) {
             Some((_, reason)) if as_meant.is_err() && one_reading.is_ok() => {
-                tally.left_out(id, reason)
+                tally.left_out(id, reason);
             }
             _ => tally.ran(id, one_reading.and(as_meant).map_err(told)),
         }
