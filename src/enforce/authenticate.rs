@@ -209,22 +209,10 @@ impl Authenticator {
     /// # Errors
     /// [`Rejection::Token`] and [`Rejection::Unverified`].
     pub async fn verify(&self, token: &str) -> Result<VerifiedToken, Rejection> {
-        let parts = CompactToken::split(token)?;
-        let (algorithm, key_id) = read_header(&parts)?;
-        let key = self.key(&key_id).await?;
-        if key.algorithm.is_some_and(|only| only != algorithm) {
-            return Err(TokenError::KeyAlgorithm.into());
-        }
-        let good = jsonwebtoken::crypto::verify(
-            parts.signature,
-            parts.signed.as_bytes(),
-            &key.key,
-            algorithm,
-        );
-        if !good.unwrap_or(false) {
-            return Err(TokenError::Signature.into());
-        }
-        let payload = decode_json(parts.payload).ok_or(TokenError::Payload)?;
+        let token = SignedToken::parse(token)?;
+        let key = self.key(token.key_id()).await?;
+        token.verify(&key)?;
+        let payload = decode_json(token.parts.payload).ok_or(TokenError::Payload)?;
         let claims = Claims::verify(&payload, &self.config.rules, self.clock.now())
             .map_err(TokenError::Claim)?;
         Ok(VerifiedToken { claims, key })
@@ -256,7 +244,55 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Rejection> {
     Ok(rest.trim_start_matches(' '))
 }
 
+/// A token whose header has been read and accepted. Its signature has not been looked at until
+/// [`Self::verify`] says so, and its claims are not looked at here at all.
+pub struct SignedToken<'t> {
+    parts: CompactToken<'t>,
+    algorithm: Algorithm,
+    key_id: String,
+}
+
+impl fmt::Debug for SignedToken<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignedToken").field("algorithm", &self.algorithm).finish_non_exhaustive()
+    }
+}
+
+impl<'t> SignedToken<'t> {
+    /// Takes a compact JWS apart and judges its header (RFC 7515 §5.2, steps 1 to 5).
+    ///
+    /// # Errors
+    /// [`TokenError`] for what is no such token, or has a header that is not accepted.
+    pub fn parse(token: &'t str) -> Result<Self, TokenError> {
+        let parts = CompactToken::split(token)?;
+        let (algorithm, key_id) = read_header(&parts)?;
+        Ok(Self { parts, algorithm, key_id })
+    }
+
+    /// The id of the key that it says it is signed with.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    /// Verifies the signature with `key`, which the caller has found by [`Self::key_id`].
+    ///
+    /// # Errors
+    /// [`TokenError::KeyAlgorithm`] and [`TokenError::Signature`].
+    pub fn verify(&self, key: &VerificationKey) -> Result<(), TokenError> {
+        if key.algorithm.is_some_and(|only| only != self.algorithm) {
+            return Err(TokenError::KeyAlgorithm);
+        }
+        let CompactToken { signed, signature, .. } = self.parts;
+        match jsonwebtoken::crypto::verify(signature, signed.as_bytes(), &key.key, self.algorithm) {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(TokenError::Signature),
+        }
+    }
+}
+
 /// The parts of a compact JWS.
+#[derive(Clone, Copy)]
 struct CompactToken<'t> {
     signed: &'t str,
     header: &'t str,
