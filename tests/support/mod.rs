@@ -3,6 +3,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
 
+pub mod raw;
+pub mod relay;
 pub mod upstream;
 
 use portvakt_sandbox::{RunningSandbox, Sandbox, SandboxOptions};
