@@ -141,8 +141,7 @@ impl World {
     pub async fn start_with(sections: &str) -> Self {
         let sandbox = Sandbox::start(SandboxOptions::default()).await.expect("the sandbox starts");
         let upstream = Upstream::start().await;
-        let config =
-            config(&sandbox, &format!("upstream: {{ url: \"{}\" }}", upstream.url()), sections);
+        let config = config(&sandbox, &format!("upstream: {{ url: \"{}\" }}", upstream.url()), sections);
         Self::start_config(sandbox, upstream, &config).await
     }
 
@@ -192,9 +191,7 @@ impl World {
     /// How often the sandbox was called at `endpoint`.
     pub async fn calls(&self, endpoint: &str) -> u64 {
         let calls = self.knob(reqwest::Method::GET, "calls", Value::Null).await;
-        calls["counts"][endpoint]
-            .as_u64()
-            .unwrap_or_else(|| panic!("no count of {endpoint}: {calls}"))
+        calls["counts"][endpoint].as_u64().unwrap_or_else(|| panic!("no count of {endpoint}: {calls}"))
     }
 
     /// A request to the program, ready to be changed and sent.
@@ -220,18 +217,11 @@ pub fn config(sandbox: &RunningSandbox, upstream: &str, sections: &str) -> Strin
     let (issuer, altinn) = (sandbox.issuer(), sandbox.altinn_url());
     // A section that the test gives stands in for the usual one.
     let usual = |name: &str, text: String| {
-        if sections.lines().any(|line| line.starts_with(&format!("{name}:"))) {
-            String::new()
-        } else {
-            text
-        }
+        if sections.lines().any(|line| line.starts_with(&format!("{name}:"))) { String::new() } else { text }
     };
     let altinn_section = usual(
         "altinn",
-        format!(
-            "altinn: {{ subscription_key: {}, requests_per_second: 1000 }}\n",
-            seed::SUBSCRIPTION_KEY
-        ),
+        format!("altinn: {{ subscription_key: {}, requests_per_second: 1000 }}\n", seed::SUBSCRIPTION_KEY),
     );
     let maskinporten = usual(
         "maskinporten",
@@ -347,8 +337,7 @@ impl Proxy {
 
     /// Sends a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        let sent =
-            Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status();
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status();
         assert!(sent.expect("kill runs").success());
     }
 
@@ -362,8 +351,7 @@ impl Proxy {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("alive");
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a field");
-            let kib: u64 =
-                line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().expect("KiB");
+            let kib: u64 = line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().expect("KiB");
             kib * 1024
         };
         (field("VmRSS"), field("VmHWM"))
