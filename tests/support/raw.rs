@@ -89,6 +89,22 @@ impl Wire {
         std::mem::take(&mut self.read)
     }
 
+    /// What has come so far and was not read.
+    pub fn buffered(&mut self) -> Vec<u8> {
+        let mut chunk = [0; 64 * 1024];
+        while let Ok(count) = self.stream.try_read(&mut chunk)
+            && count > 0
+        {
+            self.read.extend_from_slice(&chunk[..count]);
+        }
+        self.read.clone()
+    }
+
+    /// The bare connection; what was read and not taken is lost.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// Ends the connection at once, with a reset.
     pub fn reset(self) {
         self.stream.set_zero_linger().expect("an option");
