@@ -1,6 +1,14 @@
 //! An issuer, PDP or upstream that is down, slow or answers rubbish gives the answer of the design, within
 //! the time budget, and the program recovers by itself.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod support;
 
 use portvakt_sandbox::{Sandbox, SandboxOptions};

@@ -1,6 +1,14 @@
 //! HTTP/1.1, HTTP/2, gRPC and WebSocket: every mix of protocols on both sides, and nothing of one request in
 //! another.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod support;
 
 use bytes::Bytes;

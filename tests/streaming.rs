@@ -1,5 +1,13 @@
 //! Bodies go through as streams, both ways, within limits of size and silence, and in bounded memory.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod support;
 
 use aws_lc_rs::digest::{Context, SHA256};

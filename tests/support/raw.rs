@@ -42,7 +42,7 @@ impl Wire {
 
     /// Reads more; false at the end, and when the connection broke.
     async fn more(&mut self) -> bool {
-        let mut chunk = [0; 64 * 1024];
+        let mut chunk = vec![0; 64 * 1024];
         let got = tokio::time::timeout(LONG, self.stream.read(&mut chunk))
             .await
             .expect("bytes or an end");
@@ -91,7 +91,7 @@ impl Wire {
 
     /// What has come so far and was not read.
     pub fn buffered(&mut self) -> Vec<u8> {
-        let mut chunk = [0; 64 * 1024];
+        let mut chunk = vec![0; 64 * 1024];
         while let Ok(count) = self.stream.try_read(&mut chunk)
             && count > 0
         {
