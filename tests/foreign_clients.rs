@@ -1,4 +1,4 @@
-//! Tokens and requests made by others: PyJWT and jose mint, and curl, Python and Node call. What the program
+//! Tokens and requests made by others: `PyJWT` and `jose` mint, and curl, Python and Node call. What the program
 //! accepts is not what its own libraries happen to write.
 
 #![allow(
@@ -109,9 +109,9 @@ async fn check_tokens(minter: Command) {
     };
     let mut claims = claims(mint(&shape).await["access_token"].as_str().unwrap());
     claims["iss"] = json!(name);
-    let mut minter = Talk::start(minter);
-    minter.say(&json!({ "claims": claims }));
-    let minted = minter.hear();
+    let mut talk = Talk::start(minter);
+    talk.say(&json!({ "claims": claims }));
+    let minted = talk.hear();
     issuer.answer("/jwk", 200, minted["jwks"].to_string());
     issuer.answer(
         "/.well-known/oauth-authorization-server",
@@ -164,12 +164,12 @@ async fn call(caller: Command) -> (World, Value) {
         .replace("upgrades: [websocket]", "upgrades: [websocket]\n    upstream: sockets");
     let text = config(&sandbox, &section, &format!("routes:{routes}"));
     let world = World::start_config(sandbox, upstream, &text).await;
-    let task = json!({
+    let calls = json!({
         "address": world.proxy.address(),
         "good": world.token(seed::BAKKEN).await,
         "refused": world.token(seed::STRAND).await,
     });
-    talk.say(&task);
+    talk.say(&calls);
     let results = tokio::task::spawn_blocking(move || talk.hear());
     let results =
         tokio::time::timeout(Duration::from_secs(120), results).await.expect("an end").unwrap();

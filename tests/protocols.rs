@@ -400,12 +400,12 @@ async fn trailers_cross_every_mix_of_protocols() {
             let seen = whole.trailers().cloned().unwrap_or_default();
             assert_eq!(whole.to_bytes(), "body");
             assert_eq!(
-                seen.get("x-checksum").map(|value| value.as_bytes()),
+                seen.get("x-checksum").map(http::HeaderValue::as_bytes),
                 Some(&b"abc"[..]),
                 "{client:?} {behind:?}: {seen:?}"
             );
             assert_eq!(
-                seen.get("seen-x-sum").map(|value| value.as_bytes()),
+                seen.get("seen-x-sum").map(http::HeaderValue::as_bytes),
                 Some(&b"1"[..]),
                 "{client:?} {behind:?}: {seen:?}"
             );

@@ -37,7 +37,7 @@ fn pieces(chunks: usize) -> impl futures_util::Stream<Item = Frame<Bytes>> {
     let filling = Bytes::from(vec![0x5a; CHUNK]);
     futures_util::stream::iter(0..chunks).map(move |number| {
         let mut piece = filling.to_vec();
-        piece[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        piece[..8].copy_from_slice(&number.to_be_bytes());
         data(piece)
     })
 }
@@ -55,7 +55,7 @@ async fn sum(body: Incoming) -> Result<(usize, String), hyper::Error> {
 }
 
 fn hex(context: Context) -> String {
-    context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    context.finish().as_ref().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// What [`pieces`] sum up to.
@@ -99,7 +99,7 @@ async fn carry(size: usize, client: Protocol, behind: Protocol) {
     let told: Value = serde_json::from_slice(&answer.collect().await.unwrap().to_bytes()).unwrap();
     assert_eq!(
         (told["bytes"].as_u64(), told["sha256"].as_str()),
-        (Some(expected.0 as u64), Some(&*expected.1)),
+        (u64::try_from(expected.0).ok(), Some(&*expected.1)),
         "{told}"
     );
     let up_took = begun.elapsed();
@@ -110,11 +110,11 @@ async fn carry(size: usize, client: Protocol, behind: Protocol) {
     assert_eq!(sum(answer.into_body()).await.unwrap(), expected);
     let down_took = begun.elapsed();
     let (_, memory) = world.proxy.memory();
-    println!(
-        "{client:?} -> {behind:?}: {} MiB up in {up_took:.1?} (VmHWM {:.1} MiB), down in {down_took:.1?} (VmHWM {:.1} MiB)",
-        size / MIB,
-        up_memory as f64 / MIB as f64,
-        memory as f64 / MIB as f64,
+    eprintln!(
+        "{client:?} -> {behind:?}: {} MiB up in {up_took:.1?} (VmHWM {} KiB), down in {down_took:.1?} (VmHWM {} KiB)",
+        size >> 20,
+        up_memory >> 10,
+        memory >> 10,
     );
     assert!(memory < MOST_MEMORY, "{memory} bytes");
     let records = world.proxy.audit_records(2).await;

@@ -1,5 +1,13 @@
 //! Clients and upstreams with streams in both directions, over one connection that the test holds.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail as tests do"
+)]
+
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use http_body_util::combinators::BoxBody;
@@ -37,11 +45,11 @@ pub fn frames(frames: impl Stream<Item = Frame<Bytes>> + Send + Sync + 'static) 
 
 /// A body that the test feeds; it ends when the sender is dropped.
 pub fn fed() -> (mpsc::Sender<Frame<Bytes>>, Body) {
-    let (feed, fed) = mpsc::channel(1);
-    let next = |mut fed: mpsc::Receiver<Frame<Bytes>>| async {
-        fed.recv().await.map(|frame| (frame, fed))
+    let (feed, frames_fed) = mpsc::channel(1);
+    let next = |mut source: mpsc::Receiver<Frame<Bytes>>| async {
+        source.recv().await.map(|frame| (frame, source))
     };
-    (feed, frames(futures_util::stream::unfold(fed, next)))
+    (feed, frames(futures_util::stream::unfold(frames_fed, next)))
 }
 
 pub fn data(bytes: impl Into<Bytes>) -> Frame<Bytes> {

@@ -1,5 +1,13 @@
 //! Sockets without an HTTP library: upstreams that behave as a test scripts them, and clients likewise.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail as tests do"
+)]
+
 use super::{World, config};
 use portvakt_sandbox::{Sandbox, SandboxOptions};
 use serde_json::Value;
