@@ -213,7 +213,7 @@ pub struct LimitConfig {
     pub streams_per_connection: u32,
     /// Longest wait for a whole request head.
     pub header_timeout: Duration,
-    /// Longest silence within a request body.
+    /// Longest silence of a client within a body: while it sends one, or takes one.
     pub body_idle_timeout: Duration,
     /// How long a stop waits for requests in flight.
     pub drain_timeout: Duration,

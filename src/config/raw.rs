@@ -243,7 +243,7 @@ pub struct RawLimits {
     pub streams_per_connection: Setting<Count>,
     /// Longest wait for a whole request head.
     pub header_timeout: Setting<Time>,
-    /// Longest silence within a request body.
+    /// Longest silence of a client within a body: while it sends one, or takes one.
     pub body_idle_timeout: Setting<Time>,
     /// How long a stop waits for requests in flight; `0s` does not wait.
     pub drain_timeout: Setting<Time>,

@@ -8,7 +8,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -19,6 +19,8 @@ use tokio::time::{Instant, Sleep};
 pub struct Progress {
     bytes: AtomicU64,
     frames: AtomicU64,
+    /// Whether it is the client that is waited for.
+    starving: AtomicBool,
     state: AtomicU8,
     finished: Notify,
     limit: u64,
@@ -37,6 +39,7 @@ impl Progress {
         Self {
             bytes: AtomicU64::new(0),
             frames: AtomicU64::new(0),
+            starving: AtomicBool::new(false),
             state: AtomicU8::new(RUNNING),
             finished: Notify::new(),
             limit: limit.unwrap_or(u64::MAX),
@@ -83,6 +86,7 @@ impl Progress {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.frames.fetch_add(1, Ordering::Relaxed);
+        self.starving.store(false, Ordering::Relaxed);
     }
 
     fn is_running(&self) -> bool {
@@ -90,13 +94,14 @@ impl Progress {
     }
 
     /// Ends when the upstream has taken nothing of the body for `idle`, or has not answered for
-    /// `response` after the whole of it.
+    /// `response` after the whole of it. How long the client may be silent is [`Silence`]'s to tell.
     pub async fn stalled(&self, idle: Duration, response: Duration) {
         while self.is_running() {
             let before = self.frames.load(Ordering::Relaxed);
             let waited = tokio::time::timeout(idle, self.finished.notified()).await;
             let moved = self.frames.load(Ordering::Relaxed) != before;
-            if waited.is_err() && !moved && self.is_running() {
+            let starving = self.starving.load(Ordering::Relaxed);
+            if waited.is_err() && !moved && !starving && self.is_running() {
                 return;
             }
         }
@@ -179,7 +184,10 @@ impl Body for Outgoing {
 impl Stream {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let next = match self.silence.poll(&mut self.incoming, cx) {
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => {
+                self.progress.starving.store(true, Ordering::Relaxed);
+                return Poll::Pending;
+            }
             Poll::Ready(next) => next,
         };
         let frame = match next {

@@ -9,8 +9,11 @@
     reason = "a test that cannot go on fails by panicking"
 )]
 
+pub mod http;
 pub mod raw;
+pub mod relay;
 pub mod upstream;
+pub mod wire;
 
 use portvakt_sandbox::{RunningSandbox, Sandbox, SandboxOptions};
 use serde_json::{Value, json};
