@@ -38,7 +38,7 @@ async fn through(world: &World, ask: Ask) -> Received {
 
 /// Fields that an upstream may take for ours, with their values, in alphabetical order.
 fn evidence(received: &Received) -> Vec<(String, String)> {
-    let ours = |name: &str| name.replace(['_', '.'], "-").starts_with("portvakt");
+    let ours = |name: &str| name.starts_with("portvakt");
     let mut found: Vec<_> =
         received.headers.iter().filter(|(name, _)| ours(name)).cloned().collect();
     found.sort();
@@ -114,6 +114,9 @@ async fn no_client_speaks_for_somebody_else_however_it_spells_the_name() {
         "portvakt_party",
         "Portvakt.Party",
         "portvakt-party_",
+        "Portvakt~Party",
+        "Portvakt!Party",
+        "Portvakt|System'User",
         "Portvakt_System-User",
         "portvakt-system.user",
         "Portvakt-Anything",

@@ -195,6 +195,7 @@ async fn a_header_names_the_party_once_under_its_own_name() {
         ("with underscores beside", "party_ambiguous", named().header("X_Party_Org", B)),
         ("only with underscores", "party_ambiguous", mine().header("X_Party_Org", A)),
         ("with a dot beside", "party_ambiguous", named().header("X-Party.Org", B)),
+        ("with a tilde beside", "party_ambiguous", named().header("X-Party~Org", B)),
         ("bytes beyond ASCII", "party_invalid", mine().header("X-Party-Org", "31000050\u{fffd}")),
     ] {
         table.refuse(why, reason, ask).await;

@@ -709,6 +709,13 @@ async fn explain_tells_step_by_step_what_run_would_do() {
             assert!(told.contains(part), "{why}: {part}: {told}");
         }
     }
+    let body = world.proxy.config_path().with_file_name("body.json");
+    std::fs::write(&body, r#"{"data":{"party":"310000604"}}"#).expect("written");
+    let typed =
+        ["--body-file", body.to_str().expect("a path"), "-H", "Content-Type: application/json"];
+    let (code, told, _) = explain("POST", "/v1/json/310000507", &typed, &token);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("400 party_invalid"), "another party in the body: {told}");
     assert_eq!(world.upstream.count(), 0, "nothing is forwarded");
     world.fault("pdp", json!({ "decision": "Indeterminate" })).await;
     let (code, told, _) = explain("GET", READ, &[], &token);

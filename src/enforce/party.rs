@@ -248,7 +248,7 @@ fn header_value<'h>(
 }
 
 fn folded_header(name: &HeaderName) -> String {
-    name.as_str().replace(['-', '.'], "_")
+    name.as_str().replace(|c: char| !c.is_ascii_alphanumeric(), "_")
 }
 
 /// The media type must be the one that is read here, in UTF-8 and not encoded: an upstream that reads

@@ -1,7 +1,7 @@
 //! Header fields that cross the proxy, both ways.
 //!
 //! The order is: what was judged stays, hop-by-hop fields go, what a client could forge goes, ours are
-//! set last. Names are compared as a server behind us may read them: `-`, `_` and `.` alike.
+//! set last. Names are compared as a server behind us may read them: `-`, `_`, `.` and the like are one.
 //! Sources: RFC 9110 §7.6, RFC 7239, threats 36–41, 47, 49.
 
 use crate::config::{AccessConfig, ForwardedConfig, UpstreamConfig};
@@ -162,9 +162,10 @@ fn strip_hop_by_hop(headers: &mut HeaderMap, party: Option<&HeaderName>) {
     }
 }
 
-/// A name as a server may read it that makes variables of headers.
+/// A name as a server may read it that makes variables of headers: older CGI servers write `_` for
+/// whatever is no letter or digit.
 fn folded(name: &str) -> String {
-    name.replace(['_', '.'], "-")
+    name.replace(|c: char| !c.is_ascii_alphanumeric(), "-")
 }
 
 /// Fields that would speak for somebody else, or change what was judged.
@@ -365,6 +366,7 @@ mod tests {
             "portvakt-party",
             "portvakt_party",
             "portvakt.party",
+            "portvakt~party",
             "portvakt-p_arty",
             "portvakt_anything",
             "x-http-method-override",
