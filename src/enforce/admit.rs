@@ -24,6 +24,7 @@ pub fn admit<'r>(facts: Facts<'r>, limits: &LimitConfig) -> Result<Admitted<'r>,
     check_sizes(facts, limits)?;
     check_protocol(facts)?;
     check_host(facts)?;
+    check_framing(facts.headers)?;
     if facts.headers.get_all(header::AUTHORIZATION).iter().nth(1).is_some() {
         return Err(Malformed::SeveralAuthorizations.into());
     }
@@ -61,6 +62,17 @@ fn check_protocol(facts: Facts<'_>) -> Result<(), Malformed> {
     match facts.version {
         Version::HTTP_10 | Version::HTTP_11 | Version::HTTP_2 => Ok(()),
         _ => Err(Malformed::Version),
+    }
+}
+
+/// A body is framed by its length or by `chunked` alone. The HTTP library takes `chunked` off and leaves what is
+/// below it, so that the upstream would get coded bytes without a word of the coding (RFC 9112 §6.1).
+fn check_framing(headers: &HeaderMap) -> Result<(), Malformed> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        (Some(_), _) => Err(Malformed::Body),
     }
 }
 
@@ -154,6 +166,29 @@ mod tests {
             assert_eq!(malformed(h1(headers)), Some(Malformed::Host), "{headers:?}");
         }
         assert!(check("GET", "/a", Version::HTTP_10, &[]).is_ok(), "HTTP/1.0 needs none");
+    }
+
+    #[test]
+    fn a_body_is_chunked_once_and_nothing_else() {
+        let coded = |codings: &[&str]| {
+            let mut headers = vec![("host", "api")];
+            headers.extend(codings.iter().map(|coding| ("transfer-encoding", *coding)));
+            check("PUT", "/a", Version::HTTP_11, &headers)
+        };
+        for good in [&[][..], &["chunked"], &["Chunked"]] {
+            assert!(coded(good).is_ok(), "{good:?}");
+        }
+        for bad in [
+            &["gzip, chunked"][..],
+            &["chunked, chunked"],
+            &["chunked", "chunked"],
+            &["gzip", "chunked"],
+            &["identity"],
+            &["chunked;q=1"],
+            &[""],
+        ] {
+            assert_eq!(malformed(coded(bad)), Some(Malformed::Body), "{bad:?}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::config::Language;
 use crate::enforce::Enforcer;
 use crate::enforce::facts::{BodyError, BodyReader, Facts};
 use crate::enforce::ports::EdgeFuture;
-use crate::enforce::rejection::Rejection;
+use crate::enforce::rejection::{Malformed, Rejection};
 use crate::enforce::trail::Step;
 use crate::forward::body::{Outgoing, Progress, Silence};
 use crate::forward::headers::{Direction, clean_trailers};
@@ -15,7 +15,7 @@ use crate::forward::{Answered, Forwarder, ToSend};
 use crate::record::{Opening, Record, Recorder};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, Method, Request, Response, StatusCode, request};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -70,7 +70,7 @@ impl Proxy {
         let (head, body) = request.into_parts();
         let mut record = self.open(&head, peer);
         let caller = Caller::of(&head.headers, self.default_language);
-        let method = head.method.clone();
+        let (method, version) = (head.method.clone(), head.version);
         let span = tracing::info_span!(
             "request",
             mode = "proxy",
@@ -89,7 +89,15 @@ impl Proxy {
         record.tell(&span);
         Ok(match served {
             Ok((answered, permit)) => pass_on(answered, permit, record, &method),
-            Err(rejection) => self.refuse(&rejection, caller, record, &method),
+            Err(rejection) => {
+                let mut response = self.refuse(&rejection, caller, record, &method);
+                // What follows a body without a clear end may be anything.
+                if matches!(rejection, Rejection::Malformed(Malformed::Body)) && version < Version::HTTP_2 {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(header::CONNECTION, close);
+                }
+                response
+            }
         })
     }
 
@@ -333,7 +341,6 @@ fn trace_id(headers: &HeaderMap) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     #[test]
     fn a_trace_is_carried_on_only_when_well_formed() {
