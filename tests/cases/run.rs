@@ -6,6 +6,7 @@ use crate::stage::{Answers, Client, Forbidden, LIMIT, Outside, Said, Then, Upstr
 use crate::support::{Proxy, wait_for};
 use crate::world::{Call, Context, Told, World, latin1};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// The world, ready for stages to be set up in it.
 pub(crate) struct Runner {
@@ -159,7 +160,8 @@ impl Runner {
         for (index, step) in steps.into_iter().enumerate() {
             stage.upstream.take();
             let before = stage.proxy.audit().len();
-            let Answers { messages, closed } = exchange(&mut client, &step, several);
+            let Answers { messages, closed } =
+                exchange(&mut client, &step, several, self.patience());
             let reached = stage.upstream.take();
             let audit = audit(stage, &step, before);
             let egress = stage.forbidden.called() - called;
@@ -222,13 +224,18 @@ impl Runner {
         Ok(build(method, &target, &headers, body.as_deref(), case["expect"].clone(), context))
     }
 
+    fn patience(&self) -> Duration {
+        let idle = self.world.value["limits"]["header_read_timeout_s"].as_u64().unwrap_or(10);
+        LIMIT.min(Duration::from_millis(idle * 500))
+    }
+
     /// Whether the program is alive and well: the status of a request that must be let through.
     fn good_request(&self, stage: &Stage) -> Told<u64> {
         let host = stage.proxy.address();
         let mut context = Context::new(&self.world, host, String::new(), String::new());
         context.token = Some(context.named_token("good")?);
         let step = self.token_step(&json!({ "expect": { "status": [200] } }), &context)?;
-        let answers = exchange(&mut Client::connect(host), &step, false);
+        let answers = exchange(&mut Client::connect(host), &step, false, self.patience());
         Ok(answers.messages.first().map_or(0, crate::wire::Message::status))
     }
 }
@@ -238,10 +245,12 @@ fn is_ready(proxy: &Proxy) -> bool {
     runtime.expect("a runtime").block_on(proxy.admin("/readyz")).0 == 200
 }
 
-fn exchange(client: &mut Client, step: &Step, several: bool) -> Answers {
+/// A connection that is closed for good reason is closed at once: within `patience`, which ends before an
+/// idle connection would be closed anyway.
+fn exchange(client: &mut Client, step: &Step, several: bool, patience: Duration) -> Answers {
     let count = step.expect["statuses"].as_array().map_or(1, Vec::len);
     let then = match (step.expect["close"] == true, several, &step.trace) {
-        (true, ..) => Then::AwaitClose,
+        (true, ..) => Then::AwaitClose(patience),
         // Bytes as they are may hold more than one request.
         (false, false, None) => Then::Flush,
         (false, ..) => Then::Keep,

@@ -243,8 +243,8 @@ fn each_connection(listener: TcpListener, serve: impl Fn(TcpStream) + Send + Syn
 pub(crate) enum Then {
     /// Keep the connection for what comes next.
     Keep,
-    /// The other side must close.
-    AwaitClose,
+    /// The other side must close, within this time.
+    AwaitClose(Duration),
     /// One more request, that is always refused and asks for the end of the connection: its answer comes
     /// after everything that the bytes before it have set off.
     Flush,
@@ -282,6 +282,9 @@ impl Client {
             let mut answers = self.read(kind, count);
             if answers.closed || then == Then::Keep {
                 return answers;
+            }
+            if let Then::AwaitClose(limit) = then {
+                self.reader.stream.set_read_timeout(Some(limit)).expect("a time limit");
             }
             if then == Then::Flush && written.join().unwrap_or(false) {
                 let last = b"GET /%00 HTTP/1.1\r\nHost: flush\r\nConnection: close\r\n\r\n";

@@ -1,7 +1,7 @@
 //! Requests as bytes, and paths that servers read in more than one way: whatever reaches the upstream has
 //! one reading, and it is the one that was judged.
 
-use crate::stage::{Client, Then, Upstream};
+use crate::stage::{Client, LIMIT, Then, Upstream};
 use crate::support::Proxy;
 use crate::vectors::{Tally, read, same};
 use crate::wire::Message;
@@ -46,7 +46,7 @@ impl Stage {
     fn send(&self, raw: &[u8]) -> Vec<Message> {
         self.upstream.take();
         let mut client = Client::connect(self.proxy.address());
-        let answers = client.exchange(raw, 0, Then::AwaitClose);
+        let answers = client.exchange(raw, 0, Then::AwaitClose(LIMIT));
         assert!(
             answers.closed,
             "the connection stays open after {:?}",
