@@ -25,6 +25,7 @@ pub fn admit<'r>(facts: Facts<'r>, limits: &LimitConfig) -> Result<Admitted<'r>,
     check_protocol(facts)?;
     check_host(facts)?;
     check_framing(facts.headers)?;
+    check_lists(facts.headers)?;
     if facts.headers.get_all(header::AUTHORIZATION).iter().nth(1).is_some() {
         return Err(Malformed::SeveralAuthorizations.into());
     }
@@ -63,6 +64,15 @@ fn check_protocol(facts: Facts<'_>) -> Result<(), Malformed> {
         Version::HTTP_10 | Version::HTTP_11 | Version::HTTP_2 => Ok(()),
         _ => Err(Malformed::Version),
     }
+}
+
+/// Fields that say what to pass on are read whole or not at all: a byte that one reader skips and another
+/// stumbles over makes two lists of one.
+fn check_lists(headers: &HeaderMap) -> Result<(), Malformed> {
+    let names = [header::CONNECTION, header::TE, header::UPGRADE, header::TRAILER];
+    let readable = |value: &http::HeaderValue| value.to_str().is_ok();
+    let all = names.iter().all(|name| headers.get_all(name).iter().all(readable));
+    if all { Ok(()) } else { Err(Malformed::ConnectionField) }
 }
 
 /// The host is named once, or the same twice; a proxy and its upstream must not see two.
@@ -195,6 +205,19 @@ mod tests {
         ] {
             assert_eq!(malformed(h1(fields)), Some(Malformed::Body), "{fields:?}");
         }
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_read_is_refused() {
+        let (method, uri) = (Method::GET, Uri::from_static("/a"));
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, http::HeaderValue::from_static("api"));
+        headers.insert(header::CONNECTION, http::HeaderValue::from_bytes(b"x-hop, \xff").unwrap());
+        let peer = "127.0.0.1".parse().unwrap();
+        let (version, headers) = (Version::HTTP_11, &headers);
+        let facts = Facts { method: &method, uri: &uri, version, headers, peer };
+        let result = admit(facts, &limits()).map(|_| ());
+        assert_eq!(malformed(result), Some(Malformed::ConnectionField));
     }
 
     #[test]

@@ -41,10 +41,13 @@ pub enum Malformed {
     /// More than one `Authorization` field.
     #[error("more than one Authorization field")]
     SeveralAuthorizations,
+    /// `Connection`, `TE`, `Trailer` or `Upgrade` holds bytes that are no text.
+    #[error("Connection, TE, Trailer or Upgrade cannot be read")]
+    ConnectionField,
     /// The body broke off, or its framing is bad.
     #[error("the body broke off or is badly framed")]
     Body,
-    /// An `Upgrade` beside a body, or without `Connection: upgrade`.
+    /// An allowed `Upgrade` beside others, or beside a body.
     #[error("the Upgrade request is malformed")]
     Upgrade,
 }
@@ -64,6 +67,7 @@ impl Malformed {
             Self::PathCharacter => "path_character",
             Self::PercentSequence => "percent_sequence",
             Self::SeveralAuthorizations => "several_authorizations",
+            Self::ConnectionField => "connection_field",
             Self::Body => "body",
             Self::Upgrade => "upgrade",
         }

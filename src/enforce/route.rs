@@ -1,9 +1,11 @@
 //! Step 2: the one route that a method and a path belong to.
 //!
 //! Takes [`Admitted`], gives [`Routed`]. A path is matched as it stands: a template's fixed text
-//! matches the same bytes and nothing else. No route is a refusal.
+//! matches the same bytes and nothing else. No route is a refusal; so is a path that a laxer reader
+//! (one that decodes, or ignores case or a last slash) would take to another route.
 
 use super::admit::Admitted;
+use super::path::{CanonicalPath, lax};
 use super::rejection::Rejection;
 use crate::config::RouteConfig;
 use http::Method;
@@ -13,8 +15,11 @@ use std::sync::Arc;
 /// Every route, ready to be matched.
 #[derive(Debug)]
 pub struct Routes {
-    table: matchit::Router<Vec<Arc<Route>>>,
+    table: Table,
+    lax: Table,
 }
+
+type Table = matchit::Router<Vec<Arc<Route>>>;
 
 /// One route.
 #[derive(Debug)]
@@ -56,23 +61,18 @@ impl Routes {
     /// [`RouteConflict`] for the first route that does not fit in.
     pub fn new(configs: Vec<RouteConfig>) -> Result<Self, RouteConflict> {
         let mut places: BTreeMap<String, Vec<Arc<Route>>> = BTreeMap::new();
+        let mut lax_places: BTreeMap<String, Vec<Arc<Route>>> = BTreeMap::new();
         for config in configs {
             let (template, variables) = compile(&config.path);
             let route = Arc::new(Route { config, variables });
+            lax_places.entry(lax(&template)).or_default().push(Arc::clone(&route));
             let place = places.entry(template).or_default();
             if place.iter().any(|other| other.overlaps(&route)) {
                 return Err(RouteConflict::of(&route));
             }
             place.push(route);
         }
-        let mut table = matchit::Router::new();
-        for (template, place) in places {
-            let conflict = place.first().map(|route| RouteConflict::of(route));
-            if let (Err(_), Some(conflict)) = (table.insert(template, place), conflict) {
-                return Err(conflict);
-            }
-        }
-        Ok(Self { table })
+        Ok(Self { table: table(places)?, lax: table(lax_places)? })
     }
 
     /// Finds the route.
@@ -86,9 +86,36 @@ impl Routes {
             .iter()
             .find(|route| route.serves(admitted.facts.method))
             .ok_or(Rejection::NoRoute)?;
+        if !self.is_same_to_a_lax_reader(admitted.path, route) {
+            return Err(Rejection::NoRoute);
+        }
         let values = found.params.iter().map(|(_, value)| value).collect();
         Ok(Routed { admitted, route: Arc::clone(route), values })
     }
+}
+
+impl Routes {
+    fn is_same_to_a_lax_reader(&self, path: CanonicalPath<'_>, route: &Arc<Route>) -> bool {
+        let lax = lax(path.as_str());
+        if lax == path.as_str() {
+            return true;
+        }
+        // The root trims to nothing.
+        let found = self.lax.at(if lax.is_empty() { "/" } else { &lax });
+        found.is_ok_and(|found| found.value.iter().any(|other| Arc::ptr_eq(other, route)))
+    }
+}
+
+fn table(places: BTreeMap<String, Vec<Arc<Route>>>) -> Result<Table, RouteConflict> {
+    let mut table = Table::new();
+    for (template, place) in places {
+        let conflict = place.first().map(|route| RouteConflict::of(route));
+        let template = if template.is_empty() { "/".to_owned() } else { template };
+        if let (Err(_), Some(conflict)) = (table.insert(template, place), conflict) {
+            return Err(conflict);
+        }
+    }
+    Ok(table)
 }
 
 impl Route {
@@ -175,6 +202,29 @@ mod tests {
         ];
         for (method, path, expected) in cases {
             assert_eq!(find(&table, method, path).as_deref(), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_a_lax_reader_takes_elsewhere_has_no_route() {
+        let table = routes(&[
+            ("right", "GET", "/v1/vat:returns/{party}"),
+            ("wide", "GET", "/v1/*"),
+            ("root", "GET", "/"),
+        ])
+        .unwrap();
+        let cases = [
+            ("/v1/vat:returns/310000027", Some("right")),
+            ("/v1/vat:returns/Ab%3A1", Some("right")),
+            ("/v1/Other/x", Some("wide")),
+            ("/v1/other/x/", Some("wide")),
+            ("/", Some("root")),
+            ("/v1/vat%3Areturns/310000027", None),
+            ("/v1/VAT:returns/310000027", None),
+            ("/v1/vat:returns/310000027/", None),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(find(&table, "GET", path).as_deref(), expected, "{path}");
         }
     }
 
