@@ -47,6 +47,12 @@ const MORE_ROUTES: &str = r#"
     resource: ske-mva-melding
     action: read
     party: { json: "/skatteyters_id" }
+  - id: query-post
+    match: { methods: [POST], path: "/v1/query-post" }
+    scopes: { all_of: ["skatteetaten:mva"] }
+    resource: ske-mva-melding
+    action: write
+    party: { query: party }
 "#;
 
 const A: &str = seed::BAKKEN;
@@ -396,4 +402,45 @@ async fn a_request_without_a_body_names_no_party_in_it() {
         .refuse("and nowhere else", "party_missing", Ask::new("POST", "/v1/letters").body(""))
         .await;
     table.finish(1).await;
+}
+
+/// Frameworks pour path variables, query and form into one bag, each with its own idea of which one wins.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_of_one_source_says_nothing_else_in_another() {
+    let table = Table::start().await;
+    let form = |target: &str, body: &str| {
+        Ask::new("POST", target)
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .body(body)
+    };
+    let of = |name: &str, party: &str| format!("{name}={party}");
+    let path = format!("/v1/parties/{A}/returns");
+    let query = format!("/v1/query-post?party={A}");
+    for (why, ask) in [
+        ("path, and the same in the query", form(&format!("{path}?party={A}"), "x=1")),
+        ("path, and the same in a form", form(&path, &of("party", A))),
+        ("query, and a form without it", form(&query, "x=1")),
+        ("form, and the same in the query", form(&format!("/v1/form?party={A}"), &of("party", A))),
+    ] {
+        table.pass(why, ask).await;
+    }
+    for (why, reason, ask) in [
+        ("path, query", "party_conflict", form(&format!("{path}?party={B}"), "x=1")),
+        ("path, query in capitals", "party_ambiguous", form(&format!("{path}?PARTY={A}"), "x=1")),
+        ("path, form", "party_conflict", form(&path, &of("party", B))),
+        ("path, form, encoded name", "party_ambiguous", form(&path, &of("p%61rty", B))),
+        ("query, form", "party_conflict", form(&query, &of("party", B))),
+        ("query, form with brackets", "party_ambiguous", form(&query, &of("party[]", B))),
+        (
+            "query, and a multipart form",
+            "media_type",
+            Ask::new("POST", &query)
+                .header("Content-Type", "multipart/form-data; boundary=b")
+                .body("--b--"),
+        ),
+        ("form, query", "party_conflict", form(&format!("/v1/form?party={B}"), &of("party", A))),
+    ] {
+        table.refuse(why, reason, ask).await;
+    }
+    table.finish(4).await;
 }

@@ -14,6 +14,7 @@ use crate::domain::claims::SystemUserClaims;
 use crate::domain::json::Json;
 use crate::domain::party::{CheckDigits, OrgNumber, Party};
 use crate::domain::resource::{InstanceId, Right};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, header};
 use std::time::Duration;
 
@@ -120,9 +121,7 @@ pub async fn party<'r>(
     if config.party.token_owner {
         found.push(Party::Organization(system_user.owner.0));
     }
-    if config.party.json.is_some() || config.party.form.is_some() {
-        found.extend(read.in_body(routed.admitted.facts, limits, body).await?);
-    }
+    found.extend(read.in_body(routed.admitted.facts, limits, body).await?);
     let party = agreed(&found)?;
     let instance = instance(routed, config)?;
     let (right, max_age) = (config.right.clone(), config.max_age);
@@ -163,10 +162,8 @@ impl PartyReader<'_> {
             let text = routed.variable(name).ok_or(PartyError::Missing)?;
             found.push(self.parse(text, PartySource::Path)?);
         }
-        if let Some(name) = &self.config.query {
-            let query = facts.uri.query().unwrap_or_default();
-            found.extend(self.in_pairs(query, name, PartySource::Query)?);
-        }
+        let query = facts.uri.query().unwrap_or_default();
+        found.extend(self.in_pairs(query, PartySource::Query)?);
         if let Some(name) = &self.config.header
             && let Some(text) = header_value(facts.headers, name)?
         {
@@ -175,17 +172,20 @@ impl PartyReader<'_> {
         Ok(found)
     }
 
-    fn in_pairs(
-        &self,
-        pairs: &str,
-        name: &str,
-        source: PartySource,
-    ) -> Result<Option<Party>, PartyError> {
-        let value = fields::single(pairs, name).map_err(|error| match error {
-            FieldError::Ambiguous => PartyError::Ambiguous(source),
-            FieldError::Unreadable => PartyError::Invalid(source),
-        })?;
-        value.map(|text| self.parse(text, source)).transpose()
+    /// The party under any of the configured names. Frameworks pour path variables, query and form into
+    /// one bag, each with its own idea of which one wins; so a name of one source must not say something
+    /// else in another.
+    fn in_pairs(&self, pairs: &str, source: PartySource) -> Result<Vec<Party>, PartyError> {
+        let names = [&self.config.path, &self.config.query, &self.config.form];
+        let mut found = Vec::new();
+        for name in names.into_iter().flatten() {
+            let value = fields::single(pairs, name).map_err(|error| match error {
+                FieldError::Ambiguous => PartyError::Ambiguous(source),
+                FieldError::Unreadable => PartyError::Invalid(source),
+            })?;
+            found.extend(value.map(|text| self.parse(text, source)).transpose()?);
+        }
+        Ok(found)
     }
 
     async fn in_body(
@@ -193,29 +193,51 @@ impl PartyReader<'_> {
         facts: Facts<'_>,
         limits: &LimitConfig,
         body: &mut dyn BodyReader,
-    ) -> Result<Option<Party>, Rejection> {
+    ) -> Result<Vec<Party>, Rejection> {
+        let wanted = match (&self.config.json, &self.config.form) {
+            (Some(pointer), _) => Wanted::Json(pointer),
+            (None, Some(_)) => Wanted::Form,
+            // Not a source, but a form may name the party all the same.
+            (None, None) if self.may_be_in_form(facts.headers)? => Wanted::Form,
+            (None, None) => return Ok(Vec::new()),
+        };
         // Without a media type there must be nothing to read: a GET of a route that also takes a PUT.
         let untyped = !facts.headers.contains_key(header::CONTENT_TYPE);
         if !untyped {
-            check_media_type(facts.headers, self.config.json.is_some())?;
+            check_media_type(facts.headers, wanted)?;
         }
-        let limit = limits.party_body_bytes;
-        let bytes = body.read(limit).await.map_err(|error| match error {
-            BodyError::TooLong => {
-                Rejection::OverLimit(Bound::Body(u64::try_from(limit).unwrap_or(u64::MAX)))
-            }
-            BodyError::Broken => Rejection::Party(PartyError::Body),
-            BodyError::TimedOut => Rejection::RequestTimeout,
-        })?;
+        let bytes = read_body(limits.party_body_bytes, body).await?;
         if untyped {
-            return if bytes.is_empty() { Ok(None) } else { Err(PartyError::MediaType.into()) };
+            return if bytes.is_empty() {
+                Ok(Vec::new())
+            } else {
+                Err(PartyError::MediaType.into())
+            };
         }
-        if let Some(pointer) = &self.config.json {
-            return Ok(self.in_json(&bytes, pointer)?);
+        Ok(match wanted {
+            Wanted::Json(pointer) => self.in_json(&bytes, pointer)?.into_iter().collect(),
+            Wanted::Form => {
+                let pairs = std::str::from_utf8(&bytes).map_err(|_| PartyError::Body)?;
+                self.in_pairs(pairs, PartySource::Form)?
+            }
+        })
+    }
+
+    /// Whether a body that is no source must be looked into: a form, where path or query name the party.
+    /// A multipart form is not read; beside a query it is refused, since the two are one bag to many.
+    fn may_be_in_form(&self, headers: &HeaderMap) -> Result<bool, PartyError> {
+        if self.config.path.is_none() && self.config.query.is_none() {
+            return Ok(false);
         }
-        let Some(name) = &self.config.form else { return Ok(None) };
-        let pairs = std::str::from_utf8(&bytes).map_err(|_| PartyError::Body)?;
-        Ok(self.in_pairs(pairs, name, PartySource::Form)?)
+        let says = |kind: &str| {
+            headers.get_all(header::CONTENT_TYPE).iter().any(|value| {
+                String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase().contains(kind)
+            })
+        };
+        if self.config.query.is_some() && says("multipart/form-data") {
+            return Err(PartyError::MediaType);
+        }
+        Ok(says("application/x-www-form-urlencoded"))
     }
 
     fn in_json(&self, bytes: &[u8], pointer: &str) -> Result<Option<Party>, PartyError> {
@@ -227,6 +249,25 @@ impl PartyReader<'_> {
             Some(_) => Err(PartyError::Invalid(PartySource::Json)),
         }
     }
+}
+
+/// How a body is read.
+#[derive(Clone, Copy)]
+enum Wanted<'c> {
+    /// As JSON, at this pointer.
+    Json(&'c str),
+    /// As a form.
+    Form,
+}
+
+async fn read_body(limit: usize, body: &mut dyn BodyReader) -> Result<Bytes, Rejection> {
+    body.read(limit).await.map_err(|error| match error {
+        BodyError::TooLong => {
+            Rejection::OverLimit(Bound::Body(u64::try_from(limit).unwrap_or(u64::MAX)))
+        }
+        BodyError::Broken => Rejection::Party(PartyError::Body),
+        BodyError::TimedOut => Rejection::RequestTimeout,
+    })
 }
 
 /// The one value of the header `name`; none of the names that some server maps to it may be there.
@@ -253,7 +294,7 @@ fn folded_header(name: &HeaderName) -> String {
 
 /// The media type must be the one that is read here, in UTF-8 and not encoded: an upstream that reads
 /// by the header would else see another document.
-fn check_media_type(headers: &HeaderMap, json: bool) -> Result<(), PartyError> {
+fn check_media_type(headers: &HeaderMap, read_as: Wanted<'_>) -> Result<(), PartyError> {
     let encoded = headers.get_all(header::CONTENT_ENCODING).iter().any(|value| value != "identity");
     if encoded {
         return Err(PartyError::Encoding);
@@ -265,11 +306,12 @@ fn check_media_type(headers: &HeaderMap, json: bool) -> Result<(), PartyError> {
     let text = value.to_str().map_err(|_| PartyError::MediaType)?.to_ascii_lowercase();
     let mut parts = text.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
-    let wanted = if json {
-        essence == "application/json"
-            || (essence.starts_with("application/") && essence.ends_with("+json"))
-    } else {
-        essence == "application/x-www-form-urlencoded"
+    let wanted = match read_as {
+        Wanted::Json(_) => {
+            essence == "application/json"
+                || (essence.starts_with("application/") && essence.ends_with("+json"))
+        }
+        Wanted::Form => essence == "application/x-www-form-urlencoded",
     };
     let utf8 = parts.all(|parameter| match parameter.split_once('=') {
         Some(("charset", charset)) => matches!(charset.trim_matches('"'), "utf-8" | "utf8"),
@@ -405,7 +447,9 @@ mod tests {
 
     #[test]
     fn a_body_is_read_only_as_what_it_says_it_is() {
-        let json = |list: &[(&'static str, &'static str)]| check_media_type(&headers(list), true);
+        let json = |list: &[(&'static str, &'static str)]| {
+            check_media_type(&headers(list), Wanted::Json(""))
+        };
         for good in [
             "application/json",
             "application/json; charset=UTF-8",
@@ -425,6 +469,6 @@ mod tests {
         let gzip = [("content-type", "application/json"), ("content-encoding", "gzip")];
         assert_eq!(json(&gzip), Err(PartyError::Encoding));
         let form = headers(&[("content-type", "application/x-www-form-urlencoded")]);
-        assert_eq!(check_media_type(&form, false), Ok(()));
+        assert_eq!(check_media_type(&form, Wanted::Form), Ok(()));
     }
 }

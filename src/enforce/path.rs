@@ -127,9 +127,18 @@ mod tests {
 
     #[test]
     fn a_path_with_one_reading_is_taken_as_it_stands() {
-        for path in
-            ["/", "/v1/a", "/v1/a/", "/a%20b", "/%C3%A6", "/a:b@c,d=e", "/urn%3Aa%40b", "/100%25", "/a..b", "/..."]
-        {
+        for path in [
+            "/",
+            "/v1/a",
+            "/v1/a/",
+            "/a%20b",
+            "/%C3%A6",
+            "/a:b@c,d=e",
+            "/urn%3Aa%40b",
+            "/100%25",
+            "/a..b",
+            "/...",
+        ] {
             assert_eq!(CanonicalPath::parse(path).map(CanonicalPath::as_str), Ok(path));
         }
     }
