@@ -145,14 +145,22 @@ impl Upstream {
         &self,
         head: request::Parts,
         body: Outgoing,
-    ) -> Result<Request<Outgoing>, UpstreamFailure> {
+    ) -> Result<Request<Outgoing>, Rejection> {
         let target = head.uri.path_and_query().cloned();
         let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
         let mut request = Request::new(body);
         *request.method_mut() = head.method;
         *request.headers_mut() = head.headers;
         match self.config.protocol {
-            UpstreamProtocol::Http1 => *request.uri_mut() = target.into(),
+            UpstreamProtocol::Http1 => {
+                // Without either field the library sends no body with GET and its like.
+                let streamed = matches!(request.body(), Outgoing::Stream(_));
+                if streamed && !request.headers().contains_key(header::CONTENT_LENGTH) {
+                    let chunked = HeaderValue::from_static("chunked");
+                    request.headers_mut().insert(header::TRANSFER_ENCODING, chunked);
+                }
+                *request.uri_mut() = target.into();
+            }
             UpstreamProtocol::H2c => {
                 let host = request.headers_mut().remove(header::HOST);
                 let authority = host.and_then(|host| host.to_str().ok()?.parse().ok());
@@ -161,7 +169,7 @@ impl Upstream {
                     .authority(authority.unwrap_or_else(|| self.config.authority.clone()))
                     .path_and_query(target)
                     .build()
-                    .map_err(|_| UpstreamFailure::BadAnswer)?;
+                    .map_err(|_| Rejection::Internal)?;
                 *request.version_mut() = Version::HTTP_2;
             }
         }
@@ -193,6 +201,9 @@ impl Upstream {
         requested: Option<Requested>,
         client: Option<OnUpgrade>,
     ) -> Result<Answered, Rejection> {
+        if !headers::is_framed_once(response.headers()) {
+            return Err(UpstreamFailure::BadAnswer.into());
+        }
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let tunnel = match (switched, requested, client) {
             (false, _, _) => None,

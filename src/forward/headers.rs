@@ -295,6 +295,21 @@ fn set_evidence(headers: &mut HeaderMap, grant: &Grant) {
     }
 }
 
+/// Whether an answer's end is told in one way: a length, or `chunked` alone, or neither. With both, or with
+/// another coding below `chunked`, two readers find two ends (RFC 9112 §6.3).
+#[must_use]
+pub fn is_framed_once(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => {
+            coding.as_bytes().eq_ignore_ascii_case(b"chunked")
+                && !headers.contains_key(header::CONTENT_LENGTH)
+        }
+        (Some(_), Some(_)) => false,
+    }
+}
+
 /// Removes from an answer what concerns the connection to the upstream only.
 pub fn strip_response(headers: &mut HeaderMap) {
     let named: Vec<String> = connection_names(headers).collect();
@@ -466,6 +481,20 @@ mod tests {
         };
         assert_eq!(kept(Direction::Request), ["grpc-status", "x-checksum"]);
         assert_eq!(kept(Direction::Response), ["grpc-status", "portvakt-party", "x-checksum"]);
+    }
+
+    #[test]
+    fn an_answer_ends_in_one_way() {
+        for good in [&[][..], &[("content-length", "5")], &[("transfer-encoding", "Chunked")]] {
+            assert!(is_framed_once(&map(good)), "{good:?}");
+        }
+        for bad in [
+            &[("content-length", "5"), ("transfer-encoding", "chunked")][..],
+            &[("transfer-encoding", "gzip, chunked")],
+            &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+        ] {
+            assert!(!is_framed_once(&map(bad)), "{bad:?}");
+        }
     }
 
     #[test]

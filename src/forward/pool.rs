@@ -40,7 +40,14 @@ const IDLE: Duration = Duration::from_secs(55);
 pub struct Pool {
     config: UpstreamConfig,
     http1: Mutex<VecDeque<Idle>>,
-    http2: tokio::sync::Mutex<Option<http2::SendRequest<Outgoing>>>,
+    http2: tokio::sync::Mutex<Shared>,
+}
+
+/// The one connection for all requests, and when it last could not be made.
+#[derive(Default)]
+struct Shared {
+    sender: Option<http2::SendRequest<Outgoing>>,
+    failed: Option<Instant>,
 }
 
 /// A connection that was used, and may still be busy with the body of its last answer.
@@ -165,11 +172,16 @@ impl Pool {
     }
 
     async fn shared_http2(&self) -> Result<(http2::SendRequest<Outgoing>, bool), SendError> {
+        let asked = Instant::now();
         let mut shared = self.http2.lock().await;
-        if let Some(sender) = shared.as_ref().filter(|sender| !sender.is_closed()) {
+        if let Some(sender) = shared.sender.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok((sender.clone(), false));
         }
-        let io = self.connect().await?;
+        // An attempt that failed while this request waited for it has failed for this request too.
+        if shared.failed.is_some_and(|failed| failed > asked) {
+            return Err(SendError::Unreachable);
+        }
+        let io = self.connect().await.inspect_err(|_| shared.failed = Some(Instant::now()))?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(Duration::from_secs(20))
@@ -180,7 +192,7 @@ impl Pool {
         tokio::spawn(async move {
             let _ = connection.await;
         });
-        *shared = Some(sender.clone());
+        shared.sender = Some(sender.clone());
         Ok((sender, true))
     }
 }
