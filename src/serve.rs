@@ -4,15 +4,17 @@ pub mod admin;
 mod patient;
 pub mod proxy;
 pub mod respond;
+mod streams;
 mod texts;
 
 use crate::config::LimitConfig;
 use crate::telemetry::metrics::Metrics;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use patient::Patient;
 use proxy::Proxy;
+use streams::Streams;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -75,8 +77,8 @@ impl Worker {
         }
     }
 
-    fn server(&self) -> auto::Builder<TokioExecutor> {
-        let mut server = auto::Builder::new(TokioExecutor::new());
+    fn server(&self) -> auto::Builder<Streams> {
+        let mut server = auto::Builder::new(Streams { limit: self.limits.body_idle_timeout });
         // The library's own limits are wider than ours, so that ours are met first and recorded.
         let head = self.limits.header_bytes + self.limits.target_bytes;
         server
@@ -98,7 +100,7 @@ impl Worker {
 
     fn serve(
         &self,
-        server: &auto::Builder<TokioExecutor>,
+        server: &auto::Builder<Streams>,
         graceful: &GracefulShutdown,
         stream: TcpStream,
         peer: SocketAddr,
