@@ -4,11 +4,12 @@ pub mod admin;
 mod patient;
 pub mod proxy;
 pub mod respond;
+mod streams;
 mod texts;
 
 use crate::config::LimitConfig;
 use crate::telemetry::metrics::Metrics;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use patient::Patient;
@@ -18,6 +19,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use streams::Streams;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -76,8 +78,8 @@ impl Worker {
         }
     }
 
-    fn server(&self) -> auto::Builder<TokioExecutor> {
-        let mut server = auto::Builder::new(TokioExecutor::new());
+    fn server(&self) -> auto::Builder<Streams> {
+        let mut server = auto::Builder::new(Streams { limit: self.limits.body_idle_timeout });
         // The library's own limits are wider than ours, so that ours are met first and recorded.
         let head = self.limits.header_bytes + self.limits.target_bytes;
         server
@@ -99,7 +101,7 @@ impl Worker {
 
     fn serve(
         &self,
-        server: &auto::Builder<TokioExecutor>,
+        server: &auto::Builder<Streams>,
         graceful: &GracefulShutdown,
         stream: TcpStream,
         peer: SocketAddr,

@@ -866,6 +866,27 @@ async fn a_client_that_takes_nothing_of_its_answer_is_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_which_nothing_is_taken_is_cut_and_harms_no_other() {
+    let (upstream, ended) = fountain().await;
+    let limits = "limits: { body_idle_timeout: 1s }\n";
+    let world = world_before(&upstream.section("idle_timeout: 1s"), limits).await;
+    let token = world.token(seed::BAKKEN).await;
+    let connection = Connection::open(world.proxy.address(), Protocol::Http2).await;
+    let get = async |target: &str| {
+        let ask =
+            request(&connection, "GET", target).header("authorization", format!("Bearer {token}"));
+        connection.send(ask.body(empty()).unwrap()).await.unwrap()
+    };
+    let answer = get(READ).await;
+    assert_eq!(answer.status(), 200);
+    tokio::time::timeout(LONG, ended.notified()).await.expect("the upstream is let go");
+    let records = world.proxy.audit_records(1).await;
+    assert_eq!(records[0]["complete"], false, "{}", records[0]);
+    assert_eq!(get("/nowhere").await.status(), 404, "the connection lives on");
+    assert!(answer.collect().await.is_err(), "never whole");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_in_its_answer_is_recorded_once() {
     for protocol in Protocol::BOTH {
         let (upstream, ended) = fountain().await;

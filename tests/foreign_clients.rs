@@ -111,8 +111,8 @@ async fn check_tokens(minter: Command) {
     claims["iss"] = json!(name);
     let mut talk = Talk::start(minter);
     talk.say(&json!({ "claims": claims }));
-    let minted = talk.hear();
-    issuer.answer("/jwk", 200, minted["jwks"].to_string());
+    let made = talk.hear();
+    issuer.answer("/jwk", 200, made["jwks"].to_string());
     issuer.answer(
         "/.well-known/oauth-authorization-server",
         200,
@@ -121,7 +121,7 @@ async fn check_tokens(minter: Command) {
     );
     issuer.answer("/token", 200, mint(&own).await.to_string());
     let world = World::start_config(sandbox, upstream, &text).await;
-    let tokens = minted["tokens"].as_object().unwrap();
+    let tokens = made["tokens"].as_object().unwrap();
     assert!(tokens.len() >= 12);
     for (kind, token) in tokens {
         let token = token.as_str().unwrap();

@@ -408,6 +408,28 @@ async fn a_client_that_stops_in_its_body_is_408_and_never_whole_upstream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_stops_in_its_body_is_408_and_harms_no_other() {
+    for behind in Protocol::BOTH {
+        let (upstream, ends) = notary().await;
+        let limits = "limits: { body_idle_timeout: 1s }\n";
+        let world = world_before(&upstream.section(behind, ""), limits).await;
+        let token = world.token(seed::BAKKEN).await;
+        let connection = Connection::open(world.proxy.address(), Protocol::Http2).await;
+        let post = |body: Body| {
+            let ask = request(&connection, "POST", SUBMIT)
+                .header("authorization", format!("Bearer {token}"));
+            connection.send(ask.body(body).unwrap())
+        };
+        let (feed, body) = fed();
+        feed.send(data("0123456789")).await.unwrap();
+        assert_eq!(post(body).await.unwrap().status(), 408, "{behind:?}");
+        wait_until("the upstream knows", async || !ends.lock().unwrap().is_empty()).await;
+        assert_eq!(*ends.lock().unwrap(), [None], "{behind:?}");
+        assert_eq!(post(full("whole")).await.unwrap().status(), 200, "the connection lives on");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_drips_is_served_however_long_it_takes() {
     let (upstream, ends) = notary().await;
     let limits = "limits: { body_idle_timeout: 2s }\n";

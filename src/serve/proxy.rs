@@ -2,6 +2,7 @@
 //! Translates only; decides nothing.
 
 use super::respond::{self, Caller, Surroundings};
+use super::streams::Delivery;
 use crate::clock::Clock;
 use crate::config::Language;
 use crate::enforce::Enforcer;
@@ -166,7 +167,11 @@ impl Proxy {
         // Written before the caller can know of it.
         record.complete();
         drop(record);
-        response.map(|bytes| Reply { body: ReplyBody::Whole(Full::new(bytes)), record: None })
+        response.map(|bytes| Reply {
+            body: ReplyBody::Whole(Full::new(bytes)),
+            record: None,
+            delivery: None,
+        })
     }
 }
 
@@ -186,7 +191,11 @@ fn pass_on(
     record.responding(response.status());
     if let Some((client, upstream)) = tunnel {
         tokio::spawn(run_tunnel(client, upstream, record, permit));
-        return response.map(|_| Reply { body: ReplyBody::Whole(Full::default()), record: None });
+        return response.map(|_| Reply {
+            body: ReplyBody::Whole(Full::default()),
+            record: None,
+            delivery: None,
+        });
     }
     // The library does not read the body of an answer that has none, so its end is known here.
     let bodiless = *method == Method::HEAD
@@ -199,6 +208,7 @@ fn pass_on(
     response.map(|incoming| Reply {
         body: ReplyBody::Stream(Box::new((incoming, Silence::new(idle)))),
         record,
+        delivery: Delivery::current(),
     })
 }
 
@@ -270,6 +280,7 @@ impl BodyReader for RequestBody {
 pub struct Reply {
     body: ReplyBody,
     record: Option<Box<(Record, OwnedSemaphorePermit)>>,
+    delivery: Option<Arc<Delivery>>,
 }
 
 #[derive(Debug)]
@@ -289,11 +300,16 @@ impl Body for Reply {
         let next = match &mut self.body {
             ReplyBody::Stream(stream) => {
                 let (incoming, silence) = stream.as_mut();
-                ready!(silence.poll(incoming, cx))
+                silence.poll(incoming, cx)
             }
-            ReplyBody::Whole(whole) => ready!(Pin::new(whole).poll_frame(cx))
-                .map(|frame| frame.map_err(|never| match never {})),
+            ReplyBody::Whole(whole) => {
+                Pin::new(whole).poll_frame(cx).map_err(|never| match never {})
+            }
         };
+        if let Some(delivery) = &self.delivery {
+            delivery.polled(matches!(next, Poll::Ready(Some(_))));
+        }
+        let next = ready!(next);
         let passed =
             next.map(|frame| frame.map(|frame| clean_trailers(frame, Direction::Response)));
         self.note(passed.as_ref());
