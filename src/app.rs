@@ -172,6 +172,7 @@ fn confirmations(config: &Config, pdp: Arc<dyn RemotePdp>, metrics: &Metrics) ->
 /// Ready when the issuer's keys are there and no stop was asked for.
 struct AppReadiness {
     keys: Arc<JwksKeySource>,
+    enforcer: Arc<Enforcer>,
     stopping: AtomicBool,
     metrics: Metrics,
 }
@@ -185,8 +186,13 @@ impl Readiness for AppReadiness {
         if self.stopping.load(Ordering::Acquire) {
             obstacles.push("stopping");
         }
-        self.metrics.ready.set(i64::from(obstacles.is_empty()));
         obstacles
+    }
+
+    fn observe(&self) {
+        self.metrics.ready.set(i64::from(self.obstacles().is_empty()));
+        let held = self.enforcer.confirmations.as_ref().map_or(0, Confirmations::held);
+        self.metrics.confirmations_held.set(i64::try_from(held).unwrap_or(i64::MAX));
     }
 }
 
@@ -228,8 +234,10 @@ impl Running {
             pseudonyms: Pseudonyms::new(&config.audit)?,
         });
         let Judge { enforcer, keys } = Judge::build(config, &metrics, control.handle())?;
+        let enforcer = Arc::new(enforcer);
         let readiness = Arc::new(AppReadiness {
             keys: Arc::clone(&keys),
+            enforcer: Arc::clone(&enforcer),
             stopping: AtomicBool::new(false),
             metrics: metrics.clone(),
         });
@@ -295,10 +303,10 @@ struct Shared<'c> {
 }
 
 impl<'c> Shared<'c> {
-    fn new(config: &'c Config, enforcer: Enforcer, recorder: &Arc<Recorder>) -> Self {
+    fn new(config: &'c Config, enforcer: Arc<Enforcer>, recorder: &Arc<Recorder>) -> Self {
         Self {
             config,
-            enforcer: Arc::new(enforcer),
+            enforcer,
             recorder: Arc::clone(recorder),
             connections: Arc::new(Semaphore::new(config.limits.connections)),
             in_flight: Arc::new(Semaphore::new(config.limits.requests_in_flight)),

@@ -93,7 +93,8 @@ impl Forwarder {
         let route = &grant.route().config;
         // INVARIANT: the configuration refuses a route that names an unknown upstream.
         let upstream = self.upstreams.get(&route.upstream).ok_or(Rejection::Internal)?;
-        let ToSend { mut head, body, progress, peer, upgrade } = request;
+        let ToSend { mut head, mut body, progress, peer, upgrade } = request;
+        body.keep_out_of_trailers(headers::party_header(grant));
         let requested = Requested::read(&head.headers, &route.upgrades)?;
         let speaks_upgrade = upstream.config.protocol == UpstreamProtocol::Http1;
         let requested = requested.filter(|_| upgrade.is_some() && speaks_upgrade);

@@ -14,6 +14,7 @@ pub mod domain;
 pub mod enforce;
 pub mod forward;
 pub mod maskinporten;
+mod patient;
 pub mod record;
 pub mod serve;
 pub mod telemetry;

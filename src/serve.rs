@@ -1,18 +1,17 @@
 //! Listeners: connections in, bounded and timed, drained at the end.
 
 pub mod admin;
-mod patient;
 pub mod proxy;
 pub mod respond;
 mod streams;
 mod texts;
 
 use crate::config::LimitConfig;
+use crate::patient::Patient;
 use crate::telemetry::metrics::Metrics;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use patient::Patient;
 use proxy::Proxy;
 use std::io;
 use std::net::SocketAddr;

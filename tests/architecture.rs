@@ -26,7 +26,7 @@ enum Layer {
 use Layer::{Domain, Edge, Pipeline, Wiring};
 
 /// Every part of the program; the longest name that fits a module counts.
-const PARTS: [(&str, Layer); 20] = [
+const PARTS: [(&str, Layer); 21] = [
     ("domain", Domain),
     ("clock", Pipeline),
     ("config", Pipeline),
@@ -34,6 +34,7 @@ const PARTS: [(&str, Layer); 20] = [
     ("altinn", Edge),
     ("forward", Edge),
     ("maskinporten", Edge),
+    ("patient", Edge),
     ("record", Edge),
     ("serve", Edge),
     ("telemetry", Edge),
@@ -52,10 +53,12 @@ const PARTS: [(&str, Layer); 20] = [
 ];
 
 /// Arrows that the rule alone would refuse, each with its reason.
-const ALLOWED: [(&str, &str, &str); 12] = [
+const ALLOWED: [(&str, &str, &str); 14] = [
     ("altinn", "maskinporten::flight", "one fetch at a time is needed for both tokens of ours"),
     ("altinn", "maskinporten::grant", "a token of Altinn is exchanged for one of Maskinporten"),
     ("altinn", "maskinporten::http", "one bounded HTTP client for both outside systems"),
+    ("forward", "patient", "an upstream that takes nothing is given up"),
+    ("serve", "patient", "a client that takes nothing is given up"),
     ("serve", "forward", "a mode takes a request from enforce to forward"),
     ("serve", "record", "a mode opens the record before anything is judged"),
     (

@@ -173,7 +173,9 @@ impl BodyReader for FileBody {
 
 /// The verdict of every step that was reached, then the outcome.
 fn tell(request: &Request, trail: &Trail, result: &Result<Grant, Rejection>) -> String {
-    let mut text = format!("{} {}\n\n", request.method, request.target.path());
+    // The template, not the path: that may hold a national identity number.
+    let place = trail.route.as_ref().map_or("(no route)", |route| route.config.path.as_str());
+    let mut text = format!("{} {place}\n\n", request.method);
     let refused_at = result.is_err().then(|| trail.steps.last().map(|(step, _)| *step)).flatten();
     for (step, took) in &trail.steps {
         let refusal = result.as_ref().err().filter(|_| refused_at == Some(*step));
@@ -212,7 +214,7 @@ fn step_in_words(step: Step, trail: &Trail) -> String {
                     format!("needs `{}` on `{}`", right.right.action, right.right.resource)
                 }
             };
-            format!("route `{}` ({}): {access}", route.config.id, route.config.path)
+            format!("route `{}`: {access}", route.config.id)
         }),
         Step::Authenticate => token_in_words(trail),
         Step::Scope => "the token has every scope that the route demands".to_owned(),
@@ -257,7 +259,7 @@ fn token_in_words(trail: &Trail) -> String {
 fn refusal_in_words(rejection: &Rejection) -> String {
     match rejection {
         Rejection::Scope { missing, .. } => missing.to_string(),
-        Rejection::NoRight(question) => format!(
+        Rejection::NoRight(question, _) => format!(
             "nothing delegated gives system user {} `{}` on `{}` for this party (NotApplicable)",
             question.system_user(),
             question.action(),

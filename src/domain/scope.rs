@@ -88,11 +88,6 @@ impl ScopeRule {
     pub fn is_empty(&self) -> bool {
         self.all_of.is_empty() && self.any_of.is_empty()
     }
-
-    /// Every scope that the rule names, for the `scope` attribute of RFC 6750 §3.
-    pub fn named(&self) -> impl Iterator<Item = &Scope> {
-        self.all_of.iter().chain(&self.any_of)
-    }
 }
 
 /// The token lacks scopes that the route demands.

@@ -9,6 +9,7 @@ use super::rejection::{DeniedBy, Rejection};
 use super::route::Route;
 use crate::domain::decision::{Source, Undecided, Verdict};
 use crate::domain::resource::Question;
+use crate::domain::system_user::Owner;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -90,7 +91,7 @@ pub async fn authorize(
             Err(undecided) => refusals.undecided = refusals.undecided.or(Some(undecided)),
         }
     }
-    Err(refusals.into_rejection())
+    Err(refusals.into_rejection(concerned.system_user.owner))
 }
 
 /// The refusals so far, the first of each kind.
@@ -118,11 +119,11 @@ impl Refusals {
         }
     }
 
-    fn into_rejection(self) -> Rejection {
+    fn into_rejection(self, owner: Owner) -> Rejection {
         match (self.undecided, self.denied, self.no_right) {
             (Some(undecided), _, _) => Rejection::Undecided(undecided),
             (None, Some((question, by)), _) => Rejection::Denied(Box::new(question), by),
-            (None, None, Some(question)) => Rejection::NoRight(Box::new(question)),
+            (None, None, Some(question)) => Rejection::NoRight(Box::new(question), owner),
             // The list of ids is never empty, so one of the above is there.
             (None, None, None) => Rejection::Internal,
         }

@@ -100,11 +100,23 @@ impl Confirmations {
             }
             self.held.invalidate(question).await;
         }
+        let begun = Instant::now();
+        let answer = self.ask_together(question).await?;
+        // An answer that was under way may be older than this route allows; one asked for now is not.
+        if answer.asked >= begun || self.is_young_enough(&answer, max_age) {
+            return Ok(answer);
+        }
+        self.held.invalidate(question).await;
+        self.ask_together(question).await
+    }
+
+    /// One asking for all who wait for the same answer.
+    async fn ask_together(&self, question: &Question) -> Result<Confirmation, Undecided> {
         let asking = self.ask_and_doubt(question);
         self.held.try_get_with_by_ref(question, asking).await.map_err(|undecided| *undecided)
     }
 
-    /// How many answers are held.
+    /// About how many answers are held.
     #[must_use]
     pub fn held(&self) -> u64 {
         self.held.entry_count()
@@ -113,7 +125,10 @@ impl Confirmations {
     fn is_young_enough(&self, held: &Confirmation, max_age: Duration) -> bool {
         let most = match held.verdict {
             Verdict::Permit => max_age,
-            Verdict::Deny | Verdict::Unmet(_) | Verdict::NotApplicable => self.config.no_for,
+            // A route that wants permits younger than a no is held wants its no so young too.
+            Verdict::Deny | Verdict::Unmet(_) | Verdict::NotApplicable => {
+                self.config.no_for.min(max_age)
+            }
         };
         held.asked.elapsed() < most
     }

@@ -4,7 +4,8 @@ use super::authenticate::TokenError;
 use super::party::PartyError;
 use crate::domain::decision::{Answer, Undecided, UnmetObligation};
 use crate::domain::resource::Question;
-use crate::domain::scope::{MissingScopes, Scope};
+use crate::domain::scope::{MissingScopes, ScopeRule};
+use crate::domain::system_user::Owner;
 use http::StatusCode;
 use std::time::Duration;
 
@@ -162,8 +163,8 @@ pub enum Rejection {
     Scope {
         /// What is missing.
         missing: MissingScopes,
-        /// All that the route names.
-        required: Vec<Scope>,
+        /// What the route demands.
+        required: ScopeRule,
     },
     /// 403: a token without a system user where a right is asked for.
     #[error("the token names no system user")]
@@ -174,9 +175,9 @@ pub enum Rejection {
     /// 403: a policy, obligation or access list says no.
     #[error("denied")]
     Denied(Box<Question>, DeniedBy),
-    /// 403: nothing delegated covers it.
+    /// 403: nothing delegated covers it. With the owner of the system user, who can mend it.
     #[error("no right")]
-    NoRight(Box<Question>),
+    NoRight(Box<Question>, Owner),
     /// 503: it could not be told.
     #[error("undecided: {0}")]
     Undecided(#[source] Undecided),
@@ -328,7 +329,7 @@ impl Rejection {
             Self::NoSystemUser => Code::SystemUserRequired,
             Self::Party(_) => Code::PartyInvalid,
             Self::Denied(..) => Code::Denied,
-            Self::NoRight(_) => Code::NoRight,
+            Self::NoRight(..) => Code::NoRight,
             Self::Undecided(_) => Code::CannotDecide,
             Self::Upstream(UpstreamFailure::Unreachable | UpstreamFailure::Closed) => {
                 Code::UpstreamUnavailable
@@ -344,7 +345,7 @@ impl Rejection {
     pub fn answer(&self) -> Answer {
         match self {
             Self::Denied(..) => Answer::Denied,
-            Self::NoRight(_) => Answer::NoRight,
+            Self::NoRight(..) => Answer::NoRight,
             Self::Undecided(_) | Self::Unverified(_) => Answer::Unknown,
             Self::Upstream(_) => Answer::Permit,
             Self::Malformed(_)
@@ -380,7 +381,7 @@ impl Rejection {
             | Self::NoSystemUser
             | Self::Party(_)
             | Self::Denied(..)
-            | Self::NoRight(_)
+            | Self::NoRight(..)
             | Self::Upstream(_)
             | Self::Internal => None,
         }
@@ -415,7 +416,7 @@ impl Rejection {
             | Self::NoToken
             | Self::Scope { .. }
             | Self::NoSystemUser
-            | Self::NoRight(_)
+            | Self::NoRight(..)
             | Self::Internal => None,
         }
     }

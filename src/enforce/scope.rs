@@ -22,8 +22,6 @@ pub fn scope<'r>(
 ) -> Result<Scoped<'r>, Rejection> {
     match rule.check(&authenticated.token.claims.scopes) {
         Ok(()) => Ok(Scoped { authenticated }),
-        Err(missing) => {
-            Err(Rejection::Scope { missing, required: rule.named().cloned().collect() })
-        }
+        Err(missing) => Err(Rejection::Scope { missing, required: rule.clone() }),
     }
 }

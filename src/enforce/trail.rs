@@ -126,7 +126,7 @@ impl Trail {
     /// Notes a refusal.
     pub fn refused(&mut self, rejection: &Rejection) {
         self.answer = Some(rejection.answer());
-        if let Rejection::Denied(question, _) | Rejection::NoRight(question) = rejection {
+        if let Rejection::Denied(question, _) | Rejection::NoRight(question, _) = rejection {
             self.system_user = Some(question.system_user());
         }
         self.rejection = Some(rejection.clone());

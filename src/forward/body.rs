@@ -3,6 +3,7 @@
 use super::headers;
 use crate::enforce::facts::BodyError;
 use bytes::Bytes;
+use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -126,6 +127,7 @@ pub struct Stream {
     incoming: Incoming,
     progress: Arc<Progress>,
     silence: Silence,
+    judged: Option<HeaderName>,
 }
 
 impl Outgoing {
@@ -137,7 +139,15 @@ impl Outgoing {
             return Self::Empty;
         }
         let progress = Arc::clone(progress);
-        Self::Stream(Box::new(Stream { incoming, progress, silence: Silence::new(idle) }))
+        let silence = Silence::new(idle);
+        Self::Stream(Box::new(Stream { incoming, progress, silence, judged: None }))
+    }
+
+    /// Keeps a field that the request was judged by out of the trailers, where it could say something else.
+    pub fn keep_out_of_trailers(&mut self, judged: Option<&HeaderName>) {
+        if let Self::Stream(stream) = self {
+            stream.judged = judged.cloned();
+        }
     }
 
     /// Sends what was read before.
@@ -205,7 +215,8 @@ impl Stream {
         if self.incoming.is_end_stream() {
             self.progress.end(FINISHED);
         }
-        Poll::Ready(Some(Ok(headers::clean_trailers(frame, headers::Direction::Request))))
+        let direction = headers::Direction::Request(self.judged.as_ref());
+        Poll::Ready(Some(Ok(headers::clean_trailers(frame, direction))))
     }
 
     fn fail(&self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {

@@ -220,7 +220,7 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-fn party_header(grant: &Grant) -> Option<&HeaderName> {
+pub(super) fn party_header(grant: &Grant) -> Option<&HeaderName> {
     match &grant.route().config.access {
         AccessConfig::Right(right) => right.party.header.as_ref(),
         AccessConfig::Scopes(_) | AccessConfig::Anonymous => None,
@@ -269,13 +269,13 @@ fn set_evidence(headers: &mut HeaderMap, grant: &Grant) {
         }
     };
     set("portvakt-route", &grant.route().config.id);
-    set("portvakt-answer", Answer::Permit.label());
     match grant {
         Grant::Anonymous(_) => set("portvakt-access", "anonymous"),
         Grant::Scopes(_) => set("portvakt-access", "scopes"),
         Grant::Right(permit) => {
             let question = permit.question();
             set("portvakt-access", "right");
+            set("portvakt-answer", Answer::Permit.label());
             set("portvakt-system-user", &question.system_user().to_string());
             set("portvakt-party", question.party().expose());
             set("portvakt-resource", question.resource().as_str());
@@ -326,9 +326,9 @@ pub fn strip_response(headers: &mut HeaderMap) {
 
 /// Which way a body goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Direction {
-    /// To the upstream.
-    Request,
+pub enum Direction<'a> {
+    /// To the upstream; the field that names the party goes no second time.
+    Request(Option<&'a HeaderName>),
     /// To the client.
     Response,
 }
@@ -336,7 +336,7 @@ pub enum Direction {
 /// Keeps of trailers what may stand there: nothing that frames, routes or authenticates (RFC 9110
 /// §6.5.1), and no identity. Their size is bounded by the HTTP library.
 #[must_use]
-pub fn clean_trailers(frame: Frame<Bytes>, direction: Direction) -> Frame<Bytes> {
+pub fn clean_trailers(frame: Frame<Bytes>, direction: Direction<'_>) -> Frame<Bytes> {
     let mut trailers = match frame.into_trailers() {
         Ok(trailers) => trailers,
         Err(data) => return data,
@@ -352,7 +352,7 @@ pub fn clean_trailers(frame: Frame<Bytes>, direction: Direction) -> Frame<Bytes>
     Frame::trailers(trailers)
 }
 
-fn is_refused_trailer(name: &str, direction: Direction) -> bool {
+fn is_refused_trailer(name: &str, direction: Direction<'_>) -> bool {
     let folded = folded(name);
     let framing = HOP_BY_HOP.contains(&folded.as_str())
         || JUDGED.contains(&folded.as_str())
@@ -360,7 +360,14 @@ fn is_refused_trailer(name: &str, direction: Direction) -> bool {
             folded.as_str(),
             "set-cookie" | "cache-control" | "location" | "www-authenticate"
         );
-    framing || (direction == Direction::Request && is_forged(name, false))
+    match direction {
+        Direction::Request(judged) => {
+            framing
+                || is_forged(name, false)
+                || judged.is_some_and(|judged| self::folded(judged.as_str()) == folded)
+        }
+        Direction::Response => framing,
+    }
 }
 
 #[cfg(test)]
@@ -479,7 +486,9 @@ mod tests {
             kept.sort_unstable();
             kept
         };
-        assert_eq!(kept(Direction::Request), ["grpc-status", "x-checksum"]);
+        assert_eq!(kept(Direction::Request(None)), ["grpc-status", "x-checksum"]);
+        let judged = HeaderName::from_static("x_checksum");
+        assert_eq!(kept(Direction::Request(Some(&judged))), ["grpc-status"]);
         assert_eq!(kept(Direction::Response), ["grpc-status", "portvakt-party", "x-checksum"]);
     }
 

@@ -4,6 +4,7 @@
 
 use super::body::Outgoing;
 use crate::config::{UpstreamConfig, UpstreamProtocol};
+use crate::patient::Patient;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -147,7 +148,7 @@ impl Pool {
         }
     }
 
-    async fn connect(&self) -> Result<TokioIo<TcpStream>, SendError> {
+    async fn connect(&self) -> Result<TokioIo<Patient>, SendError> {
         let port = self.config.authority.port_u16().unwrap_or(80);
         let host = self.config.authority.host().trim_matches(['[', ']']);
         let connecting = TcpStream::connect((host, port));
@@ -157,7 +158,7 @@ impl Pool {
             .map_err(|_| SendError::Unreachable)?;
         // Without it small writes wait for acknowledgements; a failure only costs time.
         let _ = stream.set_nodelay(true);
-        Ok(TokioIo::new(stream))
+        Ok(TokioIo::new(Patient::new(stream, self.config.idle_timeout)))
     }
 
     async fn connect_http1(&self) -> Result<http1::SendRequest<Outgoing>, SendError> {

@@ -18,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 pub trait Readiness: Send + Sync {
     /// What stands in the way; empty when ready. Stable words, no secrets.
     fn obstacles(&self) -> Vec<&'static str>;
+
+    /// Sets the gauges of what is measured only when somebody looks.
+    fn observe(&self);
 }
 
 /// What the admin listener answers from.
@@ -72,6 +75,11 @@ impl Admin {
             .await;
     }
 
+    fn render(&self) -> prometheus::Result<String> {
+        self.readiness.observe();
+        self.metrics.render()
+    }
+
     fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
         const TEXT: &str = "text/plain; charset=utf-8";
         const JSON: &str = "application/json";
@@ -86,7 +94,7 @@ impl Admin {
                 let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
                 reply(status, JSON, json!({ "ready": ready, "waiting_for": obstacles }).to_string())
             }
-            "/metrics" => match self.metrics.render() {
+            "/metrics" => match self.render() {
                 Ok(text) => reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text),
                 Err(error) => {
                     tracing::error!(%error, "the metrics cannot be written");

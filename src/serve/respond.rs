@@ -6,7 +6,8 @@ use super::texts;
 use crate::config::Language;
 use crate::domain::party::Party;
 use crate::domain::resource::Question;
-use crate::domain::scope::Scope;
+use crate::domain::scope::{Scope, ScopeRule};
+use crate::domain::system_user::Owner;
 use crate::enforce::rejection::{Code, Rejection};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -74,6 +75,8 @@ struct Problem<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     required_scopes: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    one_of_scopes: Option<Vec<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     resource: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     action: Option<&'a str>,
@@ -94,10 +97,8 @@ fn problem(rejection: &Rejection, around: Surroundings<'_>) -> Response<Bytes> {
         detail: text.detail,
         trace_id: around.trace_id,
         reason: rejection.reason(),
-        required_scopes: match rejection {
-            Rejection::Scope { required, .. } => Some(required.iter().map(Scope::as_str).collect()),
-            _ => None,
-        },
+        required_scopes: scopes(rejection, |rule| &rule.all_of),
+        one_of_scopes: scopes(rejection, |rule| &rule.any_of),
         resource: question.map(|question| question.resource().as_str()),
         action: question.map(|question| question.action().as_str()),
         // A national identity number is not repeated, not even to the one who sent it.
@@ -106,7 +107,7 @@ fn problem(rejection: &Rejection, around: Surroundings<'_>) -> Response<Bytes> {
             Party::Person(_) => None,
         }),
         remedy: match rejection {
-            Rejection::NoRight(question) => Some(remedy(question, around.altinn)),
+            Rejection::NoRight(question, owner) => Some(remedy(question, *owner, around.altinn)),
             _ => None,
         },
     };
@@ -120,21 +121,38 @@ fn problem(rejection: &Rejection, around: Surroundings<'_>) -> Response<Bytes> {
     response
 }
 
-/// The question that was answered with a no.
-fn question(rejection: &Rejection) -> Option<&Question> {
+/// One half of the rule that the token's scopes do not meet, unless that half demands nothing.
+fn scopes<'a>(
+    rejection: &'a Rejection,
+    half: impl Fn(&'a ScopeRule) -> &'a Vec<Scope>,
+) -> Option<Vec<&'a str>> {
     match rejection {
-        Rejection::NoRight(question) | Rejection::Denied(question, _) => Some(question),
+        Rejection::Scope { required, .. } if !half(required).is_empty() => {
+            Some(half(required).iter().map(Scope::as_str).collect())
+        }
         _ => None,
     }
 }
 
-/// What to ask the customer for, and the call that asks. Source: contract system-user.md §6.
-fn remedy(question: &Question, altinn: &str) -> Value {
+/// The question that was answered with a no.
+fn question(rejection: &Rejection) -> Option<&Question> {
+    match rejection {
+        Rejection::NoRight(question, _) | Rejection::Denied(question, _) => Some(question),
+        _ => None,
+    }
+}
+
+/// What to ask for, and whom. A change request to the owner, which gives a standard system user the right
+/// for the owner and its sub-units; for any other party, the owner's adding it as a client of the agent.
+/// Which of the two kinds a system user is, Altinn tells nobody. Sources: contract system-user.md §6, §8.
+fn remedy(question: &Question, owner: Owner, altinn: &str) -> Value {
     let (altinn, resource) = (altinn.trim_end_matches('/'), question.resource());
+    let (id, api) = (question.system_user(), format!("{altinn}/authentication/api/v1"));
     let right =
         json!({ "resource": [{ "id": "urn:altinn:resource", "value": resource.as_str() }] });
-    json!({
-        "systemUser": question.system_user().to_string(),
+    let mut remedy = json!({
+        "systemUser": id.to_string(),
+        "owner": owner.to_string(),
         "right": { "resource": resource.as_str(), "action": question.action().as_str() },
         "accessPackages": format!(
             "{altinn}/resourceregistry/api/v1/resource/{resource}/policy/subjects"
@@ -142,8 +160,7 @@ fn remedy(question: &Question, altinn: &str) -> Value {
         "changeRequest": {
             "method": "POST",
             "url": format!(
-                "{altinn}/authentication/api/v1/systemuser/changerequest/vendor?correlation-id={{new uuid}}&system-user-id={}",
-                question.system_user()
+                "{api}/systemuser/changerequest/vendor?correlation-id={{new uuid}}&system-user-id={id}"
             ),
             "scope": "altinn:authentication/systemuser.request.write",
             "body": {
@@ -151,7 +168,20 @@ fn remedy(question: &Question, altinn: &str) -> Value {
                 "requiredAccessPackages": [], "unwantedAccessPackages": []
             }
         }
-    })
+    });
+    if let (Party::Organization(party), Value::Object(members)) = (question.party(), &mut remedy)
+        && *party != owner.0
+    {
+        let delegation = json!({
+            "by": owner.to_string(),
+            "client": party.as_str(),
+            "method": "POST",
+            "url": format!("{api}/enduser/systemuser/clients?agent={id}&client={{party uuid}}"),
+            "scope": "altinn:clientdelegations.write"
+        });
+        members.insert("clientDelegation".into(), delegation);
+    }
+    remedy
 }
 
 /// Source: RFC 6750 §3. No error code when no token was sent.
@@ -164,7 +194,9 @@ fn challenge(rejection: &Rejection) -> Option<HeaderValue> {
             format!("Bearer error=\"invalid_token\", error_description=\"{description}\"")
         }
         Rejection::Scope { required, .. } => {
-            let scopes: Vec<&str> = required.iter().map(Scope::as_str).collect();
+            // The attribute knows no "one of": the first will do.
+            let scopes = required.all_of.iter().chain(required.any_of.first());
+            let scopes: Vec<&str> = scopes.map(Scope::as_str).collect();
             format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", scopes.join(" "))
         }
         _ => return None,
@@ -243,14 +275,17 @@ mod tests {
         refuse(rejection, around)
     }
 
+    fn no_right(owner: &str) -> Rejection {
+        Rejection::NoRight(Box::new(question("write")), Owner(owner.parse().unwrap()))
+    }
+
     fn body(response: &Response<Bytes>) -> Value {
         serde_json::from_slice(response.body()).unwrap()
     }
 
     #[test]
     fn a_missing_right_comes_with_its_remedy() {
-        let response =
-            answer(&Rejection::NoRight(Box::new(question("write"))), &[("accept-language", "en")]);
+        let response = answer(&no_right("310000027"), &[("accept-language", "en")]);
         let body = body(&response);
         assert_eq!(response.status(), 403);
         assert_eq!(body["type"], "urn:portvakt:problem:no_right");
@@ -264,6 +299,15 @@ mod tests {
              ?correlation-id={new uuid}&system-user-id=11111111-1111-4111-8111-111111111111"
         );
         assert_eq!(call["body"]["requiredRights"][0]["resource"][0]["value"], "ex-returns");
+        assert_eq!(body["remedy"].get("clientDelegation"), None, "the owner itself");
+    }
+
+    #[test]
+    fn for_a_party_that_is_not_the_owner_the_owner_may_add_it_as_a_client() {
+        let body = body(&answer(&no_right("310000035"), &[]));
+        let delegation = &body["remedy"]["clientDelegation"];
+        assert_eq!(delegation["by"], "310000035");
+        assert_eq!(delegation["client"], "310000027");
     }
 
     #[test]
@@ -292,7 +336,7 @@ mod tests {
     #[test]
     fn a_grpc_caller_gets_a_grpc_status() {
         let grpc = [("content-type", "application/grpc+proto")];
-        let response = answer(&Rejection::NoRight(Box::new(question("read"))), &grpc);
+        let response = answer(&no_right("310000027"), &grpc);
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["grpc-status"], "7");
         assert!(response.body().is_empty());

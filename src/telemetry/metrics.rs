@@ -36,7 +36,7 @@ pub struct Metrics {
     pub key_set_fetched: IntGauge,
     /// Keys of the issuer that are not used, by reason.
     pub key_set_ignored: IntCounterVec,
-    /// Questions answered, by `held` (a confirmation) or `asked`.
+    /// Permits served, by `held` (a confirmation) or `asked`.
     pub confirmations: IntCounterVec,
     /// Confirmations held.
     pub confirmations_held: IntGauge,
@@ -192,7 +192,7 @@ impl Metrics {
             )?,
             confirmations: families.counters(
                 "portvakt_confirmations_total",
-                "Questions answered, by a confirmation held or by asking.",
+                "Permits served, from a confirmation held or by asking.",
                 &["result"],
             )?,
             confirmations_held: families

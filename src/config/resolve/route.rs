@@ -528,9 +528,10 @@ fn with_head(methods: &[Method]) -> Vec<Method> {
 
 /// Headers that cannot name a party: credentials, framing, and what is removed on the way.
 fn is_reserved(name: &HeaderName) -> bool {
-    let name = name.as_str().replace('_', "-");
-    name.starts_with("portvakt-")
-        || name.starts_with("proxy-")
+    let name = name.as_str().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    ["portvakt-", "proxy-", "x-forwarded", "x-original-"]
+        .iter()
+        .any(|start| name.starts_with(start))
         || matches!(
             name.as_str(),
             "authorization"
@@ -547,6 +548,13 @@ fn is_reserved(name: &HeaderName) -> bool {
                 | "transfer-encoding"
                 | "upgrade"
                 | "via"
+                | "x-http-method"
+                | "x-http-method-override"
+                | "x-method-override"
+                | "x-override-url"
+                | "x-real-ip"
+                | "x-rewrite-uri"
+                | "x-rewrite-url"
         )
 }
 

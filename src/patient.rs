@@ -1,7 +1,8 @@
-//! A client's connection, given up when the client takes nothing for too long.
+//! A connection, given up when the other end takes nothing for too long.
 //!
-//! A body that cannot be written is not read either, so no limit on the upstream's silence would ever end
-//! it, and a client that stops reading would hold an upstream connection and a place for ever (threat 67).
+//! A body that cannot be written is not read either, so no limit on silence would ever end it: a client
+//! that stops reading would hold an upstream connection and a place for ever, and so would an upstream
+//! that answers early and leaves the rest of a body untaken (threat 67).
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,16 +14,16 @@ use tokio::time::{Instant, Sleep};
 
 /// A connection whose writes may stall for a bounded time.
 #[derive(Debug)]
-pub(super) struct Patient {
+pub(crate) struct Patient {
     stream: TcpStream,
     limit: Duration,
-    /// Set while the client takes nothing.
+    /// Set while the other end takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patient {
-    /// Tolerates a client that takes nothing for `limit`.
-    pub(super) fn new(stream: TcpStream, limit: Duration) -> Self {
+    /// Tolerates another end that takes nothing for `limit`.
+    pub(crate) fn new(stream: TcpStream, limit: Duration) -> Self {
         Self { stream, limit, stalled: None }
     }
 
