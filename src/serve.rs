@@ -1,7 +1,7 @@
 //! Listeners: connections in, bounded and timed, drained at the end.
 
 pub mod admin;
-mod patient;
+pub(crate) mod paced;
 pub mod proxy;
 pub mod respond;
 mod texts;
@@ -11,7 +11,7 @@ use crate::telemetry::metrics::Metrics;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use patient::Patient;
+use paced::Paced;
 use proxy::Proxy;
 use std::io;
 use std::net::SocketAddr;
@@ -118,7 +118,7 @@ impl Worker {
             begins.store(true, Ordering::Relaxed);
             async move { proxy.handle(request, peer.ip()).await }
         });
-        let stream = Patient::new(stream, self.limits.body_idle_timeout);
+        let stream = Paced::new(stream, self.limits.body_idle_timeout);
         let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let connection = graceful.watch(connection.into_owned());
         let (metrics, patience) = (self.metrics.clone(), self.limits.header_timeout);
