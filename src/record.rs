@@ -249,7 +249,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.write_metrics();
-        self.recorder.audit.write(&self.line(), &self.recorder.metrics);
+        self.recorder.audit.write(&self.line());
     }
 }
 
