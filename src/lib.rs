@@ -14,7 +14,7 @@ pub mod domain;
 pub mod enforce;
 pub mod forward;
 pub mod maskinporten;
-mod patient;
+mod paced;
 pub mod record;
 pub mod serve;
 pub mod telemetry;

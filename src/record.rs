@@ -45,7 +45,7 @@ pub struct Record {
     at: SystemTime,
     trace_id: String,
     peer: IpAddr,
-    method: Method,
+    method: &'static str,
     shape: String,
     status: Option<StatusCode>,
     tunnel_up: u64,
@@ -83,7 +83,7 @@ impl Record {
             at: opening.at,
             trace_id: opening.trace_id,
             peer: opening.peer,
-            method: opening.method.clone(),
+            method: known(opening.method),
             shape: shape(opening.path),
             status: None,
             tunnel_up: 0,
@@ -210,7 +210,7 @@ impl Record {
             trace_id: &self.trace_id,
             mode: "proxy",
             peer: self.peer,
-            method: self.method.as_str(),
+            method: self.method,
             route: self.route(),
             template: route.map(|route| route.path.as_str()),
             shape: route.is_none().then_some(self.shape.as_str()),
@@ -249,7 +249,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.write_metrics();
-        self.recorder.audit.write(&self.line(), &self.recorder.metrics);
+        self.recorder.audit.write(&self.line());
     }
 }
 
@@ -262,7 +262,7 @@ struct Line<'a> {
     trace_id: &'a str,
     mode: &'static str,
     peer: IpAddr,
-    method: &'a str,
+    method: &'static str,
     route: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     template: Option<&'a str>,
@@ -302,20 +302,43 @@ struct Line<'a> {
     complete: bool,
 }
 
-/// Longest shape that is kept.
-const MAX_SHAPE: usize = 120;
+/// The method, if it is one of the nine of RFC 9110 and RFC 5789: any other is text of the client's.
+fn known(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        "CONNECT" => "CONNECT",
+        "OPTIONS" => "OPTIONS",
+        "TRACE" => "TRACE",
+        "PATCH" => "PATCH",
+        _ => "other",
+    }
+}
 
-/// A path with its digits hidden and cut short: enough to see a misspelt address, too little to hold
-/// a national identity number.
+/// Most segments of a shape.
+const MAX_SEGMENTS: usize = 12;
+
+/// Longest segment that is kept: shorter than a token or a UUID.
+const MAX_SEGMENT: usize = 24;
+
+/// A path with its digits hidden, and every segment that may be a name, a token or another's text left
+/// out: enough to see a misspelt address, too little to hold a national identity number.
 fn shape(path: &str) -> String {
-    path.chars()
-        .take(MAX_SHAPE)
-        .map(|c| match c {
-            '0'..='9' => '#',
-            c if c.is_ascii_graphic() => c,
-            _ => '?',
-        })
-        .collect()
+    let segments = path.strip_prefix('/').unwrap_or(path).split('/').take(MAX_SEGMENTS);
+    segments.fold(String::new(), |mut shape, segment| {
+        shape.push('/');
+        let plain = segment.len() <= MAX_SEGMENT
+            && segment.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'));
+        if plain {
+            shape.extend(segment.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }));
+        } else {
+            shape.push('*');
+        }
+        shape
+    })
 }
 
 #[cfg(test)]
@@ -323,9 +346,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shape_of_a_path_holds_no_number() {
-        assert_eq!(shape("/v1/persons/01010750160/x"), "/v#/persons/###########/x");
-        assert_eq!(shape("/æ\n"), "/??");
-        assert_eq!(shape(&"/".repeat(500)).len(), MAX_SHAPE);
+    fn the_shape_of_a_path_holds_no_number_name_or_token() {
+        let long = "a".repeat(MAX_SEGMENT);
+        for (path, expected) in [
+            ("/", "/"),
+            ("/v1/persons/01010750160/x", "/v#/persons/###########/x"),
+            ("/v1/Kari/eyJhbGciOi.e30.x/%C3%A6", "/v#/*/*/*"),
+            (&format!("/{long}/{long}a"), &format!("/{long}/*")),
+            (&"/a".repeat(500), &"/a".repeat(MAX_SEGMENTS)),
+            ("/æ\n", "/*"),
+            ("*", "/*"),
+        ] {
+            assert_eq!(shape(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_method_of_the_clients_own_making_is_not_repeated() {
+        assert_eq!(known(&Method::PATCH), "PATCH");
+        for made_up in ["PROPFIND", "get", "OLA-NORDMANN"] {
+            assert_eq!(known(&made_up.parse().unwrap()), "other");
+        }
     }
 }

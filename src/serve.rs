@@ -7,7 +7,7 @@ mod streams;
 mod texts;
 
 use crate::config::LimitConfig;
-use crate::patient::Patient;
+use crate::paced::Paced;
 use crate::telemetry::metrics::Metrics;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -119,7 +119,7 @@ impl Worker {
             begins.store(true, Ordering::Relaxed);
             async move { proxy.handle(request, peer.ip()).await }
         });
-        let stream = Patient::new(stream, self.limits.body_idle_timeout);
+        let stream = Paced::new(stream, self.limits.body_idle_timeout);
         let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let connection = graceful.watch(connection.into_owned());
         let (metrics, patience) = (self.metrics.clone(), self.limits.header_timeout);

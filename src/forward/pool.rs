@@ -4,13 +4,15 @@
 
 use super::body::Outgoing;
 use crate::config::{UpstreamConfig, UpstreamProtocol};
-use crate::patient::Patient;
+use crate::paced::Paced;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::collections::VecDeque;
+use std::error::Error;
 use std::fmt;
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -148,7 +150,7 @@ impl Pool {
         }
     }
 
-    async fn connect(&self) -> Result<TokioIo<Patient>, SendError> {
+    async fn connect(&self) -> Result<TokioIo<Paced<TcpStream>>, SendError> {
         let port = self.config.authority.port_u16().unwrap_or(80);
         let host = self.config.authority.host().trim_matches(['[', ']']);
         let connecting = TcpStream::connect((host, port));
@@ -158,7 +160,7 @@ impl Pool {
             .map_err(|_| SendError::Unreachable)?;
         // Without it small writes wait for acknowledgements; a failure only costs time.
         let _ = stream.set_nodelay(true);
-        Ok(TokioIo::new(Patient::new(stream, self.config.idle_timeout)))
+        Ok(TokioIo::new(Paced::new(stream, self.config.idle_timeout)))
     }
 
     async fn connect_http1(&self) -> Result<http1::SendRequest<Outgoing>, SendError> {
@@ -198,10 +200,16 @@ impl Pool {
     }
 }
 
+/// Whether the upstream took nothing for too long: see [`Paced`].
+fn has_stalled(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
+}
+
 fn classify(error: &hyper::Error) -> SendError {
     if error.is_parse() || error.is_parse_too_large() {
         SendError::BadAnswer
-    } else if error.is_timeout() {
+    } else if error.is_timeout() || has_stalled(error) {
         SendError::TimedOut
     } else {
         SendError::Closed

@@ -9,17 +9,33 @@ use secrecy::ExposeSecret;
 use serde::Serialize;
 use std::fmt;
 use std::fs::OpenOptions;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
-use std::sync::{Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, TrySendError, channel,
+    sync_channel,
+};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How long the end of the program waits for lines that are still queued: a pipe that nobody reads
+/// takes none.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// Most bytes that are written at once, but for one longer line.
+const BATCH: usize = 64 * 1024;
 
 /// The way to the audit output.
 pub struct Audit {
     lines: SyncSender<Option<String>>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    /// Lines handed over whose fate is open.
+    queued: Arc<AtomicU64>,
+    closed: AtomicBool,
+    /// Hangs up when the thread that writes has ended.
+    writing: Mutex<Receiver<()>>,
+    dropped: IntCounter,
 }
 
 impl fmt::Debug for Audit {
@@ -48,84 +64,154 @@ impl Audit {
     /// # Errors
     /// [`AuditError`] when the file cannot be opened or the thread not started.
     pub fn open(config: &AuditConfig, metrics: &Metrics) -> Result<Self, AuditError> {
-        let output: Box<dyn Write + Send> = match &config.output {
-            AuditOutput::Stdout => Box::new(io::stdout()),
+        let output = match &config.output {
+            // Not the library's own handle, which keeps what it could not write.
+            AuditOutput::Stdout => {
+                let own = io::stdout().as_fd().try_clone_to_owned();
+                own.map_err(|error| AuditError::Open("/dev/stdout".into(), error))?.into()
+            }
             AuditOutput::File(path) => {
                 let file = OpenOptions::new().append(true).create(true).open(path);
-                Box::new(file.map_err(|error| AuditError::Open(path.clone(), error))?)
+                file.map_err(|error| AuditError::Open(path.clone(), error))?
             }
         };
-        let (lines, queue) = sync_channel(config.queue.get());
-        let written = metrics.audit_records.with_label_values(&["written"]);
-        let failed = metrics.audit_records.with_label_values(&["failed"]);
-        let writer = std::thread::Builder::new()
+        Self::to(output, config.queue.get(), metrics)
+    }
+
+    fn to(
+        output: impl Write + Send + 'static,
+        queue: usize,
+        metrics: &Metrics,
+    ) -> Result<Self, AuditError> {
+        let (lines, queue) = sync_channel(queue);
+        let (alive, writing) = channel();
+        let queued = Arc::new(AtomicU64::new(0));
+        let writer = Writer {
+            output,
+            torn: false,
+            queue,
+            queued: Arc::clone(&queued),
+            written: metrics.audit_records.with_label_values(&["written"]),
+            failed: metrics.audit_records.with_label_values(&["failed"]),
+            failing: false,
+            _alive: alive,
+        };
+        std::thread::Builder::new()
             .name("audit".into())
-            .spawn(move || Writer { queue, written, failed, failing: false }.run(output))
+            .spawn(move || writer.run())
             .map_err(AuditError::Thread)?;
-        Ok(Self { lines, writer: Mutex::new(Some(writer)) })
+        let dropped = metrics.audit_records.with_label_values(&["dropped"]);
+        let (closed, writing) = (AtomicBool::new(false), Mutex::new(writing));
+        Ok(Self { lines, queued, closed, writing, dropped })
     }
 
     /// Hands a line over. One that finds the queue full is dropped and counted.
-    pub fn write(&self, line: &impl Serialize, metrics: &Metrics) {
+    pub fn write(&self, line: &impl Serialize) {
         // Text and numbers always make a line; were one not to, it would be counted as lost.
         let line = serde_json::to_string(line).ok();
-        if line.is_none_or(|line| self.lines.try_send(Some(line)).is_err()) {
-            metrics.audit_records.with_label_values(&["dropped"]).inc();
+        self.queued.fetch_add(1, Ordering::AcqRel);
+        let closed = self.closed.load(Ordering::Acquire);
+        if closed || line.is_none_or(|line| self.lines.try_send(Some(line)).is_err()) {
+            self.queued.fetch_sub(1, Ordering::AcqRel);
+            self.dropped.inc();
         }
     }
 
-    /// Writes what is queued and stops the thread. Lines handed over later are dropped and counted.
+    /// Writes what is queued and stops the thread, for five seconds at most: what is not written by then
+    /// is counted as dropped. So are lines handed over later.
     pub fn close(&self) {
+        self.close_within(CLOSING);
+    }
+
+    fn close_within(&self, limit: Duration) {
+        self.closed.store(true, Ordering::Release);
+        let end = Instant::now() + limit;
         // The end goes through the queue, behind every line before it.
-        let _ = self.lines.send(None);
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(writer) = writer {
-            let _ = writer.join();
+        while matches!(self.lines.try_send(None), Err(TrySendError::Full(_)))
+            && Instant::now() < end
+        {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = end.saturating_duration_since(Instant::now());
+        if writing.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+            let lost = self.queued.load(Ordering::Acquire);
+            self.dropped.inc_by(lost);
+            tracing::error!(
+                lost,
+                "the audit output takes nothing; lines that were queued are lost"
+            );
         }
     }
 }
 
-struct Writer {
+struct Writer<W> {
+    output: W,
+    /// The output ends in a part of a line.
+    torn: bool,
     queue: Receiver<Option<String>>,
+    queued: Arc<AtomicU64>,
     written: IntCounter,
     failed: IntCounter,
     failing: bool,
+    /// Dropped with the thread.
+    _alive: Sender<()>,
 }
 
-impl Writer {
-    fn run(mut self, output: Box<dyn Write + Send>) {
-        let mut output = BufWriter::with_capacity(64 * 1024, output);
-        // Lines that came together are written together, and flushed when none waits.
+impl<W: Write> Writer<W> {
+    fn run(mut self) {
+        // Lines that came together are written together.
         while let Ok(Some(first)) = self.queue.recv() {
-            let mut batch = 1;
-            let mut result = put(&mut output, &first);
+            let (mut batch, mut lines) = (first.into_bytes(), 1);
+            batch.push(b'\n');
             let end = loop {
+                if batch.len() >= BATCH {
+                    break false;
+                }
                 match self.queue.try_recv() {
                     Ok(Some(line)) => {
-                        batch += 1;
-                        result = result.and_then(|()| put(&mut output, &line));
+                        lines += 1;
+                        batch.extend_from_slice(line.as_bytes());
+                        batch.push(b'\n');
                     }
                     Ok(None) | Err(TryRecvError::Disconnected) => break true,
                     Err(TryRecvError::Empty) => break false,
                 }
             };
-            self.count(batch, result.and_then(|()| output.flush()));
+            self.write(&batch, lines);
             if end {
                 return;
             }
         }
     }
 
-    fn count(&mut self, lines: u64, result: io::Result<()>) {
+    /// Writes a batch. What fails is given up, so that no line is counted as lost and written later.
+    fn write(&mut self, batch: &[u8], lines: u64) {
+        // A part of a line that is there already must not become one with the next.
+        let mended = if self.torn { put(&mut self.output, b"\n") } else { (1, Ok(())) };
+        self.torn = mended.0 == 0;
+        let (bytes, result) = match mended.1 {
+            Ok(()) => put(&mut self.output, batch),
+            failed => (0, failed),
+        };
+        let whole = batch.get(..bytes).unwrap_or_default();
+        let ends = whole.split(|byte| *byte == b'\n').count().saturating_sub(1);
+        self.torn |= whole.last().is_some_and(|byte| *byte != b'\n');
+        let flushed = result.and_then(|()| self.output.flush());
+        self.count(u64::try_from(ends).unwrap_or(lines), lines, flushed);
+    }
+
+    fn count(&mut self, written: u64, lines: u64, result: io::Result<()>) {
+        self.written.inc_by(written);
+        self.failed.inc_by(lines.saturating_sub(written));
+        self.queued.fetch_sub(lines, Ordering::AcqRel);
         match result {
             Ok(()) => {
-                self.written.inc_by(lines);
                 if std::mem::take(&mut self.failing) {
                     tracing::warn!("audit lines are written again");
                 }
             }
             Err(error) => {
-                self.failed.inc_by(lines);
                 if !std::mem::replace(&mut self.failing, true) {
                     tracing::error!(%error, "audit lines cannot be written and are lost");
                 }
@@ -134,9 +220,18 @@ impl Writer {
     }
 }
 
-fn put(output: &mut impl Write, line: &str) -> io::Result<()> {
-    output.write_all(line.as_bytes())?;
-    output.write_all(b"\n")
+/// Writes all it can; tells how many bytes that were, also when it fails.
+fn put(output: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut count = 0;
+    while let Some(rest) = bytes.get(count..).filter(|rest| !rest.is_empty()) {
+        match output.write(rest) {
+            Ok(0) => return (count, Err(io::ErrorKind::WriteZero.into())),
+            Ok(written) => count += written,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (count, Err(error)),
+        }
+    }
+    (count, Ok(()))
 }
 
 /// Makes stand-ins for persons: the same for the same number under the same key, and no way back.
@@ -201,7 +296,6 @@ fn civil(days: u64) -> (u64, u64, u64) {
 mod tests {
     use super::*;
     use std::num::NonZeroUsize;
-    use std::time::Duration;
 
     fn config(output: AuditOutput) -> AuditConfig {
         AuditConfig { output, queue: NonZeroUsize::new(4).unwrap(), pseudonym_key: None }
@@ -228,12 +322,12 @@ mod tests {
         let path = directory.path().join("audit.jsonl");
         let metrics = Metrics::new().unwrap();
         let audit = Audit::open(&config(AuditOutput::File(path.clone())), &metrics).unwrap();
-        audit.write(&serde_json::json!({"a": "line\nbreak"}), &metrics);
-        audit.write(&serde_json::json!({"b": 2}), &metrics);
+        audit.write(&serde_json::json!({"a": "line\nbreak"}));
+        audit.write(&serde_json::json!({"b": 2}));
         audit.close();
         assert_eq!(std::fs::read_to_string(path).unwrap(), "{\"a\":\"line\\nbreak\"}\n{\"b\":2}\n");
         assert_eq!(metrics.audit_records.with_label_values(&["written"]).get(), 2);
-        audit.write(&serde_json::json!({}), &metrics);
+        audit.write(&serde_json::json!({}));
         assert_eq!(metrics.audit_records.with_label_values(&["dropped"]).get(), 1);
     }
 
@@ -242,9 +336,75 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         let full = config(AuditOutput::File("/dev/full".into()));
         let audit = Audit::open(&full, &metrics).unwrap();
-        audit.write(&serde_json::json!({}), &metrics);
+        audit.write(&serde_json::json!({}));
         audit.close();
         assert_eq!(metrics.audit_records.with_label_values(&["failed"]).get(), 1);
+    }
+
+    /// Takes nothing until the sender is dropped.
+    struct Unread(Receiver<()>);
+
+    impl Write for Unread {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_output_that_takes_nothing_does_not_hold_the_end() {
+        let metrics = Metrics::new().unwrap();
+        let (hold, unread) = channel();
+        let audit = Audit::to(Unread(unread), 2, &metrics).unwrap();
+        for _ in 0..10 {
+            audit.write(&serde_json::json!({}));
+        }
+        let begun = Instant::now();
+        audit.close_within(Duration::from_millis(100));
+        assert!(begun.elapsed() < Duration::from_secs(4));
+        audit.write(&serde_json::json!({}));
+        assert_eq!(metrics.audit_records.with_label_values(&["dropped"]).get(), 11);
+        drop(hold);
+    }
+
+    /// Takes as many bytes as the script says, and fails where it says none.
+    #[derive(Clone)]
+    struct Scripted(Arc<Mutex<(Vec<usize>, Vec<u8>)>>);
+
+    impl Write for Scripted {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut state = self.0.lock().unwrap();
+            let most = state.0.pop().unwrap_or(usize::MAX).min(bytes.len());
+            state.1.extend_from_slice(&bytes[..most]);
+            if most == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(most) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_that_was_lost_is_never_written_later_and_glues_nothing() {
+        // Last first: the second line comes to its newline and fails there, as does the first mending.
+        let output = Scripted(Arc::new(Mutex::new((vec![0, 0, 3, 4], Vec::new()))));
+        let metrics = Metrics::new().unwrap();
+        let audit = Audit::to(output.clone(), 8, &metrics).unwrap();
+        let count = |result| metrics.audit_records.with_label_values(&[result]).get();
+        for (line, sum) in [(111, 1), (222, 2), (333, 3), (444, 4)] {
+            audit.write(&serde_json::json!(line));
+            while count("written") + count("failed") < sum {
+                std::thread::yield_now();
+            }
+        }
+        audit.close();
+        let state = output.0.lock().unwrap();
+        assert_eq!(String::from_utf8_lossy(&state.1), "111\n222\n444\n");
+        assert_eq!((count("written"), count("failed")), (2, 2));
     }
 
     #[test]

@@ -1,29 +1,28 @@
-//! A connection, given up when the other end takes nothing for too long.
+//! A connection, given up when the other side takes nothing for too long. Knows nothing of HTTP, so it
+//! fits both a client's connection and an upstream's.
 //!
-//! A body that cannot be written is not read either, so no limit on silence would ever end it: a client
-//! that stops reading would hold an upstream connection and a place for ever, and so would an upstream
-//! that answers early and leaves the rest of a body untaken (threat 67).
+//! A body that cannot be written is not read either, so no limit on the upstream's silence would ever end
+//! it, and a client that stops reading would hold an upstream connection and a place for ever (threat 67).
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 /// A connection whose writes may stall for a bounded time.
 #[derive(Debug)]
-pub(crate) struct Patient {
-    stream: TcpStream,
+pub(crate) struct Paced<S> {
+    stream: S,
     limit: Duration,
-    /// Set while the other end takes nothing.
+    /// Set while the other side takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patient {
-    /// Tolerates another end that takes nothing for `limit`.
-    pub(crate) fn new(stream: TcpStream, limit: Duration) -> Self {
+impl<S> Paced<S> {
+    /// Tolerates another side that takes nothing for `limit`.
+    pub(crate) fn new(stream: S, limit: Duration) -> Self {
         Self { stream, limit, stalled: None }
     }
 
@@ -45,7 +44,7 @@ impl Patient {
     }
 }
 
-impl AsyncRead for Patient {
+impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -55,7 +54,7 @@ impl AsyncRead for Patient {
     }
 }
 
-impl AsyncWrite for Patient {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -84,5 +83,35 @@ impl AsyncWrite for Patient {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test(start_paused = true)]
+    async fn another_side_that_takes_nothing_is_given_up_at_the_limit() {
+        let (near, _far) = tokio::io::duplex(4);
+        let mut paced = Paced::new(near, Duration::from_secs(60));
+        let begun = Instant::now();
+        let error = paced.write_all(b"more than fits").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed().as_secs(), 60);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_side_that_takes_a_little_is_waited_for_anew() {
+        let (near, mut far) = tokio::io::duplex(4);
+        let mut paced = Paced::new(near, Duration::from_secs(60));
+        let reading = tokio::spawn(async move {
+            for _ in 0..5 {
+                tokio::time::sleep(Duration::from_secs(59)).await;
+                far.read_exact(&mut [0; 4]).await.unwrap();
+            }
+        });
+        paced.write_all(&[0; 20]).await.unwrap();
+        reading.await.unwrap();
     }
 }
