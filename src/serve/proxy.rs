@@ -322,7 +322,9 @@ impl Reply {
             record.0.sent(frame.data_ref().map_or(0, Bytes::len));
         }
         let failed = matches!(frame, Some(Err(_)));
-        let ended = frame.is_none() || (!failed && self.is_end_stream());
+        // The library asks no further once it has sent all that `Content-Length` told.
+        let last = self.is_end_stream() || self.size_hint().upper() == Some(0);
+        let ended = frame.is_none() || (!failed && last);
         if ended && let Some(mut finished) = self.record.take() {
             finished.0.complete();
         }
