@@ -12,8 +12,31 @@ mod support;
 
 use hyper::Response;
 use serde_json::json;
+use std::time::Duration;
 use support::http::{Protocol, Served, data, fed};
-use support::wire::{LONG, Wire, world_before};
+use support::seed;
+use support::wire::{LONG, OK, RawUpstream, Wire, status, world_before};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_names_the_party_has_one_deadline_for_the_whole_of_it() {
+    let upstream = RawUpstream::answering(OK).await;
+    let world = world_before(&upstream.section(""), "limits: { body_idle_timeout: 1s }\n").await;
+    let token = world.token(seed::BAKKEN).await;
+    let mut client = Wire::connect(world.proxy.address()).await;
+    client
+        .send(format!(
+            "POST /v1/form HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\n"
+        ))
+        .await;
+    // Never silent for long, and never done.
+    for _ in 0..6 {
+        client.try_send("x").await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert_eq!(status(&client.head().await.unwrap()), 408);
+    assert_eq!(upstream.seen.connections(), 0);
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_is_whole_with_its_last_byte_whenever_the_upstream_ends_it() {

@@ -258,7 +258,10 @@ impl RequestBody {
 impl BodyReader for RequestBody {
     fn read(&mut self, limit: usize) -> EdgeFuture<'_, Result<Bytes, BodyError>> {
         Box::pin(async move {
-            let whole = self.read_whole(limit).await?;
+            // One bound on the whole of it: nothing is judged while it comes.
+            let patience = self.idle;
+            let whole = tokio::time::timeout(patience, self.read_whole(limit)).await;
+            let whole = whole.map_err(|_| BodyError::TimedOut)??;
             self.read = Some(whole.clone());
             Ok(whole)
         })
