@@ -36,6 +36,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Why the program cannot start, or has to stop.
 #[derive(Debug, thiserror::Error)]
@@ -332,6 +333,8 @@ impl<'c> Shared<'c> {
             in_flight: Arc::clone(&self.in_flight),
             default_language: self.config.refusals.default_language,
             altinn: self.config.altinn.url.to_string(),
+            leeway: self.config.tokens.rules.leeway,
+            tasks: TaskTracker::new(),
         };
         let worker = Worker {
             proxy: Arc::new(proxy),

@@ -33,6 +33,56 @@ pub struct Recorder {
     pub pseudonyms: Pseudonyms,
 }
 
+/// A request that the HTTP library could not read, and so refused without asking us.
+#[derive(Debug)]
+pub struct Unreadable<'r> {
+    /// When it was given up, by the wall clock.
+    pub at: SystemTime,
+    /// Id of the trace, 32 hexadecimal digits.
+    pub trace_id: &'r str,
+    /// The address at the other end of the connection.
+    pub peer: IpAddr,
+    /// The stable code of the refusal.
+    pub code: &'static str,
+}
+
+impl Recorder {
+    /// Writes the record of a request that could not be read.
+    pub fn unreadable(&self, request: &Unreadable<'_>) {
+        let answer = Answer::NotAsked.label();
+        self.metrics.requests.with_label_values(&["none", answer, request.code]).inc();
+        self.audit.write(&Line {
+            time: audit::rfc3339(request.at),
+            trace_id: request.trace_id,
+            mode: "proxy",
+            peer: request.peer,
+            method: None,
+            route: "none",
+            template: None,
+            shape: None,
+            answer,
+            code: request.code,
+            reason: Some("unreadable"),
+            status: None,
+            consumer: None,
+            supplier: None,
+            client_id: None,
+            system_id: None,
+            owner: None,
+            system_user: None,
+            party: None,
+            resource: None,
+            action: None,
+            source: None,
+            age_ms: None,
+            request_bytes: 0,
+            response_bytes: 0,
+            duration_us: 0,
+            complete: false,
+        });
+    }
+}
+
 /// The record of one request.
 #[derive(Debug)]
 pub struct Record {
@@ -210,7 +260,7 @@ impl Record {
             trace_id: &self.trace_id,
             mode: "proxy",
             peer: self.peer,
-            method: self.method,
+            method: Some(self.method),
             route: self.route(),
             template: route.map(|route| route.path.as_str()),
             shape: route.is_none().then_some(self.shape.as_str()),
@@ -262,7 +312,8 @@ struct Line<'a> {
     trace_id: &'a str,
     mode: &'static str,
     peer: IpAddr,
-    method: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'static str>,
     route: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     template: Option<&'a str>,

@@ -1,22 +1,25 @@
 //! Listeners: connections in, bounded and timed, drained at the end.
 
+mod activity;
 pub mod admin;
 pub mod proxy;
 pub mod respond;
 mod streams;
 mod texts;
+mod tunnel;
 
 use crate::config::LimitConfig;
+use crate::enforce::rejection::Code;
 use crate::paced::Paced;
 use crate::telemetry::metrics::Metrics;
+use activity::{Activity, Quiet};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use proxy::Proxy;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use streams::Streams;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -60,19 +63,21 @@ pub struct Worker {
 impl Worker {
     /// Accepts and serves until `stop`, then lets requests in flight end, for a bounded time.
     pub async fn run(self, listener: TcpListener, stop: CancellationToken) {
-        let graceful = GracefulShutdown::new();
         let server = self.server();
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => self.serve(&server, &graceful, stream, peer),
+                    Ok((stream, peer)) => self.serve(&server, &stop, stream, peer),
                     Err(error) => self.accept_failed(&error).await,
                 },
                 () = stop.cancelled() => break,
             }
         }
         drop(listener);
-        if tokio::time::timeout(self.limits.drain_timeout, graceful.shutdown()).await.is_err() {
+        // Connections and the tunnels that some of them have become.
+        self.proxy.tasks.close();
+        let drained = tokio::time::timeout(self.limits.drain_timeout, self.proxy.tasks.wait());
+        if drained.await.is_err() {
             tracing::warn!("requests were still in flight at the end of the drain and are cut");
         }
     }
@@ -101,7 +106,7 @@ impl Worker {
     fn serve(
         &self,
         server: &auto::Builder<Streams>,
-        graceful: &GracefulShutdown,
+        stop: &CancellationToken,
         stream: TcpStream,
         peer: SocketAddr,
     ) {
@@ -112,31 +117,49 @@ impl Worker {
         // Without it small answers wait for acknowledgements; a failure only costs time.
         let _ = stream.set_nodelay(true);
         let proxy = Arc::clone(&self.proxy);
-        let begun = Arc::new(AtomicBool::new(false));
-        let begins = Arc::clone(&begun);
+        let activity = Activity::new();
+        let begins = Arc::clone(&activity);
         let service = hyper::service::service_fn(move |request| {
-            let proxy = Arc::clone(&proxy);
-            begins.store(true, Ordering::Relaxed);
-            async move { proxy.handle(request, peer.ip()).await }
+            let (proxy, busy) = (Arc::clone(&proxy), begins.begin());
+            async move { proxy.handle(request, peer.ip(), busy).await }
         });
         let stream = Paced::new(stream, self.limits.body_idle_timeout);
-        let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
-        let connection = graceful.watch(connection.into_owned());
-        let (metrics, patience) = (self.metrics.clone(), self.limits.header_timeout);
+        let connection =
+            server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let patience = Patience {
+            first: self.limits.header_timeout,
+            idle: self.limits.header_timeout * IDLE_HEADS,
+        };
+        let (metrics, stop) = (self.metrics.clone(), stop.clone());
+        let proxy = Arc::clone(&self.proxy);
         metrics.connections.inc();
-        tokio::spawn(async move {
-            let mut connection = std::pin::pin!(connection);
-            let early = tokio::time::timeout(patience, &mut connection).await;
-            // The library times the head of a request, but not the wait for the first byte of the first.
-            let reason = match early {
-                Ok(ended) => ended.err().map(|_| "broken"),
-                Err(_) if begun.load(Ordering::Relaxed) => connection.await.err().map(|_| "broken"),
-                Err(_) => Some("no_request"),
+        self.proxy.tasks.spawn(async move {
+            let mut connection = pin!(connection);
+            let mut stopping = false;
+            let ended = loop {
+                tokio::select! {
+                    ended = connection.as_mut() => break ended.map_err(Ending::Broken),
+                    () = stop.cancelled(), if !stopping => {
+                        stopping = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    quiet = activity.quiet(patience.first, patience.idle) => {
+                        if quiet == Quiet::Idle {
+                            connection.as_mut().graceful_shutdown();
+                            // What is left of it is said in this time or not at all.
+                            let _ = tokio::time::timeout(patience.first, connection.as_mut()).await;
+                        }
+                        break Err(Ending::Quiet(quiet));
+                    }
+                }
             };
             metrics.connections.dec();
             drop(permit);
-            if let Some(reason) = reason {
-                metrics.connections_refused.with_label_values(&[reason]).inc();
+            if let Err(ending) = ended {
+                metrics.connections_refused.with_label_values(&[ending.label()]).inc();
+                if let Some(code) = ending.unreadable() {
+                    proxy.unreadable(peer.ip(), code);
+                }
             }
         });
     }
@@ -146,5 +169,43 @@ impl Worker {
         self.metrics.connections_refused.with_label_values(&["accept"]).inc();
         tracing::warn!(%error, "a connection could not be accepted");
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A connection without a request in flight is kept for as long as so many heads may take.
+const IDLE_HEADS: u32 = 6;
+
+/// How long a connection may be without requests.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Before the first.
+    first: Duration,
+    /// After any other.
+    idle: Duration,
+}
+
+/// Why a connection did not end in good order.
+enum Ending {
+    Quiet(Quiet),
+    Broken(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Ending {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Quiet(quiet) => quiet.label(),
+            Self::Broken(_) => "broken",
+        }
+    }
+
+    /// The code of a request that the library refused without asking us.
+    fn unreadable(&self) -> Option<Code> {
+        let Self::Broken(error) = self else { return None };
+        let error = error.downcast_ref::<hyper::Error>()?;
+        match (error.is_parse_too_large(), error.is_parse()) {
+            (true, _) => Some(Code::HeadersTooLarge),
+            (false, true) => Some(Code::BadRequest),
+            (false, false) => None,
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! The documents name what the program has: every metric family, problem code, reason, audit field and
 //! configuration key.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on fails by panicking")]
+
 use portvakt::config::source;
 use portvakt::enforce::rejection::Code;
 use serde_json::Value;

@@ -1,19 +1,21 @@
 //! Mode: reverse proxy. A request in, facts to `enforce`, a grant to `forward`, an answer out.
 //! Translates only; decides nothing.
 
+use super::activity::Busy;
 use super::respond::{self, Caller, Surroundings};
 use super::streams::Delivery;
+use super::tunnel::{self, Counts, End};
 use crate::clock::Clock;
 use crate::config::Language;
 use crate::enforce::Enforcer;
 use crate::enforce::facts::{BodyError, BodyReader, Facts};
 use crate::enforce::ports::EdgeFuture;
-use crate::enforce::rejection::{Malformed, Rejection};
+use crate::enforce::rejection::{Code, Rejection};
 use crate::enforce::trail::Step;
 use crate::forward::body::{Outgoing, Progress, Silence};
 use crate::forward::headers::{Direction, clean_trailers};
 use crate::forward::{Answered, Forwarder, ToSend};
-use crate::record::{Opening, Record, Recorder};
+use crate::record::{Opening, Record, Recorder, Unreadable};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{
@@ -34,6 +36,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 /// What serves requests: one a worker, sharing all but the upstream connections.
@@ -52,6 +55,10 @@ pub struct Proxy {
     pub default_language: Language,
     /// Altinn's base address, for remedies.
     pub altinn: String,
+    /// How long after its end a token is still good.
+    pub leeway: Duration,
+    /// Connections, and the tunnels that they have become.
+    pub tasks: TaskTracker,
 }
 
 impl fmt::Debug for Proxy {
@@ -69,8 +76,11 @@ impl Proxy {
         &self,
         request: Request<Incoming>,
         peer: IpAddr,
+        busy: Busy,
     ) -> Result<Response<Reply>, Infallible> {
         let (head, body) = request.into_parts();
+        let declared = body.size_hint().exact();
+        let mut body = Some(RequestBody::new(body, self.enforcer.limits.body_idle_timeout));
         let mut record = self.open(&head, peer);
         let caller = Caller::of(&head.headers, self.default_language);
         let (method, version) = (head.method.clone(), head.version);
@@ -83,7 +93,7 @@ impl Proxy {
             system_user = tracing::field::Empty,
             code = tracing::field::Empty,
         );
-        let serving = self.serve(head, body, peer, &mut record).instrument(span.clone());
+        let serving = self.serve(head, &mut body, peer, &mut record).instrument(span.clone());
         let served = AssertUnwindSafe(serving).catch_unwind().await.unwrap_or_else(|_| {
             tracing::error!(trace_id = record.trace_id(), "a request ended in a panic");
             record.trail.failed(&Rejection::Internal);
@@ -91,17 +101,32 @@ impl Proxy {
         });
         record.tell(&span);
         Ok(match served {
-            Ok((answered, permit)) => pass_on(answered, permit, record, &method),
+            Ok((answered, permit)) => self.pass_on(answered, (permit, busy), record, &method),
             Err(rejection) => {
-                let mut response = self.refuse(&rejection, caller, record, &method);
-                if ends_connection(&rejection, version) {
-                    response
-                        .headers_mut()
-                        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+                // Where the end of a message was not seen, the next one cannot begin.
+                let ended = match &body {
+                    Some(unsent) => unsent.has_ended(),
+                    None => declared == Some(record.progress.bytes()),
+                };
+                let mut response = self.refuse(&rejection, caller, record, (&method, busy));
+                // HTTP/2 frames each apart.
+                if version < Version::HTTP_2 && !ended {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(header::CONNECTION, close);
                 }
                 response
             }
         })
+    }
+
+    /// Records a request that the HTTP library refused by itself.
+    pub(super) fn unreadable(&self, peer: IpAddr, code: Code) {
+        self.recorder.unreadable(&Unreadable {
+            at: self.clock.wall(),
+            trace_id: &trace_id(&HeaderMap::new()),
+            peer,
+            code: code.label(),
+        });
     }
 
     fn open(&self, head: &request::Parts, peer: IpAddr) -> Record {
@@ -119,7 +144,7 @@ impl Proxy {
     async fn serve(
         &self,
         mut head: request::Parts,
-        body: Incoming,
+        body: &mut Option<RequestBody>,
         peer: IpAddr,
         record: &mut Record,
     ) -> Result<(Answered, OwnedSemaphorePermit), Rejection> {
@@ -128,7 +153,7 @@ impl Proxy {
             return Err(Rejection::Overloaded);
         };
         let upgrade = head.extensions.remove::<OnUpgrade>();
-        let mut body = RequestBody::new(body, self.enforcer.limits.body_idle_timeout);
+        let reader = body.as_mut().ok_or(Rejection::Internal)?;
         let facts = Facts {
             method: &head.method,
             uri: &head.uri,
@@ -136,9 +161,9 @@ impl Proxy {
             headers: &head.headers,
             peer,
         };
-        let grant = self.enforcer.enforce(facts, &mut body, &mut record.trail).await?;
+        let grant = self.enforcer.enforce(facts, reader, &mut record.trail).await?;
         let progress = Arc::clone(&record.progress);
-        let body = body.into_outgoing(&progress);
+        let body = body.take().ok_or(Rejection::Internal)?.into_outgoing(&progress);
         let request = ToSend { head, body, progress, peer, upgrade };
         let answered = self.forwarder.forward(&grant, request).await;
         record.trail.done(Step::Forward);
@@ -156,7 +181,7 @@ impl Proxy {
         rejection: &Rejection,
         caller: Caller,
         mut record: Record,
-        method: &Method,
+        (method, busy): (&Method, Busy),
     ) -> Response<Reply> {
         let around = Surroundings { caller, trace_id: record.trace_id(), altinn: &self.altinn };
         let response = respond::refuse(rejection, around);
@@ -171,59 +196,73 @@ impl Proxy {
             body: ReplyBody::Whole(Full::new(bytes)),
             record: None,
             delivery: None,
+            _busy: busy,
+        })
+    }
+
+    /// Hands the upstream's answer to the client, and the record to its body.
+    fn pass_on(
+        &self,
+        answered: Answered,
+        (permit, busy): (OwnedSemaphorePermit, Busy),
+        mut record: Record,
+        method: &Method,
+    ) -> Response<Reply> {
+        let Answered { response, tunnel, idle } = answered;
+        record.responding(response.status());
+        if let Some(sides) = tunnel {
+            let expires = record.trail.token.as_ref().map(|token| token.claims.expires);
+            let life = expires.map(|at| self.clock.now().until(at.saturating_add(self.leeway)));
+            let tunnel = Tunnel { record, counts: Counts::default(), _permit: permit };
+            self.tasks.spawn(tunnel.run(sides, idle, life));
+            let body = ReplyBody::Whole(Full::default());
+            return response.map(|_| Reply { body, record: None, delivery: None, _busy: busy });
+        }
+        // The library does not read the body of an answer that has none, so its end is known here.
+        let bodiless = *method == Method::HEAD
+            || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let ended = bodiless || response.body().is_end_stream();
+        if ended {
+            record.complete();
+        }
+        let record = (!ended).then(|| Box::new((record, permit)));
+        response.map(|incoming| Reply {
+            body: ReplyBody::Stream(Box::new((incoming, Silence::new(idle)))),
+            record,
+            delivery: Delivery::current(),
+            _busy: busy,
         })
     }
 }
 
-/// Where the end of a message is in doubt, so is the beginning of the next one. HTTP/2 frames each apart.
-fn ends_connection(rejection: &Rejection, version: Version) -> bool {
-    version < Version::HTTP_2 && matches!(rejection, Rejection::Malformed(Malformed::Body))
-}
-
-/// Hands the upstream's answer to the client, and the record to its body.
-fn pass_on(
-    answered: Answered,
-    permit: OwnedSemaphorePermit,
-    mut record: Record,
-    method: &Method,
-) -> Response<Reply> {
-    let Answered { response, tunnel, idle } = answered;
-    record.responding(response.status());
-    if let Some((client, upstream)) = tunnel {
-        tokio::spawn(run_tunnel(client, upstream, record, permit));
-        return response.map(|_| Reply {
-            body: ReplyBody::Whole(Full::default()),
-            record: None,
-            delivery: None,
-        });
-    }
-    // The library does not read the body of an answer that has none, so its end is known here.
-    let bodiless = *method == Method::HEAD
-        || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let ended = bodiless || response.body().is_end_stream();
-    if ended {
-        record.complete();
-    }
-    let record = (!ended).then(|| Box::new((record, permit)));
-    response.map(|incoming| Reply {
-        body: ReplyBody::Stream(Box::new((incoming, Silence::new(idle)))),
-        record,
-        delivery: Delivery::current(),
-    })
-}
-
-/// Carries bytes both ways until both sides have ended.
-async fn run_tunnel(
-    client: OnUpgrade,
-    upstream: OnUpgrade,
-    mut record: Record,
+/// A tunnel. What went through it is recorded however it ends, also when it is dropped.
+struct Tunnel {
+    record: Record,
+    counts: Counts,
     _permit: OwnedSemaphorePermit,
-) {
-    let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else { return };
-    let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
-    if let Ok((up, down)) = tokio::io::copy_bidirectional(&mut client, &mut upstream).await {
-        record.tunnelled(up, down);
-        record.complete();
+}
+
+impl Tunnel {
+    async fn run(
+        mut self,
+        (client, upstream): (OnUpgrade, OnUpgrade),
+        idle: Duration,
+        life: Option<Duration>,
+    ) {
+        let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else { return };
+        let (client, upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+        let end = tunnel::relay(client, upstream, &self.counts, idle, life).await;
+        tracing::debug!(trace_id = self.record.trace_id(), ?end, "a tunnel ended");
+        if end == End::Whole {
+            self.record.complete();
+        }
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        let (up, down) = self.counts.both();
+        self.record.tunnelled(up, down);
     }
 }
 
@@ -244,6 +283,11 @@ impl RequestBody {
             Some(bytes) => Outgoing::whole(bytes, progress),
             None => Outgoing::stream(self.incoming, progress, self.idle),
         }
+    }
+
+    /// Nothing of it is left at the client.
+    fn has_ended(&self) -> bool {
+        self.read.is_some() || self.incoming.is_end_stream()
     }
 
     async fn read_whole(&mut self, limit: usize) -> Result<Bytes, BodyError> {
@@ -268,7 +312,10 @@ impl RequestBody {
 impl BodyReader for RequestBody {
     fn read(&mut self, limit: usize) -> EdgeFuture<'_, Result<Bytes, BodyError>> {
         Box::pin(async move {
-            let whole = self.read_whole(limit).await?;
+            // One bound on the whole of it: nothing is judged while it comes.
+            let patience = self.idle;
+            let whole = tokio::time::timeout(patience, self.read_whole(limit)).await;
+            let whole = whole.map_err(|_| BodyError::TimedOut)??;
             self.read = Some(whole.clone());
             Ok(whole)
         })
@@ -280,7 +327,10 @@ impl BodyReader for RequestBody {
 pub struct Reply {
     body: ReplyBody,
     record: Option<Box<(Record, OwnedSemaphorePermit)>>,
+    /// Watched by the task of its stream.
     delivery: Option<Arc<Delivery>>,
+    /// The connection is not idle while it is sent.
+    _busy: Busy,
 }
 
 #[derive(Debug)]
@@ -338,7 +388,9 @@ impl Reply {
             record.0.sent(frame.data_ref().map_or(0, Bytes::len));
         }
         let failed = matches!(frame, Some(Err(_)));
-        let ended = frame.is_none() || (!failed && self.is_end_stream());
+        // The library asks no further once it has sent all that `Content-Length` told.
+        let last = self.is_end_stream() || self.size_hint().upper() == Some(0);
+        let ended = frame.is_none() || (!failed && last);
         if ended && let Some(mut finished) = self.record.take() {
             finished.0.complete();
         }

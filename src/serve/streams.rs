@@ -1,6 +1,6 @@
 //! HTTP/2 streams, given up when the client takes nothing of their answer for too long.
 //!
-//! A stream whose window is closed stalls without a write to the socket, so [`super::patient`] cannot see
+//! A stream whose window is closed stalls without a write to the socket, so [`crate::paced`] cannot see
 //! it, and its answer is not polled, so no timer of its own could end it. What can is the task that it
 //! runs in (threats 67 and 69).
 

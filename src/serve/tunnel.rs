@@ -1,0 +1,161 @@
+//! A tunnel after an upgrade: bytes both ways, counted as they pass, until both sides have ended, none
+//! has moved for too long, or the token that opened it has expired.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
+
+/// Bytes that went through, for whoever looks and whenever.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    up: AtomicU64,
+    down: AtomicU64,
+}
+
+impl Counts {
+    /// Bytes to the upstream, and to the client.
+    pub(super) fn both(&self) -> (u64, u64) {
+        (self.up.load(Ordering::Relaxed), self.down.load(Ordering::Relaxed))
+    }
+}
+
+/// How a tunnel ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum End {
+    /// Both sides said that they had nothing more.
+    Whole,
+    /// A connection broke.
+    Broken,
+    /// No byte moved for too long.
+    Idle,
+    /// The token that opened it has expired.
+    Expired,
+}
+
+/// Carries bytes both ways. `idle` is the longest time without any; `life` the time that the token has
+/// left, where one was needed.
+pub(super) async fn relay<C, U>(
+    client: C,
+    upstream: U,
+    counts: &Counts,
+    idle: Duration,
+    life: Option<Duration>,
+) -> End
+where
+    C: AsyncRead + AsyncWrite,
+    U: AsyncRead + AsyncWrite,
+{
+    let (from_client, to_client) = tokio::io::split(client);
+    let (from_upstream, to_upstream) = tokio::io::split(upstream);
+    let both = async {
+        tokio::try_join!(
+            carry(from_client, to_upstream, &counts.up),
+            carry(from_upstream, to_client, &counts.down),
+        )
+    };
+    let expired = async {
+        match life {
+            Some(life) => tokio::time::sleep(life).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        ended = both => if ended.is_ok() { End::Whole } else { End::Broken },
+        () = still(counts, idle) => End::Idle,
+        () = expired => End::Expired,
+    }
+}
+
+async fn carry(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    count: &AtomicU64,
+) -> io::Result<()> {
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        let mut rest = buffer.get(..read).unwrap_or_default();
+        if rest.is_empty() {
+            return to.shutdown().await;
+        }
+        while !rest.is_empty() {
+            let written = to.write(rest).await?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            count.fetch_add(u64::try_from(written).unwrap_or(u64::MAX), Ordering::Relaxed);
+            rest = rest.get(written..).unwrap_or_default();
+        }
+        to.flush().await?;
+    }
+}
+
+/// Ends when no byte has moved for `idle`, to a quarter of it.
+async fn still(counts: &Counts, idle: Duration) {
+    let (mut seen, mut since) = (counts.both(), Instant::now());
+    loop {
+        tokio::time::sleep(idle / 4).await;
+        let now = counts.both();
+        if now != seen {
+            (seen, since) = (now, Instant::now());
+        } else if since.elapsed() >= idle {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{DuplexStream, duplex};
+    use tokio::task::JoinHandle;
+
+    const IDLE: Duration = Duration::from_secs(60);
+
+    /// The outer ends of a running tunnel.
+    fn tunnel(life: Option<Duration>) -> (DuplexStream, DuplexStream, JoinHandle<(End, u64, u64)>) {
+        let (client, near_client) = duplex(64);
+        let (upstream, near_upstream) = duplex(64);
+        let running = tokio::spawn(async move {
+            let counts = Counts::default();
+            let end = relay(near_client, near_upstream, &counts, IDLE, life).await;
+            let (up, down) = counts.both();
+            (end, up, down)
+        });
+        (client, upstream, running)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_is_whole_when_both_sides_have_ended() {
+        let (mut client, mut upstream, running) = tunnel(None);
+        client.write_all(b"ask").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut got = Vec::new();
+        upstream.read_to_end(&mut got).await.unwrap();
+        upstream.write_all(b"answer").await.unwrap();
+        upstream.shutdown().await.unwrap();
+        assert_eq!((running.await.unwrap(), &got[..]), ((End::Whole, 3, 6), &b"ask"[..]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_without_bytes_ends_and_what_went_before_is_counted() {
+        let (mut client, _upstream, running) = tunnel(None);
+        for _ in 0..3 {
+            tokio::time::sleep(IDLE * 9 / 10).await;
+            client.write_all(b"x").await.unwrap();
+        }
+        let begun = Instant::now();
+        assert_eq!(running.await.unwrap(), (End::Idle, 3, 0));
+        assert!(begun.elapsed() >= IDLE && begun.elapsed() <= IDLE * 5 / 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_ends_with_the_token_that_opened_it() {
+        let (_client, _upstream, running) = tunnel(Some(Duration::from_secs(30)));
+        let begun = Instant::now();
+        assert_eq!(running.await.unwrap(), (End::Expired, 0, 0));
+        assert_eq!(begun.elapsed().as_secs(), 30);
+    }
+}
