@@ -31,7 +31,8 @@ pub trait KeySource: Send + Sync {
     fn find(&self, key_id: &str) -> Result<Arc<VerificationKey>, KeyError>;
 
     /// Fetches the set anew because `key_id` is unknown, unless one was fetched for an unknown id
-    /// within the least interval, or the id is remembered as missing. One flight at a time.
+    /// within the least interval: until it has passed, whatever was missing then is known to be missing.
+    /// One flight at a time.
     ///
     /// # Errors
     /// [`KeyError::Unknown`] when the issuer has no such key; [`KeyError::Unavailable`] when that
