@@ -114,6 +114,7 @@ impl Judge {
             routes: Routes::new(config.routes.clone())?,
             authenticator: Authenticator::new(key_source, clock, config.tokens.clone())?,
             confirmations,
+            budget: config.altinn.budget,
             check_digits: config.tokens.rules.check_digits,
         };
         Ok(Self { enforcer, keys })

@@ -24,7 +24,7 @@ use std::time::Duration;
 /// Everything the program is told.
 #[derive(Debug)]
 pub struct Config {
-    /// `prod`, `test` or `custom`, for logs and metrics.
+    /// `prod`, `test` or `custom`.
     pub environment: Environment,
     /// The data listener.
     pub listen: ListenConfig,

@@ -33,6 +33,7 @@ use rejection::Rejection;
 use route::{Route, Routed, Routes};
 use scope::scope;
 use std::sync::Arc;
+use std::time::Duration;
 use trail::{Step, Trail};
 
 /// Everything that a request is judged by.
@@ -46,6 +47,8 @@ pub struct Enforcer {
     pub authenticator: Authenticator,
     /// What Altinn said; `None` when no route asks for a right.
     pub confirmations: Option<Confirmations>,
+    /// All the time that an answer of Altinn may take.
+    pub budget: Duration,
     /// Whether check digits of organisation numbers must be right.
     pub check_digits: CheckDigits,
 }
@@ -176,7 +179,7 @@ impl Enforcer {
         trail.system_user = concerned.system_user.ids.first().copied();
         // INVARIANT: the configuration demands Altinn's address and our client for a route with a right.
         let confirmations = self.confirmations.as_ref().ok_or(Rejection::Internal)?;
-        let permit = authorize(concerned, confirmations).await;
+        let permit = authorize(concerned, confirmations, self.budget).await;
         let permit = timed(trail, Step::Authorize, permit)?;
         trail.permitted(&permit);
         Ok(permit)

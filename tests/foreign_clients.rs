@@ -244,7 +244,7 @@ fn curl(world: &World, target: &str, arguments: &[&str]) -> (Value, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn curl_is_served() {
     if Command::new("curl").arg("--version").output().is_err() {
-        eprintln!("SKIPPED: curl is missing; tests/run installs it");
+        support::skipped("curl is missing; tests/run installs it");
         return;
     }
     let world = World::start().await;

@@ -29,6 +29,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
+use tracing::Instrument;
 
 /// What callers are told when our own bounds refuse a call.
 const OWN_PAUSE: Duration = Duration::from_secs(1);
@@ -155,10 +156,12 @@ impl RemotePdp for PdpClient {
             let place = self.shared.place(window).await?;
             let body = Bytes::from(wire::request_body(question));
             let shared = Arc::clone(&self.shared);
-            let task = self.runtime.spawn(async move {
+            let asking = async move {
                 let _place = place;
                 shared.ask_within(window, &body).await
-            });
+            };
+            // Its log lines carry the trace of the request that asked first.
+            let task = self.runtime.spawn(asking.in_current_span());
             task.await.unwrap_or(Err(Cause::Unreachable.into()))
         })
     }

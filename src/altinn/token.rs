@@ -67,7 +67,11 @@ impl ExchangeError {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Http(error) => error.label(),
-            Self::Status(_) => "refused",
+            // Only these are about us; anything else is an outage of theirs.
+            Self::Status(
+                StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN,
+            ) => "refused",
+            Self::Status(_) => "error_status",
             Self::Unreadable => "unreadable",
         }
     }

@@ -217,7 +217,7 @@ fn step_in_words(step: Step, trail: &Trail) -> String {
             format!("route `{}`: {access}", route.config.id)
         }),
         Step::Authenticate => token_in_words(trail),
-        Step::Scope => "the token has every scope that the route demands".to_owned(),
+        Step::Scope => "the token has the scopes that the route demands".to_owned(),
         Step::Party => match &trail.party {
             Some(crate::domain::party::Party::Organization(number)) => {
                 format!("the request concerns organisation {number}")

@@ -20,10 +20,6 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// Every answer, for metrics that start at zero.
-    pub const ALL: [Self; 5] =
-        [Self::Permit, Self::Denied, Self::NoRight, Self::Unknown, Self::NotAsked];
-
     /// The stable label in metrics, audit records and headers.
     #[must_use]
     pub fn label(self) -> &'static str {

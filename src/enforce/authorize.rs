@@ -7,7 +7,7 @@ use super::confirmations::{Confirmation, Confirmations};
 use super::party::Concerned;
 use super::rejection::{DeniedBy, Rejection};
 use super::route::Route;
-use crate::domain::decision::{Source, Undecided, Verdict};
+use crate::domain::decision::{Cause, Source, Undecided, Verdict};
 use crate::domain::resource::Question;
 use crate::domain::system_user::Owner;
 use std::sync::Arc;
@@ -56,8 +56,11 @@ impl Permit {
     }
 }
 
+/// What a question that ends with its own budget needs to say why.
+const GRACE: Duration = Duration::from_millis(50);
+
 /// Asks for each system user that the token names, in order; the first that holds the right is bound to
-/// the request.
+/// the request. All of it takes no longer than `budget`.
 ///
 /// # Errors
 /// [`Rejection::Undecided`] when for any of them it could not be told, for "no" would then be a guess;
@@ -65,6 +68,7 @@ impl Permit {
 pub async fn authorize(
     concerned: Concerned<'_>,
     confirmations: &Confirmations,
+    budget: Duration,
 ) -> Result<Permit, Rejection> {
     let begun = Instant::now();
     let mut refusals = Refusals::default();
@@ -75,7 +79,10 @@ pub async fn authorize(
             concerned.right.clone(),
             concerned.instance.clone(),
         );
-        match confirmations.confirm(&question, concerned.max_age).await {
+        // One budget for all ids and for every asking again; a single one keeps to it by itself.
+        let asking = confirmations.confirm(&question, concerned.max_age);
+        let answer = tokio::time::timeout_at(begun + budget + GRACE, asking).await;
+        match answer.unwrap_or(Err(Cause::TimedOut.into())) {
             Ok(Confirmation { verdict: Verdict::Permit, asked }) => {
                 let source = if asked < begun { Source::Register } else { Source::Pdp };
                 let authenticated = concerned.scoped.authenticated;

@@ -135,6 +135,10 @@ impl Pool {
     /// The connection that was used last and is free again.
     fn take_ready(&self) -> Option<http1::SendRequest<Outgoing>> {
         let mut idle = self.idle();
+        // Those kept longest stand first; dropping one closes it.
+        while idle.front().is_some_and(|kept| kept.since.elapsed() >= IDLE) {
+            idle.pop_front();
+        }
         let place =
             idle.iter().rposition(|kept| kept.sender.is_ready() && kept.since.elapsed() < IDLE)?;
         idle.remove(place).map(|kept| kept.sender)

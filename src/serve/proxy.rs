@@ -161,7 +161,10 @@ impl Proxy {
             headers: &head.headers,
             peer,
         };
-        let grant = self.enforcer.enforce(facts, reader, &mut record.trail).await?;
+        let judged = self.enforcer.enforce(facts, reader, &mut record.trail).await;
+        // What is logged from here on carries who asked for what.
+        record.tell(&tracing::Span::current());
+        let grant = judged?;
         let progress = Arc::clone(&record.progress);
         let body = body.take().ok_or(Rejection::Internal)?.into_outgoing(&progress);
         let request = ToSend { head, body, progress, peer, upgrade };

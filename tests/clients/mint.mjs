@@ -1,8 +1,13 @@
 // Makes keys and mints tokens with jose. In and out as mint.py.
 // The folder of node_modules is the first argument: it need not lie beside this file.
+import { webcrypto } from "node:crypto";
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
+
+// Node 18, as Debian 12 has it, keeps Web Crypto out of the global names that jose looks for.
+globalThis.crypto ??= webcrypto;
+globalThis.CryptoKey ??= webcrypto.CryptoKey;
 
 const require = createRequire(process.argv[2] + "/");
 const jose = await import(pathToFileURL(require.resolve("jose")));
