@@ -258,6 +258,26 @@ async fn a_pdp_that_fails_is_no_no() {
     assert!(world.proxy.metric(denied).await.abs() < f64::EPSILON);
 }
 
+/// Each question has the budget for itself; together they have no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_system_users_share_one_budget() {
+    let world = World::start_with(ASK_ALWAYS).await;
+    until_served(&world, READ, &world.token(seed::BAKKEN).await).await;
+    let ids: Vec<String> =
+        (1..=4).map(|number| format!("5e000000-0000-4000-8000-00000000009{number}")).collect();
+    let entry = json!([{
+        "type": "urn:altinn:systemuser", "systemuser_id": ids, "system_id": "310000205_nordlys",
+        "systemuser_org": { "authority": "iso6523-actorid-upis", "ID": "0192:310000507" },
+    }]);
+    let wish = json!({
+        "client_id": seed::NORDLYS, "scope": "skatteetaten:mva", "systemuser_org": seed::BAKKEN,
+        "claims_override": { "authorization_details": entry },
+    });
+    let token = world.token_with(wish).await;
+    world.fault("pdp", json!({ "hang": true })).await;
+    assert_undecided(&world, &token, "four that hang", &["timed_out"]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_in_pascal_case_is_an_answer() {
     let world = World::start_with(ASK_ALWAYS).await;

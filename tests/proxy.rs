@@ -709,6 +709,8 @@ async fn explain_tells_step_by_step_what_run_would_do() {
             assert!(told.contains(part), "{why}: {part}: {told}");
         }
     }
+    let (_, told, _) = explain("GET", READ, &[], "a.b.c");
+    assert!(told.contains("authorize     --  not reached"), "{told}");
     let body = world.proxy.config_path().with_file_name("body.json");
     std::fs::write(&body, r#"{"data":{"party":"310000604"}}"#).expect("written");
     let typed =

@@ -4,14 +4,14 @@
 
 use super::{complain, load};
 use crate::app::Judge;
-use crate::config::{AccessConfig, Config};
+use crate::config::{AccessConfig, Config, LogConfig};
 use crate::domain::decision::Source;
 use crate::enforce::Grant;
 use crate::enforce::facts::{BodyError, BodyReader, Facts};
 use crate::enforce::ports::EdgeFuture;
 use crate::enforce::rejection::{DeniedBy, Rejection};
 use crate::enforce::trail::{Step, Trail};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::{self, metrics::Metrics};
 use bytes::Bytes;
 use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
@@ -86,6 +86,8 @@ pub(super) fn run(request: &Request) -> ExitCode {
 }
 
 fn explain(request: &Request, config: &Config) -> Result<(String, u8), ExplainError> {
+    // Why Altinn could not be asked is told by those who ask. This filter can always be read.
+    let _ = telemetry::start_log(&LogConfig { filter: "warn".into(), json: false });
     let headers = request.headers()?;
     let mut body = FileBody(match &request.body_file {
         Some(path) => std::fs::read(path).map_err(|e| ExplainError::File(path.clone(), e))?.into(),
@@ -185,6 +187,11 @@ fn tell(request: &Request, trail: &Trail, result: &Result<Grant, Rejection>) -> 
         };
         // Writing to a string does not fail.
         let _ = writeln!(text, "  {:<13} {mark}  {words}  ({} µs)", step.label(), took.as_micros());
+    }
+    let reached = |step: &Step| trail.steps.iter().any(|(done, _)| done == step);
+    let judged = Step::ALL.iter().filter(|step| **step != Step::Forward);
+    for step in judged.filter(|step| result.is_err() && !reached(step)) {
+        let _ = writeln!(text, "  {:<13} --  not reached", step.label());
     }
     let outcome = match result {
         Ok(grant) => format!("forwarded to upstream `{}`", grant.route().config.upstream),
