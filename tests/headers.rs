@@ -624,3 +624,30 @@ async fn an_answer_that_points_elsewhere_is_passed_on_and_not_followed() {
     assert_eq!(answer.status, 302);
     assert_eq!(answer.header("location"), Some(format!("http://{there}/").as_str()));
 }
+
+/// With a length and `chunked` beside it two readers find two ends: here one would read on after `hello`.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_with_two_ends_is_no_answer() {
+    let two = canned(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nb\r\nhello world\r\n0\r\n\r\n",
+    );
+    let (world, _) = start_to(&two).await;
+    assert_eq!(world.ask(&Ask::get("/open/x")).await.status, 502);
+    let one = canned(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nb\r\nhello world\r\n0\r\n\r\n",
+    );
+    let (world, _) = start_to(&one).await;
+    let answer = world.ask(&Ask::get("/open/x")).await;
+    assert_eq!(answer.status, 200);
+}
+
+/// The HTTP library frames no body of unknown length with GET unless it is told to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_in_chunks_arrives_with_any_method() {
+    let (world, _) = start("").await;
+    for method in ["GET", "POST", "PUT"] {
+        let ask = Ask::new(method, "/open/x").header("Transfer-Encoding", "chunked");
+        let received = through(&world, ask.bytes("5\r\nhello\r\n0\r\n\r\n")).await;
+        assert_eq!((received.method.as_str(), &received.body[..]), (method, &b"hello"[..]));
+    }
+}
