@@ -6,6 +6,7 @@
 
 pub mod claims;
 pub mod decision;
+pub mod delegation;
 pub mod json;
 pub mod party;
 pub mod resource;

@@ -17,4 +17,5 @@ pub mod maskinporten;
 mod paced;
 pub mod record;
 pub mod serve;
+pub mod sync;
 pub mod telemetry;

@@ -26,11 +26,13 @@ enum Layer {
 use Layer::{Domain, Edge, Pipeline, Wiring};
 
 /// Every part of the program; the longest name that fits a module counts.
-const PARTS: [(&str, Layer); 21] = [
+const PARTS: [(&str, Layer); 23] = [
     ("domain", Domain),
     ("clock", Pipeline),
     ("config", Pipeline),
     ("enforce", Pipeline),
+    ("register", Pipeline),
+    ("sync", Pipeline),
     ("altinn", Edge),
     ("forward", Edge),
     ("maskinporten", Edge),

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::AltinnConfig;
 use crate::domain::decision::{Cause, Undecided, Verdict};
 use crate::domain::resource::Question;
-use crate::enforce::ports::{EdgeFuture, RemotePdp};
+use crate::enforce::ports::{Call, EdgeFuture, RemotePdp};
 use crate::maskinporten::flight::Allowance;
 use crate::maskinporten::grant::BearerToken;
 use crate::maskinporten::http::{self, HttpError, Reply};
@@ -148,7 +148,11 @@ impl PdpClient {
 }
 
 impl RemotePdp for PdpClient {
-    fn ask<'a>(&'a self, question: &'a Question) -> EdgeFuture<'a, Result<Verdict, Undecided>> {
+    fn ask<'a>(
+        &'a self,
+        question: &'a Question,
+        _call: Call,
+    ) -> EdgeFuture<'a, Result<Verdict, Undecided>> {
         Box::pin(async move {
             let window = self.shared.window();
             // Waiting for a place ends with the caller; what has a place is a task of its own, so that
@@ -163,6 +167,20 @@ impl RemotePdp for PdpClient {
             // Its log lines carry the trace of the request that asked first.
             let task = self.runtime.spawn(asking.in_current_span());
             task.await.unwrap_or(Err(Cause::Unreachable.into()))
+        })
+    }
+
+    fn ask_all<'a>(
+        &'a self,
+        questions: &'a [Question],
+        call: Call,
+    ) -> EdgeFuture<'a, Vec<Result<Verdict, Undecided>>> {
+        Box::pin(async move {
+            let mut verdicts = Vec::with_capacity(questions.len());
+            for question in questions {
+                verdicts.push(self.ask(question, call).await);
+            }
+            verdicts
         })
     }
 }
@@ -402,6 +420,7 @@ mod tests {
     use super::super::wire::tests::{answer, question};
     use super::*;
     use crate::clock::SystemClock;
+    use crate::enforce::ports::{Account, Urgency};
     use crate::maskinporten::grant::tests::grant;
     use crate::maskinporten::stub::{Answer, Call, Stub};
     use std::num::NonZeroUsize;
@@ -410,6 +429,8 @@ mod tests {
     const ASK: &str = "/authorization/api/v1/authorize";
     const EXCHANGE: &str = "/authentication/api/v1/exchange/maskinporten";
     const MINUTE: Duration = Duration::from_secs(60);
+    const WAITING: crate::enforce::ports::Call =
+        crate::enforce::ports::Call { account: Account::Own, urgency: Urgency::Waiting };
 
     struct World {
         maskinporten: Stub,
@@ -419,7 +440,7 @@ mod tests {
 
     impl World {
         async fn ask(&self) -> Result<Verdict, Undecided> {
-            self.pdp.ask(&question()).await
+            self.pdp.ask(&question(), WAITING).await
         }
 
         async fn cause(&self) -> Cause {
@@ -655,7 +676,7 @@ mod tests {
         let mut asks = tokio::task::JoinSet::new();
         for _ in 0..50 {
             let pdp = Arc::clone(&world.pdp);
-            asks.spawn(async move { pdp.ask(&question()).await });
+            asks.spawn(async move { pdp.ask(&question(), WAITING).await });
         }
         assert!(asks.join_all().await.iter().all(|answer| *answer == Ok(Verdict::Permit)));
         assert_eq!((world.calls(), world.altinn.calls_to(EXCHANGE)), (50, 1));

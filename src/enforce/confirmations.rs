@@ -4,7 +4,7 @@
 //! have lives of their own; what could not be told is never held. Ages run on the monotonic clock,
 //! from before the question was sent.
 
-use super::ports::RemotePdp;
+use super::ports::{Account, Call, RemotePdp, Urgency};
 use crate::config::ConfirmationConfig;
 use crate::domain::decision::{Undecided, Verdict};
 use crate::domain::resource::Question;
@@ -12,6 +12,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+
+const WAITING: Call = Call { account: Account::Own, urgency: Urgency::Waiting };
 
 /// An answer and when it was asked for.
 #[derive(Clone, Copy, Debug)]
@@ -161,7 +163,7 @@ impl Confirmations {
 
     async fn ask(&self, question: &Question) -> Result<Confirmation, Undecided> {
         let asked = Instant::now();
-        let verdict = self.pdp.ask(question).await?;
+        let verdict = self.pdp.ask(question, WAITING).await?;
         Ok(Confirmation { verdict, asked })
     }
 }

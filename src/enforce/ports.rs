@@ -1,6 +1,7 @@
 //! What the pipeline asks of the outside. Edges implement these; tests give plain ones.
 
 use crate::domain::decision::{Undecided, Verdict};
+use crate::domain::party::OrgNumber;
 use crate::domain::resource::Question;
 use std::fmt;
 use std::future::Future;
@@ -18,7 +19,50 @@ pub trait RemotePdp: Send + Sync {
     ///
     /// # Errors
     /// [`Undecided`] when no verdict could be had: never a "no".
-    fn ask<'a>(&'a self, question: &'a Question) -> EdgeFuture<'a, Result<Verdict, Undecided>>;
+    fn ask<'a>(
+        &'a self,
+        question: &'a Question,
+        call: Call,
+    ) -> EdgeFuture<'a, Result<Verdict, Undecided>>;
+
+    /// Asks several questions about one system user in one call, and gives as many verdicts in the same
+    /// order. A fault in one of them spoils the call for all (contract authorization.md §2.3); then each
+    /// is asked alone.
+    ///
+    /// # Errors
+    /// [`Undecided`], question by question, when no verdict could be had.
+    fn ask_all<'a>(
+        &'a self,
+        questions: &'a [Question],
+        call: Call,
+    ) -> EdgeFuture<'a, Vec<Result<Verdict, Undecided>>>;
+}
+
+/// Who pays for a call to Altinn, and how urgent it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Call {
+    /// Whose share of the declared ceiling it counts against.
+    pub account: Account,
+    /// Whether a request waits for it.
+    pub urgency: Urgency,
+}
+
+/// Whose share of the declared ceiling of calls is used. Under pressure every account gets the same.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Account {
+    /// Ours: policies, packages, access lists, samples.
+    Own,
+    /// The system vendor's (leverandør): the consumer of the token, or its supplier.
+    Vendor(OrgNumber),
+}
+
+/// Whether somebody waits.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Urgency {
+    /// A request waits for the answer.
+    Waiting,
+    /// The register is kept fresh; nobody waits.
+    Behind,
 }
 
 /// The keys of the one configured issuer.

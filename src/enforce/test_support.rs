@@ -2,7 +2,7 @@
 
 use super::admit::{Admitted, admit};
 use super::facts::Facts;
-use super::ports::{EdgeFuture, RemotePdp};
+use super::ports::{Call, EdgeFuture, RemotePdp};
 use crate::config::{AccessConfig, LimitConfig, RouteConfig};
 use crate::domain::decision::{Cause, Undecided, Verdict};
 use crate::domain::party::Party;
@@ -76,7 +76,16 @@ impl ScriptedPdp {
 }
 
 impl RemotePdp for ScriptedPdp {
-    fn ask<'a>(&'a self, _: &'a Question) -> EdgeFuture<'a, Result<Verdict, Undecided>> {
+    fn ask_all<'a>(
+        &'a self,
+        questions: &'a [Question],
+        call: Call,
+    ) -> EdgeFuture<'a, Vec<Result<Verdict, Undecided>>> {
+        let each = questions.iter().map(move |question| self.ask(question, call));
+        Box::pin(futures_util::future::join_all(each))
+    }
+
+    fn ask<'a>(&'a self, _: &'a Question, _: Call) -> EdgeFuture<'a, Result<Verdict, Undecided>> {
         Box::pin(async {
             // Lets every waiter arrive before the answer does.
             tokio::task::yield_now().await;
