@@ -16,6 +16,7 @@ pub mod forward;
 pub mod maskinporten;
 mod paced;
 pub mod record;
+pub mod register;
 pub mod serve;
 pub mod sync;
 pub mod telemetry;

@@ -43,6 +43,25 @@ impl OrgNumber {
         // INVARIANT: `parse` is the only constructor and lets ASCII digits through only.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
+
+    /// The nine digits as a number below 1,000,000,000: how many of them are kept in little room.
+    #[must_use]
+    pub fn packed(&self) -> u32 {
+        self.0.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0'))
+    }
+
+    /// What [`packed`](Self::packed) made; `None` for a number of ten digits. The check digit was looked
+    /// at when the text was parsed.
+    #[must_use]
+    pub fn from_packed(number: u32) -> Option<Self> {
+        let mut digits = [b'0'; 9];
+        let mut rest = number;
+        for digit in digits.iter_mut().rev() {
+            *digit += u8::try_from(rest % 10).ok()?;
+            rest /= 10;
+        }
+        (rest == 0).then_some(Self(digits))
+    }
 }
 
 impl FromStr for OrgNumber {
@@ -167,6 +186,15 @@ mod tests {
         assert!(OrgNumber::parse("910000123", CheckDigits::Required).is_err());
         assert!(OrgNumber::parse("910000123", CheckDigits::Ignored).is_ok());
         assert!(OrgNumber::parse("91000012x", CheckDigits::Ignored).is_err());
+    }
+
+    #[test]
+    fn a_packed_number_comes_back_with_its_leading_zeros() {
+        for text in ["310000027", "000000000", "000000001", "999999999"] {
+            let number = OrgNumber::parse(text, CheckDigits::Ignored).unwrap();
+            assert_eq!(OrgNumber::from_packed(number.packed()), Some(number));
+        }
+        assert_eq!(OrgNumber::from_packed(1_000_000_000), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub struct ResourceId(Arc<str>);
 
 /// A XACML action id, such as `read` or `write`, as the resource's policy spells it.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ActionId(Arc<str>);
 
 /// One instance of a resource: letters, digits, `.`, `_` and `-`, at most 100.
@@ -116,6 +116,12 @@ impl Question {
     #[must_use]
     pub fn party(&self) -> &Party {
         &self.party
+    }
+
+    /// What is asked for, resource and action together.
+    #[must_use]
+    pub fn right(&self) -> &Right {
+        &self.right
     }
 
     /// On what.

@@ -7,8 +7,23 @@ use std::sync::Arc;
 
 /// Id of a system user (systembruker): a UUID, printed in lower case with hyphens because Altinn's
 /// delegation policies compare case-sensitively (contract authorization.md §2.1).
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SystemUserId(uuid::Uuid);
+
+impl SystemUserId {
+    /// The sixteen bytes of the UUID.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// The id with these bytes; `None` for the nil UUID, which names nobody.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Option<Self> {
+        let id = uuid::Uuid::from_bytes(bytes);
+        (!id.is_nil()).then_some(Self(id))
+    }
+}
 
 /// Not a UUID in its hyphenated form of 36 characters.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]

@@ -1,0 +1,295 @@
+//! What rights open what: every distinct set of rights, evaluated once against every routed right.
+//!
+//! Rights sets are few beside system users (they follow from what is delegated), so an entry of the
+//! watched set holds the number of one, and deciding is the test of one bit.
+
+use super::chunked::Chunked;
+use super::ticks::Tick;
+use super::{NotDerived, PolicyVersion, RightIndex};
+use crate::domain::delegation::{PackageId, PartyRights};
+use crate::domain::party::OrgNumber;
+use crate::domain::resource::{ResourceId, Right};
+use crate::sync::ports::AccessList;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+
+/// Most rights sets. They are never forgotten while the program runs, so that a number never changes its
+/// meaning under a reader.
+pub const MAX_SETS: usize = 65_536;
+
+/// The number of a set past [`MAX_SETS`]: opens nothing.
+pub(super) const TOO_MANY: u32 = u32::MAX;
+
+/// Whether a policy permits a system user that holds the packages for which the function says yes.
+pub type Derive = Box<dyn Fn(&dyn Fn(&PackageId) -> bool) -> bool + Send + Sync>;
+
+/// What is known of the policy that governs one routed right.
+pub enum PolicyState {
+    /// Its answer can be computed.
+    Derivable {
+        /// The compiled policy, for this right.
+        derive: Derive,
+        /// Of which text.
+        version: PolicyVersion,
+        /// Who stands on the access lists; `None` when the resource asks for none.
+        access: Option<Vec<AccessList>>,
+    },
+    /// It cannot, and why.
+    NotDerivable(NotDerived),
+}
+
+impl fmt::Debug for PolicyState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Derivable { version, access, .. } => f
+                .debug_struct("Derivable")
+                .field("version", version)
+                .field("access", access)
+                .finish_non_exhaustive(),
+            Self::NotDerivable(why) => f.debug_tuple("NotDerivable").field(why).finish(),
+        }
+    }
+}
+
+/// Packages and single resources held together for a party.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct RightsSet {
+    pub(super) packages: Box<[PackageId]>,
+    pub(super) resources: Box<[ResourceId]>,
+}
+
+impl RightsSet {
+    fn of(rights: PartyRights) -> Self {
+        let PartyRights { party: _, mut packages, mut resources } = rights;
+        packages.sort_unstable();
+        packages.dedup();
+        resources.sort_unstable();
+        resources.dedup();
+        Self { packages: packages.into(), resources: resources.into() }
+    }
+
+    fn opens(&self, state: &PolicyState) -> bool {
+        match state {
+            PolicyState::Derivable { derive, .. } => {
+                derive(&|package| self.packages.binary_search(package).is_ok())
+            }
+            PolicyState::NotDerivable(_) => false,
+        }
+    }
+}
+
+/// A rights set and the routed rights that it opens, a bit each.
+#[derive(Clone, Debug)]
+struct Evaluated {
+    set: Arc<RightsSet>,
+    opens: Box<[u64]>,
+}
+
+/// What stands between a rights set and a permit, for one routed right.
+#[derive(Clone, Debug)]
+enum Gate {
+    /// The bit says it, if the party stands on the list.
+    Open {
+        version: PolicyVersion,
+        members: Option<Arc<[u32]>>,
+    },
+    Shut(NotDerived),
+}
+
+/// Everything but the watched set, as one value.
+#[derive(Clone, Debug)]
+pub(super) struct Book {
+    gates: Arc<[Gate]>,
+    switched_off: Arc<[bool]>,
+    sets: Chunked<Evaluated>,
+    /// When all policies were last known to be current.
+    pub(super) verified: Option<Tick>,
+}
+
+impl Book {
+    /// Whether the rights set opens the right for the party.
+    pub(super) fn permits(
+        &self,
+        right: RightIndex,
+        party: u32,
+        rights: u32,
+    ) -> Result<PolicyVersion, NotDerived> {
+        let (version, members) = self.gate(right)?;
+        if rights == TOO_MANY {
+            return Err(NotDerived::TooManySets);
+        }
+        let opens = self.sets.get(rights).is_some_and(|set| is_set(&set.opens, right));
+        if !opens {
+            return Err(NotDerived::NotCovered);
+        }
+        if members.is_some_and(|members| members.binary_search(&party).is_err()) {
+            return Err(NotDerived::NotOnAccessList);
+        }
+        Ok(version)
+    }
+
+    /// The policy's version and the access list, if the right can be derived at all.
+    fn gate(&self, right: RightIndex) -> Result<(PolicyVersion, Option<&[u32]>), NotDerived> {
+        match self.gates.get(right.place()) {
+            Some(Gate::Open { .. }) if self.is_switched_off(right) => Err(NotDerived::SwitchedOff),
+            Some(Gate::Open { version, members }) => Ok((*version, members.as_deref())),
+            Some(Gate::Shut(why)) => Err(*why),
+            None => Err(NotDerived::NotRouted),
+        }
+    }
+
+    fn is_switched_off(&self, right: RightIndex) -> bool {
+        self.switched_off.get(right.place()).is_none_or(|off| *off)
+    }
+
+    /// The version of the policy of this right, if it is understood.
+    pub(super) fn version(&self, right: RightIndex) -> Option<PolicyVersion> {
+        match self.gates.get(right.place())? {
+            Gate::Open { version, .. } => Some(*version),
+            Gate::Shut(_) => None,
+        }
+    }
+
+    /// The names in a rights set.
+    pub(super) fn set(&self, rights: u32) -> Option<&Arc<RightsSet>> {
+        self.sets.get(rights).map(|evaluated| &evaluated.set)
+    }
+
+    /// How many sets.
+    pub(super) fn sets(&self) -> usize {
+        self.sets.len()
+    }
+}
+
+fn is_set(bits: &[u64], right: RightIndex) -> bool {
+    bits.get(right.place() / 64).is_some_and(|word| (word >> (right.place() % 64)) & 1 == 1)
+}
+
+fn set_bit(bits: &mut [u64], right: RightIndex, to: bool) {
+    if let Some(word) = bits.get_mut(right.place() / 64) {
+        let bit = 1 << (right.place() % 64);
+        *word = if to { *word | bit } else { *word & !bit };
+    }
+}
+
+/// The writer's side: makes the next book.
+#[derive(Debug)]
+pub(super) struct Scribe {
+    rights: Arc<[Right]>,
+    states: Vec<PolicyState>,
+    off: HashSet<ResourceId>,
+    numbers: HashMap<Arc<RightsSet>, u32>,
+    /// Times that a set was past the limit.
+    pub(super) refused: u64,
+    max_sets: usize,
+    book: Book,
+}
+
+impl Scribe {
+    pub(super) fn new(rights: Arc<[Right]>, max_sets: usize) -> Self {
+        let unread = || PolicyState::NotDerivable(NotDerived::PolicyUnread);
+        let states: Vec<_> = rights.iter().map(|_| unread()).collect();
+        let book = Book {
+            gates: states.iter().zip(&*rights).map(|(state, right)| gate(state, right)).collect(),
+            switched_off: rights.iter().map(|_| false).collect(),
+            sets: Chunked::default(),
+            verified: None,
+        };
+        let (off, numbers) = (HashSet::new(), HashMap::new());
+        Self { rights, states, off, numbers, refused: 0, max_sets, book }
+    }
+
+    /// The book as it is now.
+    pub(super) fn book(&self) -> Arc<Book> {
+        Arc::new(self.book.clone())
+    }
+
+    /// How many sets the book holds now: whether it has changed by interning.
+    pub(super) fn book_sets(&self) -> usize {
+        self.book.sets()
+    }
+
+    /// The number of this set; the book may have got it only now.
+    pub(super) fn intern(&mut self, rights: PartyRights) -> u32 {
+        let set = RightsSet::of(rights);
+        if let Some(number) = self.numbers.get(&set) {
+            return *number;
+        }
+        let number = u32::try_from(self.book.sets.len()).ok();
+        let Some(number) = number.filter(|_| self.book.sets.len() < self.max_sets) else {
+            self.refused = self.refused.saturating_add(1);
+            return TOO_MANY;
+        };
+        let set = Arc::new(set);
+        let mut opens = vec![0; self.rights.len().div_ceil(64)].into_boxed_slice();
+        for (right, state) in RightIndex::all(&self.rights).zip(&self.states) {
+            set_bit(&mut opens, right, set.opens(state));
+        }
+        self.book.sets.push(Evaluated { set: Arc::clone(&set), opens });
+        self.numbers.insert(set, number);
+        number
+    }
+
+    /// Puts these states in the place of those they name, and evaluates every set anew for them.
+    pub(super) fn set_policies(&mut self, states: Vec<(RightIndex, PolicyState)>) {
+        let mut named = Vec::with_capacity(states.len());
+        for (right, state) in states {
+            if let Some(place) = self.states.get_mut(right.place()) {
+                *place = state;
+                named.push(right);
+            }
+        }
+        let states = self.states.iter().zip(&*self.rights);
+        self.book.gates = states.map(|(state, right)| gate(state, right)).collect();
+        self.book.sets = self.book.sets.iter().map(|old| self.evaluated(old, &named)).collect();
+    }
+
+    fn evaluated(&self, old: &Evaluated, rights: &[RightIndex]) -> Evaluated {
+        let mut new = old.clone();
+        for right in rights {
+            let opens = self.states.get(right.place()).is_some_and(|state| new.set.opens(state));
+            set_bit(&mut new.opens, *right, opens);
+        }
+        new
+    }
+
+    /// Notes that all policies were current at `at`; an earlier moment than the one known is ignored.
+    pub(super) fn verified(&mut self, at: Tick) {
+        self.book.verified = self.book.verified.max(Some(at));
+    }
+
+    /// Switches the derivation of a resource off or on.
+    pub(super) fn switch(&mut self, resource: &ResourceId, off: bool) {
+        if off {
+            self.off.insert(resource.clone());
+        } else {
+            self.off.remove(resource);
+        }
+        let is_off = |right: &Right| self.off.contains(&right.resource);
+        self.book.switched_off = self.rights.iter().map(is_off).collect();
+    }
+}
+
+fn gate(state: &PolicyState, right: &Right) -> Gate {
+    match state {
+        PolicyState::Derivable { version, access, .. } => {
+            let members = access.as_ref().map(|lists| members(lists, right));
+            Gate::Open { version: *version, members }
+        }
+        PolicyState::NotDerivable(why) => Gate::Shut(*why),
+    }
+}
+
+/// Everybody on a list that covers the action.
+fn members(lists: &[AccessList], right: &Right) -> Arc<[u32]> {
+    let covers = |list: &&AccessList| {
+        list.actions.as_ref().is_none_or(|actions| actions.contains(&right.action))
+    };
+    let covering = lists.iter().filter(covers);
+    let mut members: Vec<u32> =
+        covering.flat_map(|list| &list.members).map(OrgNumber::packed).collect();
+    members.sort_unstable();
+    members.dedup();
+    members.into()
+}

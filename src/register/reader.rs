@@ -1,0 +1,269 @@
+//! The readers' half of the register.
+
+use super::book::{Book, TOO_MANY};
+use super::shard::{Found, Grant, Shard};
+use super::ticks::{Tick, Ticks};
+use super::{DerivedPermit, LookUp, NotDerived, PolicyVersion, RightIndex, Shared, Spot, Watched};
+use crate::domain::delegation::{PackageId, PartyRights};
+use crate::domain::party::{OrgNumber, Party};
+use crate::domain::resource::{Question, ResourceId, Right};
+use crate::domain::system_user::{SystemId, SystemUserId};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+/// Looks up; never waits for the writer. A clone is as good.
+#[derive(Clone)]
+pub struct Reader {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("size", &self.size()).finish_non_exhaustive()
+    }
+}
+
+/// Why the register says what it says to a question.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// What it says.
+    pub look_up: LookUp,
+    /// The system user and everything held for it, if it is watched.
+    pub user: Option<UserView>,
+    /// Packages held for the party.
+    pub packages: Vec<PackageId>,
+    /// Our resources of which some action is delegated singly for the party.
+    pub resources: Vec<ResourceId>,
+    /// The policy of the right, if it is read and understood.
+    pub policy: Option<PolicyVersion>,
+    /// When the policies were last known to be current.
+    pub policies_verified: Option<Tick>,
+}
+
+/// One system user, with names.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct UserView {
+    /// Its id.
+    pub id: SystemUserId,
+    /// The organisation that owns it.
+    pub owner: OrgNumber,
+    /// The vendor's system; `None` past the limit of distinct systems.
+    pub system: Option<SystemId>,
+    /// The system vendor.
+    pub vendor: OrgNumber,
+    /// Just before Altinn was asked; `None` when never answered.
+    pub fetched: Option<Tick>,
+    /// When the content last became another.
+    pub changed: Tick,
+    /// When it was last looked up.
+    pub last_used: Tick,
+    /// Since when it is in doubt, if it is: nothing fetched up to then permits anything.
+    pub doubted: Option<Tick>,
+    /// What it holds, sorted by party.
+    pub parties: Vec<PartyRights>,
+    /// Whether `parties` names all of it: not so when a set of rights was past the limit.
+    pub complete: bool,
+}
+
+/// How large the register is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Stats {
+    /// System users watched.
+    pub users: usize,
+    /// Of these, read at least once.
+    pub read: usize,
+    /// Of these, in doubt.
+    pub doubted: usize,
+    /// Parties of all of them together.
+    pub parties: usize,
+    /// Distinct sets of rights.
+    pub sets: usize,
+    /// Times that a set of rights was past the limit.
+    pub refused_sets: u64,
+    /// Bytes, about.
+    pub bytes: usize,
+    /// The longest unread entry: when it was fetched.
+    pub oldest: Option<Tick>,
+}
+
+impl Reader {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// The clock of all its times.
+    #[must_use]
+    pub fn ticks(&self) -> &Ticks {
+        &self.shared.ticks
+    }
+
+    /// The place of a right among those that routes ask for.
+    #[must_use]
+    pub fn right_index(&self, right: &Right) -> Option<RightIndex> {
+        self.shared.indices.get(right).copied()
+    }
+
+    /// What the register says to a question; marks the system user as used. Allocates nothing.
+    #[must_use]
+    pub fn look_up(&self, question: &Question) -> LookUp {
+        let id = question.system_user();
+        self.with(id, |found| {
+            found.usage.mark(self.shared.ticks.now());
+            self.judge(question, found)
+        })
+        .unwrap_or(LookUp { watched: None, derived: Err(NotDerived::Unwatched) })
+    }
+
+    /// Why it says so; marks nothing.
+    #[must_use]
+    pub fn explain(&self, question: &Question) -> Explanation {
+        let book = self.shared.book.load();
+        let explained = self.with(question.system_user(), |found| {
+            let party = packed(question.party()).and_then(|party| grant(found.grants(), party));
+            (self.judge(question, found), self.view_of(found), party)
+        });
+        let unwatched = LookUp { watched: None, derived: Err(NotDerived::Unwatched) };
+        let (look_up, user, grant) = explained
+            .map_or((unwatched, None, None), |(look_up, user, grant)| (look_up, user, grant));
+        let held = grant.and_then(|grant| book.set(grant.rights));
+        Explanation {
+            look_up,
+            user,
+            packages: held.map(|set| set.packages.to_vec()).unwrap_or_default(),
+            resources: held.map(|set| set.resources.to_vec()).unwrap_or_default(),
+            policy: self.right_index(question.right()).and_then(|right| book.version(right)),
+            policies_verified: book.verified,
+        }
+    }
+
+    /// Notes that the PDP said no where the entry permits: nothing fetched up to now permits any more.
+    pub fn doubt(&self, id: SystemUserId) {
+        let _held = self.shared.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let _known = self.with(id, |found| found.usage.doubt(self.shared.ticks.now()));
+    }
+
+    /// How many system users are watched.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.shared.totals.users.load(Ordering::Relaxed)
+    }
+
+    /// About how many bytes the watched set takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.shared.bytes()
+    }
+
+    /// Counts. Walks over everything: some milliseconds for a million.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats {
+            sets: self.shared.book.load().sets(),
+            refused_sets: self.shared.totals.refused_sets.load(Ordering::Relaxed),
+            bytes: self.bytes(),
+            ..Stats::default()
+        };
+        for shard in &self.shared.shards {
+            shard.load().iter().for_each(|found| stats.count(&found));
+        }
+        stats
+    }
+
+    /// One system user, with names.
+    #[must_use]
+    pub fn view(&self, id: SystemUserId) -> Option<UserView> {
+        self.with(id, |found| self.view_of(found)).flatten()
+    }
+
+    /// Shows every system user, shard by shard: each as it is when its shard is read.
+    pub fn for_each(&self, show: &mut dyn FnMut(UserView)) {
+        for shard in &self.shared.shards {
+            let shard = shard.load_full();
+            shard.iter().filter_map(|found| self.view_of(&found)).for_each(&mut *show);
+        }
+    }
+
+    fn with<T>(&self, id: SystemUserId, then: impl FnOnce(&Found<'_>) -> T) -> Option<T> {
+        let Spot { shard, tag, .. } = self.shared.spot(id)?;
+        let shard: arc_swap::Guard<Arc<Shard>> = shard.load();
+        shard.find(tag, id).map(|found| then(&found))
+    }
+
+    fn judge(&self, question: &Question, found: &Found<'_>) -> LookUp {
+        let row = found.row;
+        LookUp {
+            watched: Some(Watched { fetched: row.fetched, changed: row.changed }),
+            derived: self.derive(question, found),
+        }
+    }
+
+    fn derive(&self, question: &Question, found: &Found<'_>) -> Result<DerivedPermit, NotDerived> {
+        let party = packed(question.party()).ok_or(NotDerived::Person)?;
+        if question.instance().is_some() {
+            return Err(NotDerived::Instance);
+        }
+        let right = self.right_index(question.right()).ok_or(NotDerived::NotRouted)?;
+        let fetched = found.row.fetched.ok_or(NotDerived::NeverRead)?;
+        let grant = grant(found.grants(), party).ok_or(NotDerived::NoParty)?;
+        // Read after the entry, so that it knows every rights set of the entry.
+        let book = self.shared.book.load();
+        let policy = book.permits(right, party, grant.rights)?;
+        let policies_verified = book.verified.ok_or(NotDerived::PolicyUnread)?;
+        if found.usage.stands_against(fetched) {
+            return Err(NotDerived::Doubted);
+        }
+        Ok(DerivedPermit { fetched, policies_verified, policy })
+    }
+
+    fn view_of(&self, found: &Found<'_>) -> Option<UserView> {
+        let row = found.row;
+        let book = self.shared.book.load();
+        let named = |grant: &Grant| named(&book, *grant);
+        Some(UserView {
+            id: row.id,
+            owner: OrgNumber::from_packed(row.owner)?,
+            system: self.shared.systems.load().get(row.system).cloned(),
+            vendor: OrgNumber::from_packed(row.vendor)?,
+            fetched: row.fetched,
+            changed: row.changed,
+            last_used: found.usage.last_used()?,
+            doubted: found.usage.doubted(),
+            parties: found.grants().iter().filter_map(named).collect(),
+            complete: found.grants().iter().all(|grant| grant.rights != TOO_MANY),
+        })
+    }
+}
+
+impl Stats {
+    fn count(&mut self, found: &Found<'_>) {
+        self.users += 1;
+        self.parties += found.grants().len();
+        let Some(fetched) = found.row.fetched else { return };
+        self.read += 1;
+        self.doubted += usize::from(found.usage.stands_against(fetched));
+        self.oldest = Some(self.oldest.map_or(fetched, |oldest| oldest.min(fetched)));
+    }
+}
+
+fn packed(party: &Party) -> Option<u32> {
+    match party {
+        Party::Organization(number) => Some(number.packed()),
+        Party::Person(_) => None,
+    }
+}
+
+fn grant(grants: &[Grant], party: u32) -> Option<Grant> {
+    let place = grants.binary_search_by_key(&party, |grant| grant.party).ok()?;
+    grants.get(place).copied()
+}
+
+fn named(book: &Book, grant: Grant) -> Option<PartyRights> {
+    let set = book.set(grant.rights)?;
+    Some(PartyRights {
+        party: OrgNumber::from_packed(grant.party)?,
+        packages: set.packages.to_vec(),
+        resources: set.resources.to_vec(),
+    })
+}
