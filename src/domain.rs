@@ -9,6 +9,7 @@ pub mod decision;
 pub mod delegation;
 pub mod json;
 pub mod party;
+pub mod policy;
 pub mod resource;
 pub mod scope;
 pub mod system_user;

@@ -6,15 +6,15 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// An access package (tilgangspakke) by the suffix of its URN, such as `skattegrunnlag` of
-/// `urn:altinn:accesspackage:skattegrunnlag`: what policies compare (contract authorization.md §4
-/// step 4). Lower-case letters, digits and `-`, at most 128.
+/// An access package (tilgangspakke), by the last part of its URN: `skattegrunnlag` of
+/// `urn:altinn:accesspackage:skattegrunnlag`. 1 to 128 of a-z, 0-9 and `-`. For one package the code in a
+/// list of parties differs from this suffix, and the PDP compares suffixes (contract authorization.md §6).
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PackageId(Arc<str>);
 
 /// Not the suffix of an access package's URN.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("not an access package: 1 to 128 of a-z, 0-9 and `-`")]
+#[error("not an access package: 1 to 128 of a-z, 0-9 and `-`, without `urn:altinn:accesspackage:`")]
 pub struct InvalidPackageId;
 
 impl FromStr for PackageId {
@@ -58,9 +58,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_package_is_the_suffix_of_its_urn_and_nothing_else() {
-        assert!("regnskapsforer-med-signeringsrettighet".parse::<PackageId>().is_ok());
-        for text in ["", "Skattegrunnlag", "urn:altinn:accesspackage:lonn", "a b", "løn"] {
+    fn a_package_is_the_suffix_of_its_urn() {
+        for text in ["skattegrunnlag", "ansvarlig-revisor", "a", &"x".repeat(128)] {
+            assert_eq!(text.parse::<PackageId>().unwrap().as_str(), text);
+        }
+        let urn = "urn:altinn:accesspackage:skattegrunnlag";
+        for text in ["", urn, "Skattegrunnlag", "a b", "a_b", "lønn", &"x".repeat(129)] {
             assert_eq!(text.parse::<PackageId>(), Err(InvalidPackageId), "{text}");
         }
     }
