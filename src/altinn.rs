@@ -1,7 +1,9 @@
-//! The edge towards Altinn: one HTTP client, our own token there, and the PDP.
+//! The edge towards Altinn: one HTTP client, our own token there, the gate that every call passes, the
+//! PDP, and the sources of the register.
 //!
 //! Takes its Maskinporten token from [`crate::maskinporten::grant`].
 
+pub mod gate;
 mod limits;
 pub mod pdp;
 pub mod token;
@@ -26,6 +28,23 @@ pub struct Altinn {
     authorize_url: Url,
     exchange_url: Url,
     subscription_key: Option<HeaderValue>,
+}
+
+/// What is called, as metrics name it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Endpoint {
+    /// The PDP.
+    Authorize,
+}
+
+impl Endpoint {
+    /// The stable label in metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Authorize => "authorize",
+        }
+    }
 }
 
 /// Why Altinn cannot be called at all with this configuration.
@@ -71,13 +90,12 @@ impl Altinn {
         method: Method,
         url: &Url,
         accept: &'static str,
-        token: &BearerToken,
+        token: Option<&BearerToken>,
     ) -> RequestBuilder {
-        let request = self
-            .http
-            .request(method, url.clone())
-            .header(AUTHORIZATION, token.header())
-            .header(ACCEPT, accept);
+        let mut request = self.http.request(method, url.clone()).header(ACCEPT, accept);
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, token.header());
+        }
         match &self.subscription_key {
             Some(key) => request.header(SUBSCRIPTION_KEY, key.clone()),
             None => request,

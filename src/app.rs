@@ -4,6 +4,7 @@
 //! its own. Everything else (keys, our own token, the PDP, the admin listener) lives on the control
 //! runtime, so that it is reachable when the workers are not.
 
+use crate::altinn::gate::Gate;
 use crate::altinn::pdp::PdpClient;
 use crate::altinn::token::OwnToken;
 use crate::altinn::{Altinn, AltinnError};
@@ -141,10 +142,17 @@ fn pdp(
     // The first question then finds a token there. A failure is logged, counted and tried again.
     let early = Arc::clone(&own_token);
     control.spawn(async move { drop(early.current().await) });
+    let gate = Gate::new(
+        config.altinn.requests_per_second,
+        config.altinn.max_in_flight,
+        metrics,
+        control.clone(),
+    );
     Ok(Some(PdpClient::new(
         &config.altinn,
         altinn,
         own_token,
+        gate,
         Arc::clone(clock),
         Arc::clone(metrics),
         control.clone(),

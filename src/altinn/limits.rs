@@ -148,8 +148,8 @@ pub(super) fn retry_after(headers: &HeaderMap, now: UnixTime) -> Option<Duration
     Some(pause.min(MAX_PAUSE))
 }
 
-/// The declared ceiling: in no second more calls than were declared. Callers get turns in the order in
-/// which they ask, a few at once and then evenly spread.
+/// The declared ceiling: in no second more calls than were declared, a few at once and then evenly
+/// spread.
 #[derive(Debug)]
 pub(super) struct Turns {
     /// Time between turns.
@@ -171,15 +171,35 @@ impl Turns {
         Self { spacing, slack: spacing * (burst - 1), next: None }
     }
 
+    /// When a turn is free that has `ahead` others before it.
+    pub(super) fn free_from(&self, now: Instant, ahead: usize) -> Instant {
+        let ahead = self.spacing.saturating_mul(u32::try_from(ahead).unwrap_or(u32::MAX));
+        // So far away that nobody waits for it.
+        let next =
+            self.next_from(now).checked_add(ahead).unwrap_or(now + Duration::from_secs(86_400));
+        next.checked_sub(self.slack).map_or(now, |turn| turn.max(now))
+    }
+
+    /// How many turns are free at once.
+    pub(super) fn free(&self, now: Instant) -> usize {
+        let used = self.next_from(now) - now;
+        let left = self.slack.checked_sub(used);
+        let free = left.map_or(0, |left| left.as_nanos() / self.spacing.as_nanos().max(1) + 1);
+        usize::try_from(free).unwrap_or(usize::MAX)
+    }
+
     /// The next free turn; `None`, and none taken, when it comes after `latest`.
     pub(super) fn take(&mut self, now: Instant, latest: Instant) -> Option<Instant> {
-        let next = self.next.map_or(now, |next| next.max(now));
-        let turn = next.checked_sub(self.slack).map_or(now, |turn| turn.max(now));
+        let turn = self.free_from(now, 0);
         if turn > latest {
             return None;
         }
-        self.next = Some(next + self.spacing);
+        self.next = Some(self.next_from(now) + self.spacing);
         Some(turn)
+    }
+
+    fn next_from(&self, now: Instant) -> Instant {
+        self.next.map_or(now, |next| next.max(now))
     }
 }
 
@@ -288,6 +308,24 @@ mod tests {
             }
             let used = *taken.last().unwrap() - start;
             assert!(used <= 4 * SECOND, "{ceiling} a second took {used:?}");
+        }
+    }
+
+    #[test]
+    fn free_turns_are_those_that_can_be_taken_at_once() {
+        for ceiling in [1, 9, 10, 50, 1000] {
+            let now = Instant::now();
+            let mut turns = Turns::per_second(ceiling);
+            let free = turns.free(now);
+            assert_eq!(free, (ceiling / 10).max(1));
+            for left in (0..free).rev() {
+                assert_eq!(turns.take(now, now), Some(now));
+                assert_eq!(turns.free(now), left);
+            }
+            let next = turns.free_from(now, 0);
+            assert!(next > now);
+            assert_eq!(turns.take(now, next - Duration::from_nanos(1)), None);
+            assert_eq!((turns.free(next), turns.take(next, next)), (1, Some(next)));
         }
     }
 

@@ -1,16 +1,18 @@
-//! Altinn's PDP: one question, one verdict, within bounds of our own.
+//! Altinn's PDP: one question, one verdict, within bounds of our own; or several questions in one call.
 //!
-//! Every question has a time budget, whatever Altinn does: waiting for a place, for our own token, for a
-//! turn below the declared ceiling, and for repeated calls all count. A call is repeated only where that
+//! Every question has a time budget, whatever Altinn does: waiting for our own token, for a turn and a
+//! place at the [gate](super::gate), and for repeated calls all count. A call is repeated only where that
 //! is safe and may help; asking changes nothing at Altinn. Nothing is remembered here: that is the
 //! register's.
 //!
 //! The circuit counts calls that got no usable answer. `Indeterminate` is about one question (an unknown
 //! resource is enough) and a refusal of our own credentials is an answer; neither opens it.
 
-use super::limits::{Change, Circuit, Pass, Pause, Sign, Turns, retry_after};
+use super::gate::{Gate, Place, Refused};
+use super::limits::{Change, Circuit, Pass, Sign, retry_after};
 use super::token::OwnToken;
-use super::{Altinn, wire};
+use super::wire::{self, Several};
+use super::{Altinn, Endpoint};
 use crate::clock::Clock;
 use crate::config::AltinnConfig;
 use crate::domain::decision::{Cause, Undecided, Verdict};
@@ -24,17 +26,18 @@ use ::http::header::CONTENT_TYPE;
 use ::http::{Method, StatusCode};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
+use futures_util::future::join_all;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
-/// What callers are told when our own bounds refuse a call.
-const OWN_PAUSE: Duration = Duration::from_secs(1);
+/// Most questions in one call: Altinn decides them one after the other, and its gateway may lose patience.
+const MOST_AT_ONCE: usize = 20;
 /// A 429 without a time, or with none to speak of, stops calls this long.
-const LEAST_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const LEAST_PAUSE: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_millis(500);
 const CREDENTIALS_LOG_INTERVAL: Duration = Duration::from_secs(60);
@@ -42,26 +45,26 @@ const CREDENTIALS_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// The PDP, as seen from here.
 pub struct PdpClient {
     shared: Arc<Shared>,
-    runtime: Handle,
 }
 
 struct Shared {
     altinn: Arc<Altinn>,
     own_token: Arc<OwnToken>,
+    gate: Gate,
     budget: Duration,
     attempt_timeout: Duration,
     max_attempts: usize,
-    places: Arc<Semaphore>,
     bounds: Mutex<Bounds>,
+    /// Told when the circuit opens, so that nobody waits at the gate for a call that will not be made.
+    opened: Notify,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    runtime: Handle,
 }
 
 /// What all questions share.
 struct Bounds {
     circuit: Circuit,
-    pause: Pause,
-    turns: Turns,
     credentials_log: Allowance,
 }
 
@@ -79,17 +82,19 @@ struct Failure {
     undecided: Undecided,
     /// Whether asking again at once may help.
     repeat: bool,
+    /// Our own token was refused: another one may help.
+    unauthorized: bool,
     sign: Sign,
 }
 
 impl Failure {
     fn new(cause: Cause, sign: Sign) -> Self {
-        Self { undecided: cause.into(), repeat: false, sign }
+        Self { undecided: cause.into(), repeat: false, unauthorized: false, sign }
     }
 
     /// Refused by our own bounds: nothing was sent.
-    fn held_back(cause: Cause, pause: Duration) -> Self {
-        Self::new(cause, Sign::None).retry_after(Some(pause))
+    fn held_back(undecided: Undecided) -> Self {
+        Self { undecided, ..Self::new(undecided.cause, Sign::None) }
     }
 
     fn repeatable(self) -> Self {
@@ -114,36 +119,98 @@ impl From<HttpError> for Failure {
     }
 }
 
+/// What is asked in one call: its body, and how the answer is read.
+trait Asking: Send + Sync + 'static {
+    type Said: Send;
+
+    fn body(&self) -> Bytes;
+
+    fn read(&self, answer: &[u8]) -> Result<Self::Said, Cause>;
+
+    /// The label of an answer in metrics.
+    fn label(said: &Self::Said) -> &'static str;
+}
+
+/// One question.
+struct One(Bytes);
+
+impl Asking for One {
+    type Said = Verdict;
+
+    fn body(&self) -> Bytes {
+        self.0.clone()
+    }
+
+    fn read(&self, answer: &[u8]) -> Result<Verdict, Cause> {
+        wire::read_answer(answer)
+    }
+
+    fn label(said: &Verdict) -> &'static str {
+        match said {
+            Verdict::Permit => "permit",
+            Verdict::Deny => "denied",
+            Verdict::Unmet(_) => "unmet_obligation",
+            Verdict::NotApplicable => "not_applicable",
+        }
+    }
+}
+
+/// Several questions about one system user.
+struct Together {
+    body: Bytes,
+    questions: Vec<Question>,
+}
+
+impl Asking for Together {
+    type Said = Several;
+
+    fn body(&self) -> Bytes {
+        self.body.clone()
+    }
+
+    fn read(&self, answer: &[u8]) -> Result<Several, Cause> {
+        wire::read_several(answer, &self.questions)
+    }
+
+    fn label(said: &Several) -> &'static str {
+        match said {
+            Several::Each(_) => "several",
+            Several::Spoilt => "spoilt",
+            Several::Mixed => "mixed",
+        }
+    }
+}
+
 impl PdpClient {
-    /// A client that calls on `runtime`, the one of every call to the outside.
+    /// A client that calls on `runtime`, the one of every call to the outside, through `gate`.
     #[must_use]
     pub fn new(
         config: &AltinnConfig,
         altinn: Arc<Altinn>,
         own_token: Arc<OwnToken>,
+        gate: Gate,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         runtime: Handle,
     ) -> Self {
         let bounds = Bounds {
             circuit: Circuit::new(config.circuit_failures.get(), config.circuit_open_for),
-            pause: Pause::default(),
-            turns: Turns::per_second(config.requests_per_second.get()),
             credentials_log: Allowance::one_per(CREDENTIALS_LOG_INTERVAL),
         };
-        let places = config.max_in_flight.get().min(Semaphore::MAX_PERMITS);
         let shared = Shared {
             altinn,
             own_token,
+            gate,
             budget: config.budget,
             attempt_timeout: config.attempt_timeout,
             max_attempts: config.max_attempts.get(),
-            places: Arc::new(Semaphore::new(places)),
             bounds: Mutex::new(bounds),
+            opened: Notify::new(),
             clock,
             metrics,
+            runtime,
         };
-        Self { shared: Arc::new(shared), runtime }
+        Self { shared: Arc::new(shared) }
     }
 }
 
@@ -151,23 +218,9 @@ impl RemotePdp for PdpClient {
     fn ask<'a>(
         &'a self,
         question: &'a Question,
-        _call: Call,
+        call: Call,
     ) -> EdgeFuture<'a, Result<Verdict, Undecided>> {
-        Box::pin(async move {
-            let window = self.shared.window();
-            // Waiting for a place ends with the caller; what has a place is a task of its own, so that
-            // tasks are bounded and no connection is torn down by a client that leaves.
-            let place = self.shared.place(window).await?;
-            let body = Bytes::from(wire::request_body(question));
-            let shared = Arc::clone(&self.shared);
-            let asking = async move {
-                let _place = place;
-                shared.ask_within(window, &body).await
-            };
-            // Its log lines carry the trace of the request that asked first.
-            let task = self.runtime.spawn(asking.in_current_span());
-            task.await.unwrap_or(Err(Cause::Unreachable.into()))
-        })
+        Box::pin(self.shared.ask_one(question, call, self.shared.window()))
     }
 
     fn ask_all<'a>(
@@ -177,8 +230,10 @@ impl RemotePdp for PdpClient {
     ) -> EdgeFuture<'a, Vec<Result<Verdict, Undecided>>> {
         Box::pin(async move {
             let mut verdicts = Vec::with_capacity(questions.len());
-            for question in questions {
-                verdicts.push(self.ask(question, call).await);
+            let same_user = |a: &Question, b: &Question| a.system_user() == b.system_user();
+            let chunks = questions.chunk_by(same_user);
+            for chunk in chunks.flat_map(|chunk| chunk.chunks(MOST_AT_ONCE)) {
+                verdicts.extend(self.shared.ask_chunk(chunk, call).await);
             }
             verdicts
         })
@@ -198,29 +253,68 @@ impl Shared {
 
     /// Refuses at once what would be refused later.
     fn check_bounds(&self) -> Result<(), Undecided> {
-        let (bounds, now) = (self.bounds(), Instant::now());
         let refused = |cause, remaining| Undecided { cause, retry_after: Some(remaining) };
-        if let Some(remaining) = bounds.pause.remaining(now) {
+        if let Some(remaining) = self.gate.paused() {
             return Err(refused(Cause::Throttled, remaining));
         }
-        match bounds.circuit.closed_to_calls(now) {
+        match self.bounds().circuit.closed_to_calls(Instant::now()) {
             Some(remaining) => Err(refused(Cause::CircuitOpen, remaining)),
             None => Ok(()),
         }
     }
 
-    async fn place(&self, window: Window) -> Result<OwnedSemaphorePermit, Undecided> {
-        self.check_bounds()?;
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            return Ok(place);
-        }
-        let place = timeout_at(window.last_start, Arc::clone(&self.places).acquire_owned()).await;
-        let place = place.ok().and_then(Result::ok);
-        self.count_held_back(place.is_some());
-        place.ok_or(Undecided { cause: Cause::Throttled, retry_after: Some(OWN_PAUSE) })
+    async fn ask_one(
+        self: &Arc<Self>,
+        question: &Question,
+        call: Call,
+        window: Window,
+    ) -> Result<Verdict, Undecided> {
+        let asking = Arc::new(One(Bytes::from(wire::request_body(question))));
+        self.ask_within(call, window, &asking).await
     }
 
-    async fn ask_within(&self, window: Window, body: &Bytes) -> Result<Verdict, Undecided> {
+    /// Asks questions about one system user in one call, and those that it does not answer alone, all
+    /// within one budget.
+    async fn ask_chunk(
+        self: &Arc<Self>,
+        questions: &[Question],
+        call: Call,
+    ) -> Vec<Result<Verdict, Undecided>> {
+        let window = self.window();
+        let Some(body) = wire::several_body(questions) else {
+            return self.ask_each(questions, call, window).await;
+        };
+        let together = Together { body: body.into(), questions: questions.to_vec() };
+        match self.ask_within(call, window, &Arc::new(together)).await {
+            Err(undecided) => vec![Err(undecided); questions.len()],
+            Ok(Several::Spoilt | Several::Mixed) => self.ask_each(questions, call, window).await,
+            Ok(Several::Each(each)) => {
+                let undecided = questions.iter().zip(&each).filter(|(_, said)| said.is_err());
+                let undecided = undecided.map(|(question, _)| question);
+                let mut alone = self.ask_each(undecided, call, window).await.into_iter();
+                let settle = |said: Result<Verdict, Cause>| {
+                    said.or_else(|cause| alone.next().unwrap_or(Err(cause.into())))
+                };
+                each.into_iter().map(settle).collect()
+            }
+        }
+    }
+
+    async fn ask_each<'q>(
+        self: &Arc<Self>,
+        questions: impl IntoIterator<Item = &'q Question>,
+        call: Call,
+        window: Window,
+    ) -> Vec<Result<Verdict, Undecided>> {
+        join_all(questions.into_iter().map(|question| self.ask_one(question, call, window))).await
+    }
+
+    async fn ask_within<A: Asking>(
+        self: &Arc<Self>,
+        call: Call,
+        window: Window,
+        asking: &Arc<A>,
+    ) -> Result<A::Said, Undecided> {
         let mut delays = ExponentialBuilder::default()
             .with_min_delay(FIRST_RETRY)
             .with_max_delay(LAST_RETRY)
@@ -229,8 +323,8 @@ impl Shared {
             .build();
         let mut indeterminate = false;
         loop {
-            let failure = match self.attempt(window, body).await {
-                Ok(verdict) => return Ok(verdict),
+            let failure = match self.attempt(call, window, asking).await {
+                Ok(said) => return Ok(said),
                 Err(failure) => failure,
             };
             // A passing fault behind the PDP shows as Indeterminate too; a second one is believed.
@@ -252,99 +346,117 @@ impl Shared {
         }
     }
 
-    async fn attempt(&self, window: Window, body: &Bytes) -> Result<Verdict, Failure> {
-        let passage = Passage::enter(self)?;
-        let result = self.call(window, body).await;
-        passage.settle(&result);
-        result
-    }
-
     /// Asks with our own token; when that is refused, once more with another one.
-    async fn call(&self, window: Window, body: &Bytes) -> Result<Verdict, Failure> {
-        let token = self.token(window).await?;
-        let reply = self.send(window, body, &token).await?;
-        if reply.status != StatusCode::UNAUTHORIZED || !self.own_token.refused(&token) {
-            return self.judge(&reply);
+    async fn attempt<A: Asking>(
+        self: &Arc<Self>,
+        call: Call,
+        window: Window,
+        asking: &Arc<A>,
+    ) -> Result<A::Said, Failure> {
+        let (token, mut said) = self.attempt_once(call, window, asking).await?;
+        let unauthorized = |said: &Result<_, Failure>| matches!(said, Err(it) if it.unauthorized);
+        if unauthorized(&said) && self.own_token.refused(&token) {
+            said = self.attempt_once(call, window, asking).await?.1;
         }
-        self.count_call(Cause::OwnCredentials.label());
-        let token = self.token(window).await?;
-        let reply = self.send(window, body, &token).await?;
-        self.judge(&reply)
+        if unauthorized(&said) {
+            self.tell_of_credentials(StatusCode::UNAUTHORIZED);
+        }
+        said
     }
 
-    async fn token(&self, window: Window) -> Result<Arc<BearerToken>, Failure> {
-        match timeout_at(window.last_start, self.own_token.current()).await {
-            Ok(Ok(token)) => Ok(token),
-            Ok(Err(_)) | Err(_) => Err(Failure::new(Cause::NoOwnToken, Sign::Failed)),
-        }
+    async fn attempt_once<A: Asking>(
+        self: &Arc<Self>,
+        call: Call,
+        window: Window,
+        asking: &Arc<A>,
+    ) -> Result<(Arc<BearerToken>, Result<A::Said, Failure>), Failure> {
+        let passage = Passage::enter(self)?;
+        let token = timeout_at(window.last_start, self.own_token.current()).await;
+        let Ok(Ok(token)) = token else {
+            let failure = Failure::new(Cause::NoOwnToken, Sign::Failed);
+            passage.settle(failure.sign);
+            return Err(failure);
+        };
+        let place = self.place(call, window).await?;
+        // Waiting ends with the caller; a call is a task of its own, so that no connection is torn down by
+        // a client that leaves, and what the call showed is taken in. Its log lines carry the trace of the
+        // request that asked first.
+        let (shared, asking, bearer) = (Arc::clone(self), Arc::clone(asking), Arc::clone(&token));
+        let calling = async move {
+            let said = shared.call(window, &*asking, &bearer).await;
+            passage.settle(said.as_ref().map_or_else(|failure| failure.sign, |_| Sign::Alive));
+            drop(place);
+            said
+        };
+        let task = self.runtime.spawn(calling.in_current_span()).await;
+        let lost = || Err(Failure::new(Cause::Unreachable, Sign::None));
+        Ok((token, task.unwrap_or_else(|_| lost())))
     }
 
-    async fn send(
+    async fn place(&self, call: Call, window: Window) -> Result<Place, Failure> {
+        let entered = tokio::select! {
+            biased;
+            entered = self.gate.enter(call, window.last_start) => entered,
+            () = self.opened.notified() => {
+                self.check_bounds().map_err(Failure::held_back)?;
+                self.gate.enter(call, window.last_start).await
+            }
+        };
+        match &entered {
+            Ok(place) if place.waited => self.count_held_back(true),
+            Ok(_) | Err(Refused::Paused(_)) => {}
+            Err(Refused::Bounds) => self.count_held_back(false),
+        }
+        entered.map_err(|refused| Failure::held_back(refused.into()))
+    }
+
+    async fn call<A: Asking>(
         &self,
         window: Window,
-        body: &Bytes,
+        asking: &A,
         token: &BearerToken,
-    ) -> Result<Reply, Failure> {
-        self.turn(window).await?;
+    ) -> Result<A::Said, Failure> {
         let request = self
             .altinn
-            .request(Method::POST, &self.altinn.authorize_url, "application/json", token)
+            .request(Method::POST, &self.altinn.authorize_url, "application/json", Some(token))
             .header(CONTENT_TYPE, "application/json")
-            .body(body.clone());
+            .body(asking.body());
         let started = Instant::now();
         let end = window.end.min(started + self.attempt_timeout);
         let sent = timeout_at(end, http::send(request, wire::MAX_ANSWER_BYTES)).await;
-        self.metrics.pdp_seconds.observe(started.elapsed().as_secs_f64());
-        sent.unwrap_or(Err(HttpError::TimedOut)).map_err(|error| {
-            let failure = Failure::from(error);
-            self.count_call(failure.undecided.cause.label());
-            failure
-        })
+        let seconds = started.elapsed().as_secs_f64();
+        self.metrics.pdp_seconds.observe(seconds);
+        let endpoint = Endpoint::Authorize.label();
+        self.metrics.altinn_seconds.with_label_values(&[endpoint]).observe(seconds);
+        let said = match sent.unwrap_or(Err(HttpError::TimedOut)) {
+            Ok(reply) => self.read(asking, &reply),
+            Err(error) => Err(Failure::from(error)),
+        };
+        let cause = said.as_ref().err().map(|failure| failure.undecided.cause.label());
+        let result = said.as_ref().ok().map(A::label).or(cause).unwrap_or_default();
+        self.metrics.pdp_calls.with_label_values(&[result]).inc();
+        self.metrics.altinn_calls.with_label_values(&[endpoint, cause.unwrap_or("ok")]).inc();
+        said
     }
 
-    async fn turn(&self, window: Window) -> Result<(), Failure> {
-        let now = Instant::now();
-        let turn = self.bounds().turns.take(now, window.last_start);
-        match turn {
-            Some(turn) if turn <= now => {}
-            Some(turn) => {
-                self.count_held_back(true);
-                tokio::time::sleep_until(turn).await;
-            }
-            None => {
-                self.count_held_back(false);
-                return Err(Failure::held_back(Cause::Throttled, OWN_PAUSE));
-            }
-        }
-        Ok(())
-    }
-
-    fn judge(&self, reply: &Reply) -> Result<Verdict, Failure> {
-        let judged = self.read(reply);
-        self.count_call(match &judged {
-            Ok(Verdict::Permit) => "permit",
-            Ok(Verdict::Deny) => "denied",
-            Ok(Verdict::Unmet(_)) => "unmet_obligation",
-            Ok(Verdict::NotApplicable) => "not_applicable",
-            Err(failure) => failure.undecided.cause.label(),
-        });
-        judged
-    }
-
-    fn read(&self, reply: &Reply) -> Result<Verdict, Failure> {
+    fn read<A: Asking>(&self, asking: &A, reply: &Reply) -> Result<A::Said, Failure> {
         let pause = || retry_after(&reply.headers, self.clock.now());
         match reply.status {
-            StatusCode::OK => wire::read_answer(&reply.body).map_err(|cause| match cause {
+            StatusCode::OK => asking.read(&reply.body).map_err(|cause| match cause {
                 Cause::Indeterminate => Failure::new(cause, Sign::Alive).repeatable(),
                 _ => Failure::new(cause, Sign::Failed),
             }),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            StatusCode::UNAUTHORIZED => {
+                let failure = Failure::new(Cause::OwnCredentials, Sign::Alive);
+                Err(Failure { unauthorized: true, ..failure })
+            }
+            StatusCode::FORBIDDEN => {
                 self.tell_of_credentials(reply.status);
                 Err(Failure::new(Cause::OwnCredentials, Sign::Alive))
             }
             StatusCode::TOO_MANY_REQUESTS => {
                 let pause = pause().unwrap_or_default().max(LEAST_PAUSE);
-                self.bounds().pause.extend(Instant::now(), pause);
+                self.gate.pause(pause);
                 Err(Failure::new(Cause::Throttled, Sign::Alive).retry_after(Some(pause)))
             }
             status if status.is_server_error() => {
@@ -364,10 +476,6 @@ impl Shared {
         }
     }
 
-    fn count_call(&self, result: &str) {
-        self.metrics.pdp_calls.with_label_values(&[result]).inc();
-    }
-
     fn count_held_back(&self, waited: bool) {
         let result = if waited { "waited" } else { "refused" };
         self.metrics.pdp_ceiling.with_label_values(&[result]).inc();
@@ -375,34 +483,36 @@ impl Shared {
 }
 
 /// A call that the circuit let through. Settled in any case: a probe that vanished must leave its place.
-struct Passage<'a> {
-    shared: &'a Shared,
+struct Passage {
+    shared: Arc<Shared>,
     pass: Pass,
     sign: Sign,
 }
 
-impl<'a> Passage<'a> {
-    fn enter(shared: &'a Shared) -> Result<Self, Failure> {
-        let (mut bounds, now) = (shared.bounds(), Instant::now());
-        if let Some(remaining) = bounds.pause.remaining(now) {
-            return Err(Failure::held_back(Cause::Throttled, remaining));
-        }
-        match bounds.circuit.enter(now) {
-            Ok(pass) => Ok(Self { shared, pass, sign: Sign::None }),
-            Err(remaining) => Err(Failure::held_back(Cause::CircuitOpen, remaining)),
+impl Passage {
+    fn enter(shared: &Arc<Shared>) -> Result<Self, Failure> {
+        shared.check_bounds().map_err(Failure::held_back)?;
+        let entered = shared.bounds().circuit.enter(Instant::now());
+        match entered {
+            Ok(pass) => Ok(Self { shared: Arc::clone(shared), pass, sign: Sign::None }),
+            Err(remaining) => Err(Failure::held_back(Undecided {
+                cause: Cause::CircuitOpen,
+                retry_after: Some(remaining),
+            })),
         }
     }
 
-    fn settle(mut self, result: &Result<Verdict, Failure>) {
-        self.sign = result.as_ref().map_or_else(|failure| failure.sign, |_| Sign::Alive);
+    fn settle(mut self, sign: Sign) {
+        self.sign = sign;
     }
 }
 
-impl Drop for Passage<'_> {
+impl Drop for Passage {
     fn drop(&mut self) {
         let change = self.shared.bounds().circuit.settle(self.pass, self.sign, Instant::now());
         match change {
             Some(Change::Opened) => {
+                self.shared.opened.notify_waiters();
                 self.shared.metrics.pdp_circuit_open.set(1);
                 tracing::warn!("the circuit to Altinn's PDP is open: the last calls all failed");
             }
@@ -417,9 +527,10 @@ impl Drop for Passage<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::tests::{answer, question};
+    use super::super::wire::tests::{answer, question, questions};
     use super::*;
     use crate::clock::SystemClock;
+    use crate::domain::resource::InstanceId;
     use crate::enforce::ports::{Account, Urgency};
     use crate::maskinporten::grant::tests::grant;
     use crate::maskinporten::stub::{Answer, Call, Stub};
@@ -494,7 +605,9 @@ mod tests {
         let edge = Arc::new(Altinn::new(&config).unwrap());
         let own_token =
             OwnToken::new(grant, edge.clone(), clock.clone(), metrics.clone(), runtime.clone());
-        let pdp = PdpClient::new(&config, edge, Arc::new(own_token), clock, metrics, runtime);
+        let (per_second, places) = (config.requests_per_second, config.max_in_flight);
+        let gate = Gate::new(per_second, places, &metrics, runtime.clone());
+        let pdp = PdpClient::new(&config, edge, Arc::new(own_token), gate, clock, metrics, runtime);
         World { maskinporten, altinn, pdp: Arc::new(pdp) }
     }
 
@@ -697,7 +810,8 @@ mod tests {
         let permits = answers.iter().filter(|answer| answer.is_ok()).count();
         assert!((1..=3).contains(&permits), "{answers:?}");
         for refused in answers.iter().filter_map(|answer| answer.as_ref().err()) {
-            assert_eq!((refused.cause, refused.retry_after), (Cause::Throttled, Some(OWN_PAUSE)));
+            let second = Some(Duration::from_secs(1));
+            assert_eq!((refused.cause, refused.retry_after), (Cause::Throttled, second));
         }
         assert_eq!(world.calls(), 1 + permits);
     }
@@ -710,13 +824,115 @@ mod tests {
         };
         let world = world(set, |_, _| Answer::Never).await;
         tokio::select! {
-            biased;
             _ = world.ask() => panic!("no answer comes"),
-            () = std::future::ready(()) => {}
+            () = async {
+                while world.calls() == 0 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            } => {}
         }
         // The caller left; its call holds the only place for its own time.
         assert_eq!(world.cause().await, Cause::Throttled);
         assert_eq!(world.calls(), 1);
+    }
+
+    /// Answers to single questions, and to several with one result each; `spoilt` spoils a call that holds
+    /// this resource.
+    fn pdp_of(spoilt: Option<&'static str>) -> impl Fn(usize, &Call) -> Answer + Clone {
+        move |_, call| {
+            let body: serde_json::Value = serde_json::from_slice(&call.body).unwrap();
+            let asked = body["Request"]["MultiRequests"]["RequestReference"].as_array();
+            let asked = asked.map_or(1, Vec::len);
+            let holds = |resource: &str| String::from_utf8_lossy(&call.body).contains(resource);
+            if spoilt.is_some_and(holds) {
+                return Answer::ok(answer("Indeterminate"));
+            }
+            if asked == 1 {
+                return Answer::ok(answer("Deny"));
+            }
+            let of = |index: usize| {
+                let resource = &body["Request"]["Resource"][index]["Attribute"];
+                let all = questions(64);
+                let question = all.iter().find(|question| {
+                    let action = &body["Request"]["Action"][index]["Attribute"][0]["Value"];
+                    let instance = resource[2]["Value"].as_str();
+                    resource[0]["Value"] == question.resource().as_str()
+                        && *action == question.action().as_str()
+                        && instance == question.instance().map(InstanceId::as_str)
+                });
+                let decision = if index.is_multiple_of(2) { "Permit" } else { "NotApplicable" };
+                wire::tests::result(question.unwrap(), decision)
+            };
+            let results: Vec<_> = (0..asked).map(of).collect();
+            Answer::ok(serde_json::json!({ "response": results }).to_string())
+        }
+    }
+
+    #[tokio::test]
+    async fn several_questions_cost_one_call_for_twenty_and_come_back_in_order() {
+        for (asked, calls) in [(0, 0), (1, 1), (2, 1), (20, 1), (21, 2), (45, 3)] {
+            let world = world(|_| {}, pdp_of(None)).await;
+            let verdicts = world.pdp.ask_all(&questions(asked), WAITING).await;
+            assert_eq!((verdicts.len(), world.calls()), (asked, calls), "{asked}");
+            for (index, verdict) in verdicts.into_iter().enumerate() {
+                // Chunks begin anew; the last question of 21 is alone, in the form of one.
+                let alone = asked % 20 == 1 && index + 1 == asked;
+                let permit = index % 20 % 2 == 0;
+                let expected = match (alone, permit) {
+                    (true, _) => Verdict::Deny,
+                    (false, true) => Verdict::Permit,
+                    (false, false) => Verdict::NotApplicable,
+                };
+                assert_eq!(verdict, Ok(expected), "{index} of {asked}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fault_in_one_question_spoils_no_other() {
+        let world = world(|_| {}, pdp_of(Some("ske-arkiv"))).await;
+        let verdicts = world.pdp.ask_all(&questions(4), WAITING).await;
+        let indeterminate = Err(Cause::Indeterminate.into());
+        assert_eq!(
+            verdicts,
+            [Ok(Verdict::Deny), Ok(Verdict::Deny), indeterminate, Ok(Verdict::Deny)]
+        );
+        assert_eq!(world.calls(), 5, "together, and then each alone");
+    }
+
+    #[tokio::test]
+    async fn a_permit_that_does_not_say_what_it_permits_is_asked_for_alone() {
+        let answers = |_, call: &Call| {
+            let several = String::from_utf8_lossy(&call.body).contains("MultiRequests");
+            let permit = r#"{"decision":"Permit","category":null}"#;
+            let no = r#"{"decision":"NotApplicable","category":null}"#;
+            let both = format!(r#"{{"response":[{no},{permit}]}}"#);
+            Answer::ok(if several { both } else { answer("Deny") })
+        };
+        let world = world(|_| {}, answers).await;
+        let verdicts = world.pdp.ask_all(&questions(2), WAITING).await;
+        assert_eq!(verdicts, [Ok(Verdict::NotApplicable), Ok(Verdict::Deny)]);
+        assert_eq!(world.calls(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_befalls_a_call_for_several_befalls_each_of_them() {
+        let busy = Answer::Whole(429, Some(("retry-after", "120".into())), Vec::new());
+        for (given, cause) in [
+            (Answer::status(503), Cause::ErrorStatus),
+            (Answer::status(403), Cause::OwnCredentials),
+            (Answer::ok("<html>"), Cause::Unreadable),
+            (Answer::Never, Cause::TimedOut),
+            (busy, Cause::Throttled),
+        ] {
+            let world = world(|_| {}, move |_, _| given.clone()).await;
+            let verdicts = world.pdp.ask_all(&questions(3), WAITING).await;
+            assert_eq!(verdicts.len(), 3);
+            assert!(
+                verdicts.iter().all(|said| said.is_err_and(|undecided| undecided.cause == cause))
+            );
+            assert_eq!(world.calls(), 1, "{cause:?}");
+        }
     }
 
     #[derive(Clone, Default)]

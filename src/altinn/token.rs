@@ -92,7 +92,8 @@ impl Altinn {
     /// # Errors
     /// [`ExchangeError`]: refused, not reached or not understood.
     pub async fn exchange(&self, token: &BearerToken) -> Result<BearerToken, ExchangeError> {
-        let request = self.request(Method::GET, &self.exchange_url, "text/plain, */*;q=0.1", token);
+        let request =
+            self.request(Method::GET, &self.exchange_url, "text/plain, */*;q=0.1", Some(token));
         let reply = http::send(request, REPLY_BYTES).await?;
         if reply.status != StatusCode::OK {
             return Err(ExchangeError::Status(reply.status));

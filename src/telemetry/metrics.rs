@@ -57,6 +57,14 @@ pub struct Metrics {
     pub pdp_ceiling: IntCounterVec,
     /// Whether the circuit to the PDP is open: 0 or 1.
     pub pdp_circuit_open: IntGauge,
+    /// Calls to Altinn, by endpoint and result.
+    pub altinn_calls: IntCounterVec,
+    /// Time of a call to Altinn, its body included, by endpoint.
+    pub altinn_seconds: HistogramVec,
+    /// Calls that wait for a turn or a place, by urgency.
+    pub altinn_waiting: IntGaugeVec,
+    /// Calls to Altinn in flight.
+    pub altinn_in_flight: IntGauge,
     /// Our own tokens fetched, by step (`grant`, `exchange`) and result.
     pub own_tokens: IntCounterVec,
     /// Answers of upstreams, by name and status class.
@@ -230,6 +238,23 @@ impl Metrics {
             )?,
             pdp_circuit_open: families
                 .gauge("portvakt_pdp_circuit_open", "1 while the circuit to the PDP is open.")?,
+            altinn_calls: families.counters(
+                "portvakt_altinn_calls_total",
+                "Calls to Altinn by endpoint and result.",
+                &["endpoint", "result"],
+            )?,
+            altinn_seconds: families.times(
+                "portvakt_altinn_call_seconds",
+                "Time of one call to Altinn, its whole answer included.",
+                &["endpoint"],
+            )?,
+            altinn_waiting: families.gauges(
+                "portvakt_altinn_waiting",
+                "Calls to Altinn that wait for a turn or a place.",
+                &["urgency"],
+            )?,
+            altinn_in_flight: families
+                .gauge("portvakt_altinn_in_flight", "Calls to Altinn in flight.")?,
             own_tokens: families.counters(
                 "portvakt_own_tokens_total",
                 "Our own tokens fetched, by step and result.",
