@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub struct ResourceId(Arc<str>);
 
 /// A XACML action id, such as `read` or `write`, as the resource's policy spells it.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ActionId(Arc<str>);
 
 /// One instance of a resource: letters, digits, `.`, `_` and `-`, at most 100.
