@@ -3,9 +3,15 @@
 //!
 //! Takes its Maskinporten token from [`crate::maskinporten::grant`].
 
+pub mod authorized_parties;
+mod calls;
 pub mod gate;
+mod lean;
 mod limits;
+pub mod packages;
 pub mod pdp;
+pub mod registry;
+pub mod source;
 pub mod token;
 pub mod wire;
 
@@ -20,6 +26,11 @@ use std::fmt;
 
 const SUBSCRIPTION_KEY: HeaderName = HeaderName::from_static("ocp-apim-subscription-key");
 const AUTHORIZE_PATH: &str = "/authorization/api/v1/authorize";
+const PARTIES_PATH: &str = "/accessmanagement/api/v1/resourceowner/authorizedparties\
+?includeAccessPackages=true&includeRoles=false&includeResources=true&includeInstances=false";
+const PACKAGES_PATH: &str = "/accessmanagement/api/v1/meta/info/accesspackages/export";
+const RESOURCE_PATH: &str = "/resourceregistry/api/v1/resource";
+const ACCESS_LISTS_PATH: &str = "/resourceregistry/api/v1/access-lists";
 const EXCHANGE_PATH: &str = "/authentication/api/v1/exchange/maskinporten";
 
 /// Altinn as this program calls it: addresses, gateway key, connections.
@@ -27,6 +38,10 @@ pub struct Altinn {
     http: reqwest::Client,
     authorize_url: Url,
     exchange_url: Url,
+    parties_url: Url,
+    packages_url: Url,
+    resource_url: Url,
+    access_lists_url: Url,
     subscription_key: Option<HeaderValue>,
 }
 
@@ -35,6 +50,16 @@ pub struct Altinn {
 pub enum Endpoint {
     /// The PDP.
     Authorize,
+    /// Authorized parties.
+    Parties,
+    /// A resource's metadata and policy.
+    Resource,
+    /// The registry's feed of changes.
+    Changes,
+    /// The catalogue of access packages.
+    Packages,
+    /// A service owner's access lists.
+    AccessLists,
 }
 
 impl Endpoint {
@@ -43,6 +68,11 @@ impl Endpoint {
     pub fn label(self) -> &'static str {
         match self {
             Self::Authorize => "authorize",
+            Self::Parties => "parties",
+            Self::Resource => "resource",
+            Self::Changes => "changes",
+            Self::Packages => "packages",
+            Self::AccessLists => "access_lists",
         }
     }
 }
@@ -81,6 +111,10 @@ impl Altinn {
             http: http::client(&config.url, config.attempt_timeout)?,
             authorize_url: address(AUTHORIZE_PATH)?,
             exchange_url: address(EXCHANGE_PATH)?,
+            parties_url: address(PARTIES_PATH)?,
+            packages_url: address(PACKAGES_PATH)?,
+            resource_url: address(RESOURCE_PATH)?,
+            access_lists_url: address(ACCESS_LISTS_PATH)?,
             subscription_key,
         })
     }

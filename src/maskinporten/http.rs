@@ -1,6 +1,7 @@
 //! HTTP as this program speaks it to Maskinporten and Altinn: verified TLS, no redirects, and bounds
 //! on time and size that hold whatever the other side sends.
 
+use bytes::Bytes;
 use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use std::error::Error;
@@ -96,6 +97,21 @@ pub(crate) async fn send(request: RequestBuilder, limit: usize) -> Result<Reply,
         read => read?,
     };
     Ok(Reply { status, headers, body })
+}
+
+/// Sends the request and reads the head of the answer. Follow with [`whole`] or [`chunk`].
+pub(crate) async fn open(request: RequestBuilder) -> Result<Response, HttpError> {
+    request.send().await.map_err(HttpError::from_reqwest)
+}
+
+/// The whole body, at most `limit` bytes of it as decoded.
+pub(crate) async fn whole(response: Response, limit: usize) -> Result<Vec<u8>, HttpError> {
+    read_body(response, limit).await
+}
+
+/// The next part of a body; `None` after its proper end.
+pub(crate) async fn chunk(response: &mut Response) -> Result<Option<Bytes>, HttpError> {
+    response.chunk().await.map_err(HttpError::from_reqwest)
 }
 
 async fn read_body(mut response: Response, limit: usize) -> Result<Vec<u8>, HttpError> {

@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 pub(crate) struct Call {
     pub(crate) method: http::Method,
     pub(crate) path: String,
+    pub(crate) query: String,
     pub(crate) headers: http::HeaderMap,
     pub(crate) body: Bytes,
 }
@@ -27,10 +28,12 @@ pub(crate) struct Call {
 pub(crate) enum Answer {
     /// Status, one header, body.
     Whole(u16, Option<(&'static str, String)>, Vec<u8>),
-    /// A body that breaks off.
+    /// A body that breaks off; of type JSON, as all that are not whole.
     Broken(Vec<u8>),
     /// A body that never ends.
     Endless,
+    /// A body of which nothing comes after this.
+    Stalled(Vec<u8>),
     /// No answer at all.
     Never,
 }
@@ -38,6 +41,14 @@ pub(crate) enum Answer {
 impl Answer {
     pub(crate) fn ok(body: impl Into<Vec<u8>>) -> Self {
         Self::Whole(200, None, body.into())
+    }
+
+    pub(crate) fn json(body: impl Into<Vec<u8>>) -> Self {
+        Self::Whole(
+            200,
+            Some(("content-type", "application/json; charset=utf-8".into())),
+            body.into(),
+        )
     }
 
     pub(crate) fn status(status: u16) -> Self {
@@ -98,6 +109,7 @@ async fn serve(
     let call = Call {
         method: head.method,
         path: head.uri.path().to_owned(),
+        query: head.uri.query().unwrap_or_default().to_owned(),
         headers: head.headers,
         body: body.collect().await.unwrap().to_bytes(),
     };
@@ -110,21 +122,35 @@ async fn serve(
             if let Some((name, value)) = header {
                 response = response.header(name, value);
             }
-            response.body(StubBody { rest: vec![Ok(body.into())], endless: false }).unwrap()
+            response.body(StubBody { rest: vec![Ok(body.into())], after: After::End }).unwrap()
         }
         Answer::Broken(body) => {
             let rest = vec![Err(io::ErrorKind::ConnectionReset.into()), Ok(body.into())];
-            response.body(StubBody { rest, endless: false }).unwrap()
+            json(response, StubBody { rest, after: After::End })
         }
-        Answer::Endless => response.body(StubBody { rest: Vec::new(), endless: true }).unwrap(),
+        Answer::Endless => json(response, StubBody { rest: Vec::new(), after: After::Spaces }),
+        Answer::Stalled(body) => {
+            json(response, StubBody { rest: vec![Ok(body.into())], after: After::Nothing })
+        }
         Answer::Never => std::future::pending().await,
     })
+}
+
+fn json(response: http::response::Builder, body: StubBody) -> http::Response<StubBody> {
+    response.header("content-type", "application/json").body(body).unwrap()
 }
 
 /// Gives `rest` from its end.
 struct StubBody {
     rest: Vec<io::Result<Bytes>>,
-    endless: bool,
+    after: After,
+}
+
+/// What follows the rest.
+enum After {
+    End,
+    Spaces,
+    Nothing,
 }
 
 impl hyper::body::Body for StubBody {
@@ -135,8 +161,12 @@ impl hyper::body::Body for StubBody {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let next = self.rest.pop();
-        let chunk = if self.endless { Some(Ok(Bytes::from_static(&[b' '; 4096]))) } else { next };
+        let chunk = match (self.rest.pop(), &self.after) {
+            (Some(chunk), _) => Some(chunk),
+            (None, After::End) => None,
+            (None, After::Spaces) => Some(Ok(Bytes::from_static(&[b' '; 4096]))),
+            (None, After::Nothing) => return Poll::Pending,
+        };
         Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
     }
 }

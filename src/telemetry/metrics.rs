@@ -65,6 +65,8 @@ pub struct Metrics {
     pub altinn_waiting: IntGaugeVec,
     /// Calls to Altinn in flight.
     pub altinn_in_flight: IntGauge,
+    /// Access package codes and parties of Altinn's answers that were left out, by kind.
+    pub altinn_ignored: IntCounterVec,
     /// Our own tokens fetched, by step (`grant`, `exchange`) and result.
     pub own_tokens: IntCounterVec,
     /// Answers of upstreams, by name and status class.
@@ -255,6 +257,11 @@ impl Metrics {
             )?,
             altinn_in_flight: families
                 .gauge("portvakt_altinn_in_flight", "Calls to Altinn in flight.")?,
+            altinn_ignored: families.counters(
+                "portvakt_altinn_ignored_total",
+                "What was left out of answers of authorized parties, by kind.",
+                &["kind"],
+            )?,
             own_tokens: families.counters(
                 "portvakt_own_tokens_total",
                 "Our own tokens fetched, by step and result.",
