@@ -5,7 +5,7 @@ use clap::Parser;
 use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,6 +16,12 @@ struct Arguments {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:8400")]
     listen: SocketAddr,
+    /// The port alone, on loopback; 0 takes a free one.
+    #[arg(long, conflicts_with = "listen")]
+    port: Option<u16>,
+    /// Altinn's own caches of 5 and 10 minutes in the decision point.
+    #[arg(long)]
+    caches: bool,
     /// A world in YAML instead of the built-in one.
     #[arg(long, value_name = "FILE")]
     seed: Option<PathBuf>,
@@ -53,7 +59,10 @@ pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
 
 fn serve(arguments: Arguments) -> Result<(), RunError> {
     let seed = arguments.seed.map_or(Seed::BuiltIn, Seed::File);
-    let options = SandboxOptions { listen: arguments.listen, seed };
+    let listen = arguments
+        .port
+        .map_or(arguments.listen, |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let options = SandboxOptions { listen, seed, caching_pods: usize::from(arguments.caches) };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut stop = StopSignal::new()?;

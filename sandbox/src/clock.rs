@@ -1,15 +1,56 @@
-//! The time of day, and how it is written.
+//! The sandbox's clock, which follows the real one at a distance, and how times are written.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The time of day as everything in one sandbox sees it.
+#[derive(Debug, Default)]
+pub(crate) struct Clock {
+    offset_seconds: AtomicI64,
+}
+
+impl Clock {
+    /// Seconds since 1970.
+    pub(crate) fn now(&self) -> i64 {
+        real_now().saturating_add(self.offset_seconds())
+    }
+
+    /// How far ahead of the real time it is.
+    pub(crate) fn offset_seconds(&self) -> i64 {
+        self.offset_seconds.load(Ordering::SeqCst)
+    }
+
+    /// Moves it, also backwards.
+    pub(crate) fn advance(&self, seconds: i64) {
+        let moved = self.offset_seconds().saturating_add(seconds);
+        self.offset_seconds.store(moved, Ordering::SeqCst);
+    }
+
+    /// Makes it this time now; it goes on from there.
+    pub(crate) fn set(&self, now: i64) {
+        self.offset_seconds.store(now.saturating_sub(real_now()), Ordering::SeqCst);
+    }
+
+    /// Back to the real time.
+    pub(crate) fn reset(&self) {
+        self.offset_seconds.store(0, Ordering::SeqCst);
+    }
+}
 
 /// Seconds since 1970; a clock before that reads as zero.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the time of day")]
-pub(crate) fn now() -> i64 {
+fn real_now() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .ok()
         .and_then(|elapsed| i64::try_from(elapsed.as_secs()).ok())
         .unwrap_or(0)
+}
+
+/// RFC 3339 in UTC with milliseconds, as Altinn's authentication writes times.
+pub(crate) fn zulu(seconds: i64) -> String {
+    let (year, month, day, hour, minute, second) = civil(seconds);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.000Z")
 }
 
 /// RFC 3339 in UTC with six decimals, as the resource registry writes times.
@@ -50,5 +91,19 @@ mod tests {
         assert_eq!(rfc3339(1_709_164_799), "2024-02-28T23:59:59.000000+00:00");
         assert_eq!(rfc3339(1_709_164_800), "2024-02-29T00:00:00.000000+00:00");
         assert_eq!(generalized(1_709_251_200), "20240301000000Z");
+    }
+
+    #[test]
+    fn the_clock_moves_and_comes_back() {
+        let clock = Clock::default();
+        let start = clock.now();
+        clock.advance(600);
+        assert!(clock.now() >= start + 600);
+        clock.advance(-700);
+        assert!(clock.now() < start);
+        clock.set(1_000);
+        assert!((1_000..1_005).contains(&clock.now()));
+        clock.reset();
+        assert_eq!(clock.offset_seconds(), 0);
     }
 }

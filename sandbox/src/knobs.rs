@@ -1,15 +1,17 @@
 //! `/sandbox`: the knobs that tests and demos turn, and what they read back. No authentication: it is a sandbox.
 
-use crate::clock;
-use crate::faults::{Endpoint, Fault};
+use crate::altinn::pdp::caches::Pods;
+use crate::faults::{Endpoint, Fault, OneOrMore};
 use crate::maskinporten::issue::{self, Grant};
-use crate::state::{KeyRing, Shared};
-use crate::world::model::{Client, OrgNumber, Resource, SystemUser};
+use crate::state::{Features, KeyRing, Shared, View};
+use crate::world::model::{Client, SystemUser};
+use crate::world::number::{OrgNumber, PartyNumber};
+use crate::world::resource::Resource;
 use crate::world::rights::{Right, UnknownThing};
-use crate::world::seed;
+use crate::world::seed::{self, Document, SeedError};
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Path, Query, Request, State};
-use axum::http::StatusCode;
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
@@ -35,6 +37,11 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/sandbox/clients/{id}/certificate", get(client_certificate))
         .route("/sandbox/token", post(token))
         .route("/sandbox/reset", post(reset))
+        .route("/sandbox/clock", get(clock).post(move_clock))
+        .route("/sandbox/caches", get(caches).put(set_caches))
+        .route("/sandbox/features", get(features).put(set_features))
+        .route("/sandbox/world", get(world).put(put_world).patch(patch_world))
+        .layer(DefaultBodyLimit::disable())
 }
 
 /// A knob that cannot be turned like that.
@@ -98,7 +105,10 @@ async fn state(State(shared): State<Arc<Shared>>) -> Json<Value> {
         "issuer": shared.urls.issuer,
         "altinn": shared.urls.altinn,
         "keys": { "published": keys, "signing": shared.maskinporten_keys().current().kid() },
-        "faults": *shared.faults(),
+        "now": shared.now(),
+        "caches": cache_state(&shared),
+        "features": shared.features(),
+        "faults": shared.faults().to_json(),
         "clients": world.clients.keys().collect::<Vec<_>>(),
         "resources": world.resources.keys().collect::<Vec<_>>(),
         "systems": world.systems.values().collect::<Vec<_>>(),
@@ -116,26 +126,38 @@ async fn forget_calls(State(shared): State<Arc<Shared>>) -> Json<Value> {
 }
 
 async fn faults(State(shared): State<Arc<Shared>>) -> Json<Value> {
-    Json(json!(*shared.faults()))
+    Json(shared.faults().to_json())
 }
 
 async fn fault(State(shared): State<Arc<Shared>>, Path(endpoint): Path<String>) -> Answer {
     let endpoint = parse_endpoint(&endpoint)?;
-    Ok(Json(json!(shared.faults().on(endpoint))))
+    Ok(Json(shared.faults().on(endpoint)))
 }
 
 async fn set_fault(
     State(shared): State<Arc<Shared>>,
     Path(endpoint): Path<String>,
-    Body(fault): Body<Fault>,
+    Body(body): Body<Value>,
 ) -> Answer {
     let endpoint = parse_endpoint(&endpoint)?;
-    if let Some(problem) = fault.problem() {
+    let faults = parse_faults(body)?;
+    if let Some(problem) = faults.faults().iter().find_map(Fault::problem) {
         return Err(KnobError::bad(problem));
     }
-    let answer = Json(json!(fault));
-    shared.faults().set(endpoint, fault);
-    Ok(answer)
+    let world = shared.snapshot();
+    let mut in_force = shared.faults();
+    in_force.set(endpoint, faults.faults(), &world);
+    Ok(Json(in_force.on(endpoint)))
+}
+
+/// An object or an array of them; read in two steps, so that an error names the member that is wrong.
+fn parse_faults(body: Value) -> Result<OneOrMore, KnobError> {
+    let bad = |error: serde_json::Error| KnobError::bad(error.to_string());
+    if body.is_array() {
+        serde_json::from_value(body).map(OneOrMore::More).map_err(bad)
+    } else {
+        serde_json::from_value(body).map(OneOrMore::One).map_err(bad)
+    }
 }
 
 async fn clear_fault(State(shared): State<Arc<Shared>>, Path(endpoint): Path<String>) -> Answer {
@@ -150,7 +172,7 @@ async fn clear_faults(State(shared): State<Arc<Shared>>) -> Json<Value> {
 
 fn parse_endpoint(name: &str) -> Result<Endpoint, KnobError> {
     serde_json::from_value(json!(name)).map_err(|_| {
-        KnobError::missing("endpoint is metadata, jwks, token, exchange, pdp, parties or registry")
+        KnobError::missing("endpoint is metadata, jwks, token, exchange, pdp, parties, registry, catalogue or vendor")
     })
 }
 
@@ -176,7 +198,7 @@ async fn rotate(
 #[serde(deny_unknown_fields)]
 struct RightBody {
     system_user: Uuid,
-    party: OrgNumber,
+    party: PartyNumber,
     resource: Option<String>,
     action: Option<String>,
     package: Option<String>,
@@ -194,14 +216,14 @@ impl RightBody {
 }
 
 async fn grant(State(shared): State<Arc<Shared>>, Body(body): Body<RightBody>) -> Answer {
-    let (user, party) = (body.system_user, body.party.clone());
-    shared.world_mut().grant(user, &party, &body.right()?)?;
+    let (user, party) = (body.system_user, body.party);
+    shared.world_mut().grant(user, party, &body.right()?)?;
     Ok(done())
 }
 
 async fn revoke(State(shared): State<Arc<Shared>>, Body(body): Body<RightBody>) -> Answer {
-    let (user, party) = (body.system_user, body.party.clone());
-    shared.world_mut().revoke(user, &party, &body.right()?)?;
+    let (user, party) = (body.system_user, body.party);
+    shared.world_mut().revoke(user, party, &body.right()?)?;
     Ok(done())
 }
 
@@ -232,7 +254,7 @@ async fn put_resource(
     if !problems.is_empty() {
         return Err(KnobError::bad(problems.join("; ")));
     }
-    world.put_resource(resource, clock::now());
+    world.put_resource(resource, shared.now());
     Ok(done())
 }
 
@@ -246,9 +268,9 @@ async fn delete_resource(State(shared): State<Arc<Shared>>, Path(id): Path<Strin
 
 async fn touch_resource(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Answer {
     let mut world = shared.world_mut();
-    let resource = world.resources.get(&id).cloned();
+    let resource = world.resources.get(&id).map(|it| Resource::clone(it));
     let resource = resource.ok_or_else(|| KnobError::missing("unknown resource"))?;
-    world.put_resource(resource, clock::now());
+    world.put_resource(resource, shared.now());
     Ok(done())
 }
 
@@ -294,7 +316,7 @@ async fn client_certificate(
     let organization = query.org.unwrap_or_else(|| client.organization.to_string());
     let issuer = Arc::clone(&shared);
     let chain = tokio::task::spawn_blocking(move || {
-        issuer.authority.issue(key.public(), &organization, query.foreign)
+        issuer.authority.issue(key.public(), &organization, query.foreign, issuer.now())
     })
     .await
     .map_err(KnobError::failed)?;
@@ -320,7 +342,7 @@ async fn token(State(shared): State<Arc<Shared>>, Body(body): Body<TokenBody>) -
         None => None,
         Some(owner) => Some(named_user(&shared, &client, owner, body.external_ref.as_deref())?),
     };
-    let now = clock::now();
+    let now = shared.now();
     let life = issue::lifetime_seconds(&shared, &body.scope);
     let expires_at = now + body.lifetime_seconds.unwrap_or(life);
     let grant = Grant {
@@ -357,7 +379,11 @@ fn named_user(
     reference: Option<&str>,
 ) -> Result<SystemUser, KnobError> {
     let world = shared.world();
-    let find = |alive| world.find_system_user(client, owner, reference, alive).cloned();
+    let owner = OrgNumber::parse(owner).map_err(|error| KnobError::bad(error.to_string()))?;
+    let find = |alive| {
+        let vendor = client.organization;
+        world.find_system_user(&client.id, vendor, owner, reference, alive).cloned()
+    };
     find(true).or_else(|| find(false)).ok_or_else(|| {
         KnobError::missing("the client has no system user with that owner and reference")
     })
@@ -365,5 +391,108 @@ fn named_user(
 
 async fn reset(State(shared): State<Arc<Shared>>) -> Answer {
     shared.reset().map_err(KnobError::failed)?;
+    Ok(done())
+}
+
+fn time_of(shared: &Shared) -> Json<Value> {
+    let now = shared.now();
+    let offset = shared.clock.offset_seconds();
+    Json(json!({ "now": now, "time": crate::clock::zulu(now), "offset_seconds": offset }))
+}
+
+async fn clock(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    time_of(&shared)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClockBody {
+    advance_seconds: Option<i64>,
+    set: Option<i64>,
+}
+
+async fn move_clock(State(shared): State<Arc<Shared>>, Body(body): Body<ClockBody>) -> Answer {
+    match (body.advance_seconds, body.set) {
+        (Some(seconds), None) => shared.clock.advance(seconds),
+        (None, Some(now)) => shared.clock.set(now),
+        _ => {
+            let text = "give advance_seconds, or set with the seconds since 1970";
+            return Err(KnobError::bad(text));
+        }
+    }
+    Ok(time_of(&shared))
+}
+
+fn cache_state(shared: &Shared) -> Value {
+    let pods = shared.pods().count();
+    json!({ "enabled": pods > 0, "pods": pods })
+}
+
+async fn caches(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    Json(cache_state(&shared))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CachesBody {
+    enabled: bool,
+    pods: Option<usize>,
+}
+
+/// Switches the decision point's caches; they begin empty.
+async fn set_caches(State(shared): State<Arc<Shared>>, Body(body): Body<CachesBody>) -> Answer {
+    let pods = if body.enabled { body.pods.unwrap_or(1) } else { 0 };
+    if body.enabled && !(1..=64).contains(&pods) {
+        return Err(KnobError::bad("pods is not between 1 and 64"));
+    }
+    *shared.pods() = Pods::new(pods);
+    Ok(Json(cache_state(&shared)))
+}
+
+async fn features(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    Json(json!(shared.features()))
+}
+
+async fn set_features(State(shared): State<Arc<Shared>>, Body(features): Body<Features>) -> Answer {
+    if features.access_list_page == 0 {
+        return Err(KnobError::bad("access_list_page is zero"));
+    }
+    shared.set_features(features);
+    Ok(Json(json!(features)))
+}
+
+impl From<SeedError> for KnobError {
+    fn from(error: SeedError) -> Self {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+        Self::bad(format!("{error}{}", cause.unwrap_or_default()))
+    }
+}
+
+/// The present world as YAML, or as JSON to who asks for that.
+async fn world(View(world): View, headers: HeaderMap) -> Result<Response, KnobError> {
+    let document = Document::of(&world);
+    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    if accepts.is_some_and(|accepts| accepts.contains("json")) {
+        return Ok(Json(document).into_response());
+    }
+    let yaml = document.to_yaml()?;
+    Ok(([(header::CONTENT_TYPE, "application/yaml")], yaml).into_response())
+}
+
+async fn put_world(State(shared): State<Arc<Shared>>, text: String) -> Answer {
+    changed_world(shared, move |shared| shared.load_world(&text)).await
+}
+
+async fn patch_world(State(shared): State<Arc<Shared>>, text: String) -> Answer {
+    changed_world(shared, move |shared| shared.patch_world(&text)).await
+}
+
+/// Reading a large world takes a while; it must not hold up other calls.
+async fn changed_world(
+    shared: Arc<Shared>,
+    change: impl FnOnce(&Shared) -> Result<(), SeedError> + Send + 'static,
+) -> Answer {
+    let changed = tokio::task::spawn_blocking(move || change(&shared)).await;
+    changed.map_err(KnobError::failed)??;
     Ok(done())
 }

@@ -1,10 +1,10 @@
 //! The listener: accepts connections, counts and disturbs calls, hands them to the services, stops.
 
-use crate::clock;
+use crate::altinn::pdp::caches::Pods;
 use crate::crypto::rsa::KeyError;
 use crate::faults::Endpoint;
-use crate::state::{Shared, SigningKeys, Urls};
-use crate::world::seed::{self, SeedError};
+use crate::state::{Frozen, Shared, SigningKeys, Urls};
+use crate::world::seed::{self, Document, SeedError};
 use crate::{altinn, knobs, maskinporten};
 use axum::Router;
 use axum::body::Body;
@@ -15,6 +15,7 @@ use hyper::service::Service as _;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -42,12 +43,18 @@ pub struct SandboxOptions {
     pub listen: SocketAddr,
     /// The world to simulate.
     pub seed: Seed,
+    /// Instances of the decision point with Altinn's own caches of 5 and 10 minutes; 0 switches caching off.
+    pub caching_pods: usize,
 }
 
 impl Default for SandboxOptions {
-    /// A free port on loopback and the built-in world.
+    /// A free port on loopback, the built-in world, no caches.
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), seed: Seed::BuiltIn }
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            seed: Seed::BuiltIn,
+            caching_pods: 0,
+        }
     }
 }
 
@@ -94,7 +101,6 @@ impl Sandbox {
     /// [`SandboxError`] tells what is wrong with the seed or the address.
     pub async fn start(options: SandboxOptions) -> Result<RunningSandbox, SandboxError> {
         let text = seed_text(options.seed)?;
-        let world = seed::parse(&text, clock::now())?;
         let keys = tokio::task::spawn_blocking(SigningKeys::generate)
             .await
             .map_err(|_| SandboxError::Interrupted)??;
@@ -103,10 +109,10 @@ impl Sandbox {
         let address = listener.local_addr().map_err(listen_error)?;
         let urls =
             Urls { issuer: format!("http://{address}/"), altinn: format!("http://{address}") };
-        let shared = Arc::new(Shared::new(urls.clone(), text, world, keys));
+        let shared = Arc::new(Shared::new(urls, text, keys, options.caching_pods)?);
         let (stop, stopped) = watch::channel(());
-        let task = tokio::spawn(accept(listener, shared, stopped));
-        Ok(RunningSandbox { address, urls, stop, task })
+        let task = tokio::spawn(accept(listener, Arc::clone(&shared), stopped));
+        Ok(RunningSandbox { address, shared, stop, task })
     }
 }
 
@@ -121,12 +127,20 @@ fn seed_text(seed: Seed) -> Result<String, SandboxError> {
 }
 
 /// A sandbox that listens. Dropping it stops it and breaks its connections.
-#[derive(Debug)]
 pub struct RunningSandbox {
     address: SocketAddr,
-    urls: Urls,
+    shared: Arc<Shared>,
     stop: watch::Sender<()>,
     task: JoinHandle<()>,
+}
+
+impl fmt::Debug for RunningSandbox {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("RunningSandbox")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
 }
 
 impl RunningSandbox {
@@ -139,13 +153,54 @@ impl RunningSandbox {
     /// Maskinporten's issuer, `http://ADDRESS/` with a trailing slash.
     #[must_use]
     pub fn issuer(&self) -> &str {
-        &self.urls.issuer
+        &self.shared.urls.issuer
     }
 
     /// Altinn's base address, `http://ADDRESS` without a trailing slash.
     #[must_use]
     pub fn altinn_url(&self) -> &str {
-        &self.urls.altinn
+        &self.shared.urls.altinn
+    }
+
+    /// Puts another world in place of this one; YAML in the form of the seed, or the same as JSON. Resources that
+    /// changed move to the end of the registry's change feed.
+    ///
+    /// # Errors
+    /// [`SeedError`] names what is wrong; the old world then stays.
+    pub fn load_world(&self, text: &str) -> Result<(), SeedError> {
+        self.shared.load_world(text)
+    }
+
+    /// Adds to the world and replaces in it what a partial document names by its keys.
+    ///
+    /// # Errors
+    /// [`SeedError`] names what is wrong; the old world then stays.
+    pub fn patch_world(&self, text: &str) -> Result<(), SeedError> {
+        self.shared.patch_world(text)
+    }
+
+    /// The present world as YAML in the form of the seed.
+    ///
+    /// # Errors
+    /// [`SeedError::Write`].
+    pub fn world(&self) -> Result<String, SeedError> {
+        Document::of(&self.shared.snapshot()).to_yaml()
+    }
+
+    /// Seconds since 1970 on the sandbox's clock.
+    #[must_use]
+    pub fn now(&self) -> i64 {
+        self.shared.now()
+    }
+
+    /// Moves the sandbox's clock, also backwards.
+    pub fn advance_clock(&self, seconds: i64) {
+        self.shared.clock.advance(seconds);
+    }
+
+    /// Gives the decision point this many instances with empty caches; 0 switches caching off.
+    pub fn set_caching_pods(&self, pods: usize) {
+        *self.shared.pods() = Pods::new(pods);
     }
 
     /// Stops listening and waits until every connection is closed.
@@ -206,7 +261,8 @@ async fn answer(
         return Ok(service.call(request).await.unwrap_or_else(|never| match never {}));
     };
     shared.calls().count(endpoint);
-    let Some(fault) = shared.faults().take(endpoint) else {
+    let taken = shared.faults().take(endpoint, request.uri().path());
+    let Some((fault, frozen)) = taken else {
         return Ok(service.call(request).await.unwrap_or_else(|never| match never {}));
     };
     fault.delay().await;
@@ -217,6 +273,9 @@ async fn answer(
         response
     } else {
         request.extensions_mut().insert(fault.clone());
+        if let Some(world) = frozen {
+            request.extensions_mut().insert(Frozen(world));
+        }
         service.call(request).await.unwrap_or_else(|never| match never {})
     };
     Ok(fault.spoil(response).await)

@@ -1,7 +1,8 @@
 //! What every endpoint shares: the world, the keys, the faults and the record of calls.
 
+use crate::altinn::pdp::caches::Pods;
 use crate::calls::Calls;
-use crate::clock;
+use crate::clock::Clock;
 use crate::crypto::rsa::{KeyError, RsaKey};
 use crate::faults::Faults;
 use crate::maskinporten::certificate::Authority;
@@ -9,6 +10,11 @@ use crate::maskinporten::client_keys::ClientKeys;
 use crate::maskinporten::replay::UsedAssertions;
 use crate::world::World;
 use crate::world::seed::{self, SeedError};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use serde::{Deserialize, Serialize};
+use std::convert::Infallible;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::ScopedJoinHandle;
 use uuid::Uuid;
@@ -17,7 +23,13 @@ use uuid::Uuid;
 pub(crate) struct Shared {
     pub(crate) urls: Urls,
     seed: String,
-    world: RwLock<World>,
+    world: RwLock<Arc<World>>,
+    /// The time of day for everything in this sandbox.
+    pub(crate) clock: Clock,
+    /// How many instances of the decision point cache from the start; none means no caching.
+    pods_at_start: usize,
+    pods: Mutex<Pods>,
+    features: Mutex<Features>,
     maskinporten_keys: RwLock<KeyRing>,
     /// Altinn's own keys; they do not rotate.
     pub(crate) altinn_keys: KeyRing,
@@ -26,6 +38,58 @@ pub(crate) struct Shared {
     used_assertions: Mutex<UsedAssertions>,
     faults: Mutex<Faults>,
     calls: Mutex<Calls>,
+}
+
+/// What this deployment of Altinn has.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Features {
+    /// The registry's `changes` feed; older deployments answer 404.
+    pub(crate) changes_feed: bool,
+    /// Rows on a page of access lists, members and connections.
+    pub(crate) access_list_page: usize,
+}
+
+impl Default for Features {
+    fn default() -> Self {
+        Self { changes_feed: true, access_list_page: 100 }
+    }
+}
+
+/// The world as a request sees it: the present one, or an older one where a fault makes reads stale.
+pub(crate) struct View(pub(crate) Arc<World>);
+
+/// The older world that a request is to see.
+#[derive(Clone)]
+pub(crate) struct Frozen(pub(crate) Arc<World>);
+
+impl FromRequestParts<Arc<Shared>> for View {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        shared: &Arc<Shared>,
+    ) -> Result<Self, Infallible> {
+        let frozen = parts.extensions.get::<Frozen>().map(|Frozen(world)| Arc::clone(world));
+        Ok(Self(frozen.unwrap_or_else(|| shared.snapshot())))
+    }
+}
+
+/// The world, to be changed. Who holds an older one keeps it.
+pub(crate) struct WorldMut<'a>(RwLockWriteGuard<'a, Arc<World>>);
+
+impl Deref for WorldMut<'_> {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.0
+    }
+}
+
+impl DerefMut for WorldMut<'_> {
+    fn deref_mut(&mut self) -> &mut World {
+        Arc::make_mut(&mut self.0)
+    }
 }
 
 /// Where the two services say they are.
@@ -50,11 +114,22 @@ impl Urls {
 }
 
 impl Shared {
-    pub(crate) fn new(urls: Urls, seed: String, world: World, keys: SigningKeys) -> Self {
-        Self {
+    pub(crate) fn new(
+        urls: Urls,
+        seed: String,
+        keys: SigningKeys,
+        pods: usize,
+    ) -> Result<Self, SeedError> {
+        let clock = Clock::default();
+        let world = seed::parse(&seed, clock.now())?;
+        Ok(Self {
             urls,
             seed,
-            world: RwLock::new(world),
+            world: RwLock::new(Arc::new(world)),
+            clock,
+            pods_at_start: pods,
+            pods: Mutex::new(Pods::new(pods)),
+            features: Mutex::default(),
             maskinporten_keys: RwLock::new(keys.maskinporten),
             altinn_keys: keys.altinn,
             client_keys: ClientKeys::default(),
@@ -62,15 +137,56 @@ impl Shared {
             used_assertions: Mutex::default(),
             faults: Mutex::default(),
             calls: Mutex::default(),
-        }
+        })
     }
 
-    pub(crate) fn world(&self) -> RwLockReadGuard<'_, World> {
+    /// Seconds since 1970 on the sandbox's clock.
+    pub(crate) fn now(&self) -> i64 {
+        self.clock.now()
+    }
+
+    pub(crate) fn world(&self) -> RwLockReadGuard<'_, Arc<World>> {
         self.world.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn world_mut(&self) -> RwLockWriteGuard<'_, World> {
-        self.world.write().unwrap_or_else(PoisonError::into_inner)
+    /// The world as it is now, to be kept.
+    pub(crate) fn snapshot(&self) -> Arc<World> {
+        Arc::clone(&self.world())
+    }
+
+    pub(crate) fn world_mut(&self) -> WorldMut<'_> {
+        WorldMut(self.world.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Another world in place of this one. What changed shows in the change feed.
+    pub(crate) fn load_world(&self, text: &str) -> Result<(), SeedError> {
+        self.replace_world(|old, now| seed::parse_successor(text, now, old))
+    }
+
+    /// Adds to this world and replaces in it what a document names.
+    pub(crate) fn patch_world(&self, text: &str) -> Result<(), SeedError> {
+        self.replace_world(|old, now| seed::patch(text, now, old))
+    }
+
+    fn replace_world(
+        &self,
+        make: impl FnOnce(&World, i64) -> Result<World, SeedError>,
+    ) -> Result<(), SeedError> {
+        let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
+        *world = Arc::new(make(&world, self.now())?);
+        Ok(())
+    }
+
+    pub(crate) fn pods(&self) -> MutexGuard<'_, Pods> {
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn features(&self) -> Features {
+        *self.features.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_features(&self, features: Features) {
+        *self.features.lock().unwrap_or_else(PoisonError::into_inner) = features;
     }
 
     pub(crate) fn maskinporten_keys(&self) -> RwLockReadGuard<'_, KeyRing> {
@@ -93,9 +209,13 @@ impl Shared {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Back to the seed world, without faults and memories. Keys stay.
+    /// Back to the seed world and the real time, without faults and memories. Keys stay.
     pub(crate) fn reset(&self) -> Result<(), SeedError> {
-        *self.world_mut() = seed::parse(&self.seed, clock::now())?;
+        self.clock.reset();
+        let world = seed::parse(&self.seed, self.now())?;
+        *self.world.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(world);
+        *self.pods() = Pods::new(self.pods_at_start);
+        self.set_features(Features::default());
         *self.used_assertions() = UsedAssertions::default();
         *self.faults() = Faults::default();
         *self.calls() = Calls::default();

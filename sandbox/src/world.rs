@@ -1,46 +1,107 @@
 //! The simulated world: who exists and what they may do.
 //!
-//! [`seed`] reads it from YAML, this module holds it and answers the questions that Maskinporten, the PDP and
-//! authorized parties ask. The knobs change it while the sandbox runs.
+//! [`seed`] reads and writes it as YAML, this module holds it and answers the questions that Maskinporten, the PDP
+//! and authorized parties ask. The knobs change it while the sandbox runs.
 
 pub(crate) mod model;
+pub(crate) mod number;
+pub(crate) mod party;
+pub(crate) mod resource;
 pub(crate) mod rights;
 pub(crate) mod seed;
 
-use model::{
-    AccessList, Client, OrgNumber, Organization, Package, Relation, Resource, Scope,
-    ScopeDelegation, ServiceOwner, System, SystemUser,
-};
-use std::collections::{BTreeMap, BTreeSet};
+use model::{Client, Scope, ScopeDelegation, System, SystemUser};
+use number::{OrgNumber, PartyNumber, PersonNumber};
+use party::{Organization, Party, Person, Relations, ServiceOwner};
+use resource::{AccessList, Package, Resource};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// Everything the sandbox knows. Consistent by construction: see [`seed`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct World {
     pub(crate) subscription_keys: BTreeSet<String>,
     pub(crate) service_owner: ServiceOwner,
+    pub(crate) other_service_owners: Vec<ServiceOwner>,
     pub(crate) organizations: BTreeMap<OrgNumber, Organization>,
-    pub(crate) relations: Vec<Relation>,
+    pub(crate) persons: BTreeMap<PersonNumber, Person>,
+    pub(crate) relations: Relations,
     pub(crate) scopes: BTreeMap<String, Scope>,
     pub(crate) scope_delegations: Vec<ScopeDelegation>,
     pub(crate) clients: BTreeMap<String, Client>,
     pub(crate) systems: BTreeMap<String, System>,
     pub(crate) system_users: BTreeMap<Uuid, SystemUser>,
     pub(crate) packages: BTreeMap<String, Package>,
-    pub(crate) resources: BTreeMap<String, Resource>,
+    pub(crate) resources: BTreeMap<String, Arc<Resource>>,
     pub(crate) access_lists: BTreeMap<String, AccessList>,
     pub(crate) changes: Changes,
+    index: Index,
+}
+
+/// What would otherwise be looked for from one end to the other.
+#[derive(Clone, Debug, Default)]
+struct Index {
+    by_uuid: HashMap<Uuid, PartyNumber>,
+    by_party_id: HashMap<u64, PartyNumber>,
+    units: HashMap<OrgNumber, Vec<OrgNumber>>,
+    enterprises: HashMap<PersonNumber, Vec<OrgNumber>>,
+    users: HashMap<OrgNumber, Vec<Uuid>>,
+    last_sequence: u64,
 }
 
 impl World {
-    /// The organisation with this party uuid.
-    pub(crate) fn organization_by_uuid(&self, uuid: Uuid) -> Option<&Organization> {
-        self.organizations.values().find(|organization| organization.uuid() == Some(uuid))
+    /// The party with this number.
+    pub(crate) fn party(&self, number: PartyNumber) -> Option<Party<'_>> {
+        match number {
+            PartyNumber::Organization(number) => {
+                self.organizations.get(&number).map(Party::Organization)
+            }
+            PartyNumber::Person(number) => self.persons.get(&number).map(Party::Person),
+        }
     }
 
-    /// The organisation with this party id.
-    pub(crate) fn organization_by_party_id(&self, party_id: u64) -> Option<&Organization> {
-        self.organizations.values().find(|organization| organization.party_id == party_id)
+    /// The party with this uuid.
+    pub(crate) fn party_by_uuid(&self, uuid: Uuid) -> Option<Party<'_>> {
+        self.index.by_uuid.get(&uuid).and_then(|number| self.party(*number))
+    }
+
+    /// The party with this party id.
+    pub(crate) fn party_by_id(&self, party_id: u64) -> Option<Party<'_>> {
+        self.index.by_party_id.get(&party_id).and_then(|number| self.party(*number))
+    }
+
+    /// The sub-units of a main unit, by number.
+    pub(crate) fn units(&self, main: OrgNumber) -> &[OrgNumber] {
+        self.index.units.get(&main).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The sole proprietorships of a person.
+    pub(crate) fn enterprises(&self, person: PersonNumber) -> &[OrgNumber] {
+        self.index.enterprises.get(&person).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The system users of an owner, the deleted ones too.
+    pub(crate) fn users_of(&self, owner: OrgNumber) -> impl Iterator<Item = &SystemUser> {
+        let ids = self.index.users.get(&owner).map(Vec::as_slice).unwrap_or_default();
+        ids.iter().filter_map(|id| self.system_users.get(id))
+    }
+
+    /// The code of the service owner that owns a resource.
+    pub(crate) fn owner_code<'a>(&'a self, resource: &'a Resource) -> &'a str {
+        resource.owner.as_deref().unwrap_or(&self.service_owner.code)
+    }
+
+    /// The service owner with this code.
+    pub(crate) fn service_owner_with(&self, code: &str) -> Option<&ServiceOwner> {
+        std::iter::once(&self.service_owner)
+            .chain(&self.other_service_owners)
+            .find(|owner| owner.code == code)
+    }
+
+    /// The package that a rule names in any letter case.
+    pub(crate) fn package_named(&self, code: &str) -> Option<&Package> {
+        self.packages.get(code).or_else(|| self.packages.get(&code.to_lowercase()))
     }
 
     /// Altinn's `byExternalId`: the system user Maskinporten would put into a token.
@@ -49,29 +110,48 @@ impl World {
     /// and systems, as Altinn does.
     pub(crate) fn find_system_user(
         &self,
-        client: &Client,
-        owner: &str,
+        client_id: &str,
+        vendor: OrgNumber,
+        owner: OrgNumber,
         external_ref: Option<&str>,
         alive: bool,
     ) -> Option<&SystemUser> {
-        let reference = external_ref.filter(|text| !text.is_empty()).unwrap_or(owner);
-        self.system_users.values().find(|user| {
-            user.owner.as_str() == owner
-                && user.reference() == reference
+        let reference = external_ref.filter(|text| !text.is_empty()).unwrap_or(owner.as_str());
+        self.users_of(owner).find(|user| {
+            user.reference() == reference
                 && !(alive && user.deleted)
                 && self.systems.get(&user.system).is_some_and(|system| {
                     !(alive && system.deleted)
-                        && system.client_ids.contains(&client.id)
-                        && system.vendor == client.organization
+                        && system.client_ids.contains(client_id)
+                        && system.vendor == vendor
                 })
         })
+    }
+
+    /// Adds a system user, or puts it back changed, and gives it the next position in lists.
+    pub(crate) fn put_system_user(&mut self, mut user: SystemUser) {
+        self.index.last_sequence += 1;
+        user.sequence = self.index.last_sequence;
+        let ids = self.index.users.entry(user.owner).or_default();
+        if !ids.contains(&user.id) {
+            ids.push(user.id);
+        }
+        self.system_users.insert(user.id, user);
+    }
+
+    /// Gives a system user the next position in lists.
+    pub(crate) fn touch_system_user(&mut self, id: Uuid) {
+        if let Some(user) = self.system_users.get_mut(&id) {
+            self.index.last_sequence += 1;
+            user.sequence = self.index.last_sequence;
+        }
     }
 
     /// Changes or adds a resource and moves it to the end of the change feed.
     pub(crate) fn put_resource(&mut self, mut resource: Resource, now: i64) {
         resource.version = self.resources.get(&resource.id).map_or(1, |old| old.version + 1);
         self.changes.record(&resource.id, now);
-        self.resources.insert(resource.id.clone(), resource);
+        self.resources.insert(resource.id.clone(), Arc::new(resource));
     }
 
     /// Deletes a resource. The change feed does not tell.
@@ -84,18 +164,49 @@ impl World {
         let Some(user) = self.system_users.get_mut(&id) else { return false };
         user.delegations.clear();
         user.deleted = true;
+        self.touch_system_user(id);
         true
+    }
+
+    /// Makes what is derived from the lists anew.
+    fn reindex(&mut self) {
+        let mut index = Index::default();
+        for organization in self.organizations.values() {
+            index.by_uuid.insert(organization.uuid(), organization.number.into());
+            index.by_party_id.insert(organization.party_id, organization.number.into());
+            if let Some(parent) = organization.parent {
+                index.units.entry(parent).or_default().push(organization.number);
+            }
+            if let Some(person) = organization.proprietor {
+                index.enterprises.entry(person).or_default().push(organization.number);
+            }
+        }
+        for person in self.persons.values() {
+            index.by_uuid.insert(person.uuid(), person.number.into());
+            index.by_party_id.insert(person.party_id, person.number.into());
+        }
+        let last = self.system_users.values().map(|user| user.sequence).max();
+        index.last_sequence = last.unwrap_or(0);
+        for user in self.system_users.values_mut() {
+            index.users.entry(user.owner).or_default().push(user.id);
+            if user.sequence == 0 {
+                index.last_sequence += 1;
+                user.sequence = index.last_sequence;
+            }
+        }
+        self.index = index;
     }
 }
 
 /// The registry's feed: each resource once, at its latest position.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Changes {
     entries: BTreeMap<u64, Change>,
+    positions: HashMap<String, u64>,
 }
 
 /// One row of the feed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Change {
     pub(crate) resource: String,
     pub(crate) changed_at: i64,
@@ -104,8 +215,20 @@ pub(crate) struct Change {
 impl Changes {
     pub(crate) fn record(&mut self, resource: &str, now: i64) {
         let position = self.entries.keys().next_back().map_or(1, |last| last + 1);
-        self.entries.retain(|_, change| change.resource != resource);
-        self.entries.insert(position, Change { resource: resource.to_owned(), changed_at: now });
+        self.place(position, resource, now);
+    }
+
+    /// Puts a resource at a position that was handed out before.
+    pub(crate) fn place(&mut self, position: u64, resource: &str, changed_at: i64) {
+        if let Some(old) = self.positions.insert(resource.to_owned(), position) {
+            self.entries.remove(&old);
+        }
+        self.entries.insert(position, Change { resource: resource.to_owned(), changed_at });
+    }
+
+    /// Whether a resource has a position.
+    pub(crate) fn has(&self, resource: &str) -> bool {
+        self.positions.contains_key(resource)
     }
 
     /// What comes after a position, with positions.

@@ -1,17 +1,20 @@
-//! The service owner's access lists, readable by that owner only. Lists fit one page.
+//! The service owner's access lists, readable by that owner only, in pages.
 
 use super::Refusal;
 use super::bearer::Caller;
 use super::registry::indented;
 use crate::clock;
-use crate::state::Shared;
+use crate::crypto::{base64url, from_base64url};
+use crate::state::{Shared, View};
 use crate::world::World;
-use crate::world::model::{AccessList, Organization};
+use crate::world::party::Organization;
+use crate::world::resource::AccessList;
 use axum::Router;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::get;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -39,19 +42,53 @@ fn authorize(shared: &Shared, headers: &HeaderMap, owner: &str) -> Result<(), Re
     if caller.org_code() == Some(owner) { Ok(()) } else { Err(StatusCode::FORBIDDEN.into()) }
 }
 
-fn page(data: &[Value]) -> Response {
-    indented(&json!({ "links": {}, "data": data }))
+/// Where to go on in a list; opaque to callers.
+#[derive(Debug, Deserialize)]
+struct PageQuery {
+    token: Option<String>,
+}
+
+/// What the four lists have in common.
+struct Paging<'a> {
+    shared: &'a Shared,
+    path: &'a str,
+    query: &'a PageQuery,
+}
+
+impl Paging<'_> {
+    /// One page, with a link to the next where there is one. A token that is none begins anew.
+    fn page<T>(&self, rows: impl Iterator<Item = T>, write: impl Fn(T) -> Value) -> Response {
+        let size = self.shared.features().access_list_page;
+        let start = self.query.token.as_deref().and_then(offset).unwrap_or(0);
+        let mut rows = rows.skip(start);
+        let data: Vec<Value> = rows.by_ref().take(size).map(write).collect();
+        let links = if rows.next().is_some() {
+            let token = base64url((start + size).to_string().as_bytes());
+            let base = &self.shared.urls.altinn;
+            json!({ "next": format!("{base}{}?token={token}", self.path) })
+        } else {
+            json!({})
+        };
+        indented(&json!({ "links": links, "data": data }))
+    }
+}
+
+/// The number of rows to skip that a token stands for.
+fn offset(token: &str) -> Option<usize> {
+    String::from_utf8(from_base64url(token)?).ok()?.parse().ok()
 }
 
 async fn lists(
     State(shared): State<Arc<Shared>>,
+    View(world): View,
     Path(owner): Path<String>,
+    uri: Uri,
+    Query(query): Query<PageQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     authorize(&shared, &headers, &owner)?;
-    let world = shared.world();
-    let data: Vec<Value> = world.access_lists.values().map(|list| to_json(&owner, list)).collect();
-    Ok(page(&data))
+    let paging = Paging { shared: &shared, path: uri.path(), query: &query };
+    Ok(paging.page(world.access_lists.values(), |list| to_json(&owner, list)))
 }
 
 fn to_json(owner: &str, list: &AccessList) -> Value {
@@ -65,39 +102,44 @@ fn to_json(owner: &str, list: &AccessList) -> Value {
     })
 }
 
-fn with_list(
-    shared: &Shared,
-    id: &str,
-    write: impl FnOnce(&World, &AccessList) -> Response,
-) -> Result<Response, Refusal> {
-    let world = shared.world();
-    let list = world.access_lists.get(id);
-    list.map(|list| write(&world, list)).ok_or_else(|| StatusCode::NOT_FOUND.into())
+fn find<'a>(world: &'a World, id: &str) -> Result<&'a AccessList, Refusal> {
+    world.access_lists.get(id).ok_or_else(|| StatusCode::NOT_FOUND.into())
 }
 
 async fn one(
     State(shared): State<Arc<Shared>>,
+    View(world): View,
     Path((owner, id)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     authorize(&shared, &headers, &owner)?;
-    with_list(&shared, &id, |_, list| indented(&to_json(&owner, list)))
+    find(&world, &id).map(|list| indented(&to_json(&owner, list)))
 }
 
 async fn members(
     State(shared): State<Arc<Shared>>,
+    View(world): View,
     Path((owner, id)): Path<(String, String)>,
+    uri: Uri,
+    Query(query): Query<PageQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     authorize(&shared, &headers, &owner)?;
-    with_list(&shared, &id, |world, list| {
-        let organizations = list.members.iter().filter_map(|it| world.organizations.get(it));
-        page(&organizations.map(member).collect::<Vec<_>>())
-    })
+    let list = find(&world, &id)?;
+    let paging = Paging { shared: &shared, path: uri.path(), query: &query };
+    Ok(paging.page(members_of(&world, list), member))
 }
 
-fn member(organization: &Organization) -> Value {
-    let uuid = organization.uuid().unwrap_or_default();
+/// The organisations on a list.
+pub(crate) fn members_of<'a>(
+    world: &'a World,
+    list: &'a AccessList,
+) -> impl Iterator<Item = &'a Organization> {
+    list.members.iter().filter_map(|number| world.organizations.get(number))
+}
+
+pub(crate) fn member(organization: &Organization) -> Value {
+    let uuid = organization.uuid();
     let uuid_urn = format!("urn:altinn:party:uuid:{uuid}");
     json!({
         "id": uuid_urn,
@@ -113,26 +155,38 @@ fn member(organization: &Organization) -> Value {
 
 async fn connections(
     State(shared): State<Arc<Shared>>,
+    View(world): View,
     Path((owner, id)): Path<(String, String)>,
+    uri: Uri,
+    Query(query): Query<PageQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     authorize(&shared, &headers, &owner)?;
-    with_list(&shared, &id, |world, list| {
-        let resources = world.resources.values();
-        let connected = resources.filter(|resource| resource.access_lists.contains(&list.id));
-        let data: Vec<Value> = connected
-            .map(|resource| {
-                let mut row = json!({
-                    "resourceIdentifier": resource.id,
-                    "createdAt": clock::rfc3339(0),
-                    "updatedAt": clock::rfc3339(0),
-                });
-                if let (Some(actions), Some(members)) = (&list.actions, row.as_object_mut()) {
-                    members.insert("actionFilters".to_owned(), json!(actions));
-                }
-                row
-            })
-            .collect();
-        page(&data)
-    })
+    let list = find(&world, &id)?;
+    let paging = Paging { shared: &shared, path: uri.path(), query: &query };
+    Ok(paging.page(connections_of(&world, list), |row| row))
+}
+
+/// The rows that connect a list to resources.
+pub(crate) fn connections_of<'a>(
+    world: &'a World,
+    list: &'a AccessList,
+) -> impl Iterator<Item = Value> {
+    let resources = world.resources.values();
+    resources
+        .filter(|resource| resource.access_lists.contains(&list.id))
+        .map(|resource| connection(list, &resource.id))
+}
+
+/// The row that connects a list to a resource.
+fn connection(list: &AccessList, resource: &str) -> Value {
+    let mut row = json!({
+        "resourceIdentifier": resource,
+        "createdAt": clock::rfc3339(0),
+        "updatedAt": clock::rfc3339(0),
+    });
+    if let (Some(actions), Some(members)) = (list.filter(), row.as_object_mut()) {
+        members.insert("actionFilters".to_owned(), json!(actions));
+    }
+    row
 }

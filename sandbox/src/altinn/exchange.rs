@@ -2,7 +2,6 @@
 
 use super::Refusal;
 use super::bearer;
-use crate::clock;
 use crate::crypto::jws;
 use crate::state::Shared;
 use axum::extract::{Path, Query, State};
@@ -45,7 +44,7 @@ async fn exchange(
         return Err(Refusal::Text(StatusCode::BAD_REQUEST, text.to_owned()));
     }
     let incoming = bearer::bearer(&headers)
-        .and_then(|token| bearer::verified_claims(token, &shared.maskinporten_keys()))
+        .and_then(|token| bearer::verified_claims(token, &shared.maskinporten_keys(), shared.now()))
         .filter(|claims| claims.get("iss") == Some(&json!(shared.urls.issuer)))
         .ok_or(StatusCode::UNAUTHORIZED)?;
     let claims = exchanged(&shared, incoming, query.test).ok_or(StatusCode::UNAUTHORIZED)?;
@@ -75,7 +74,7 @@ fn exchanged(
     {
         *details = detail.clone();
     }
-    let now = clock::now();
+    let now = shared.now();
     let org = service_owner_code(shared, &claims, &consumer, test);
     let mut put = |name: &str, value: Value| claims.insert(name.to_owned(), value);
     put("iss", json!(shared.urls.altinn_issuer()));

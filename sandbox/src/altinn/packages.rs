@@ -1,9 +1,9 @@
 //! Access packages: anonymous metadata, in a simple form of one group and one area.
 
-use crate::state::Shared;
+use crate::state::{Shared, View};
 use crate::world::World;
-use crate::world::model::Package;
-use axum::extract::{Path, State};
+use crate::world::resource::Package;
+use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -18,11 +18,15 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/accessmanagement/api/v1/meta/info/accesspackages/package/urn/{urn}", get(by_urn))
 }
 
-async fn export(State(shared): State<Arc<Shared>>) -> Json<Value> {
-    let world = shared.world();
+async fn export(View(world): View) -> Json<Value> {
+    Json(catalogue(&world))
+}
+
+/// Every package, in groups and areas.
+pub(crate) fn catalogue(world: &World) -> Value {
     let packages: Vec<Value> =
-        world.packages.values().map(|package| to_json(&world, package)).collect();
-    Json(json!([{
+        world.packages.values().map(|package| to_json(world, package)).collect();
+    json!([{
         "id": "5e5ac0de-0000-4000-8000-000000000001",
         "name": "Allment",
         "description": "Tilgangspakker i sandkassen",
@@ -34,14 +38,10 @@ async fn export(State(shared): State<Arc<Shared>>) -> Json<Value> {
             "description": "Tilgangspakker i sandkassen",
             "packages": packages,
         }],
-    }]))
+    }])
 }
 
-async fn by_urn(
-    State(shared): State<Arc<Shared>>,
-    Path(urn): Path<String>,
-) -> Result<Json<Value>, StatusCode> {
-    let world = shared.world();
+async fn by_urn(View(world): View, Path(urn): Path<String>) -> Result<Json<Value>, StatusCode> {
     let suffix = urn.strip_prefix(URN_PREFIX).unwrap_or(&urn);
     world
         .packages
@@ -55,7 +55,7 @@ fn to_json(world: &World, package: &Package) -> Value {
     let resources: Vec<Value> = world
         .resources
         .values()
-        .filter(|resource| resource.rules.iter().any(|rule| rule.packages.contains(&package.code)))
+        .filter(|resource| resource.rules.iter().any(|rule| rule.names_package(&package.code)))
         .map(|resource| json!({ "refId": resource.id, "name": resource.title.get("nb") }))
         .collect();
     json!({

@@ -2,9 +2,12 @@
 
 use super::bearer::{self, Caller};
 use super::{Refusal, framework_problem};
-use crate::state::Shared;
+use crate::state::{Shared, View};
 use crate::world::World;
-use crate::world::model::{OrgNumber, Organization};
+use crate::world::number::{OrgNumber, PartyNumber, PersonNumber};
+use crate::world::party::{Organization, Party, Person};
+use crate::world::resource::Rule;
+use crate::world::rights::whole;
 use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
@@ -13,7 +16,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -83,6 +86,7 @@ impl Options {
 
 async fn authorized_parties(
     State(shared): State<Arc<Shared>>,
+    View(world): View,
     Query(pairs): Query<Vec<(String, String)>>,
     headers: HeaderMap,
     body: Bytes,
@@ -104,7 +108,6 @@ async fn authorized_parties(
         "subject": { "type": body.r#type, "value": body.value },
         "filter": filter.len(),
     }));
-    let world = shared.world();
     let list = subject.map_or_else(Vec::new, |user| list(&world, user, filter, &options));
     Ok(Json(list).into_response())
 }
@@ -139,10 +142,17 @@ fn check_identifier(kind: &str, value: &str) -> Result<(), String> {
     }
 }
 
+/// The answer for a system user with packages and resources, and without filters.
+pub(crate) fn everything(world: &World, user: Uuid) -> Vec<Value> {
+    let options =
+        Options { packages: true, resources: true, org_code: None, any_of_resources: Vec::new() };
+    list(world, user, &[], &options)
+}
+
 /// What trims the answer to some resources.
 struct Relevant<'a> {
     resources: BTreeSet<&'a str>,
-    packages: BTreeSet<&'a str>,
+    packages: BTreeSet<String>,
 }
 
 impl<'a> Relevant<'a> {
@@ -151,18 +161,17 @@ impl<'a> Relevant<'a> {
         if options.org_code.is_none() && options.any_of_resources.is_empty() {
             return None;
         }
-        // Every resource of this world belongs to the one service owner.
-        let other_owner =
-            options.org_code.as_ref().is_some_and(|code| *code != world.service_owner.code);
+        let owned = |code: &str| options.org_code.as_ref().is_none_or(|wanted| wanted == code);
         let wanted = &options.any_of_resources;
         let resources = world.resources.values().filter(|resource| {
-            !other_owner && (wanted.is_empty() || wanted.contains(&resource.id))
+            owned(world.owner_code(resource))
+                && (wanted.is_empty() || wanted.contains(&resource.id))
         });
         let (mut ids, mut packages) = (BTreeSet::new(), BTreeSet::new());
         for resource in resources {
             ids.insert(resource.id.as_str());
-            let rules = resource.rules.iter();
-            packages.extend(rules.flat_map(|rule| &rule.packages).map(String::as_str));
+            let named = resource.rules.iter().flat_map(Rule::named_packages);
+            packages.extend(named.map(str::to_lowercase));
         }
         Some(Self { resources: ids, packages })
     }
@@ -178,14 +187,14 @@ impl<'a> Access<'a> {
     fn find(
         world: &'a World,
         user: Uuid,
-        party: &OrgNumber,
+        party: PartyNumber,
         relevant: Option<&Relevant<'_>>,
     ) -> Option<Self> {
         let mut packages = world.packages_of(user, party);
         let mut resources: BTreeSet<&str> =
-            world.single_rights_of(user, party).into_keys().collect();
+            world.single_rights_of(user, party).into_keys().map(whole).collect();
         if let Some(relevant) = relevant {
-            packages.retain(|code| relevant.packages.contains(code));
+            packages.retain(|code| relevant.packages.contains(*code));
             resources.retain(|id| relevant.resources.contains(id));
         }
         let any = !packages.is_empty() || !resources.is_empty();
@@ -194,47 +203,67 @@ impl<'a> Access<'a> {
 }
 
 fn list(world: &World, user: Uuid, filter: &[Identifier], options: &Options) -> Vec<Value> {
+    let Some(holder) = world.system_users.get(&user) else { return Vec::new() };
     let relevant = Relevant::find(world, options);
     // Unknown parties drop out of the filter, and an empty filter is no filter: so does the real service.
-    let filter: BTreeSet<&OrgNumber> =
+    let filter: BTreeSet<PartyNumber> =
         filter.iter().filter_map(|identifier| resolve(world, identifier)).collect();
-    let access = |organization: &Organization| {
-        let wanted = filter.is_empty() || filter.contains(&organization.number);
-        let found = Access::find(world, user, &organization.number, relevant.as_ref());
-        found.filter(|_| wanted)
-    };
-    let main_units = world.organizations.values().filter(|item| item.parent.is_none());
-    main_units
-        .filter_map(|main| {
-            let units = world.organizations.values();
-            let units: Vec<Value> = units
-                .filter(|unit| unit.parent.as_ref() == Some(&main.number))
-                .filter_map(|unit| {
-                    access(unit).map(|held| party(unit, main.uuid(), Some(&held), options, &[]))
-                })
-                .collect();
-            let held = access(main);
-            let shown = held.is_some() || !units.is_empty();
-            shown.then(|| party(main, None, held.as_ref(), options, &units))
+    let mut held: BTreeMap<PartyNumber, Access<'_>> = world
+        .reachable(holder)
+        .into_iter()
+        .filter(|number| filter.is_empty() || filter.contains(number))
+        .filter_map(|number| {
+            Access::find(world, user, number, relevant.as_ref()).map(|access| (number, access))
+        })
+        .collect();
+    shown(world, held.keys().copied())
+        .into_iter()
+        .filter_map(|number| {
+            let access = held.remove(&number);
+            match world.party(number)? {
+                Party::Person(one) => Some(person(one, access.as_ref(), options)),
+                Party::Organization(main) => {
+                    let units: Vec<Value> = world
+                        .units(main.number)
+                        .iter()
+                        .filter_map(|unit| {
+                            let access = held.remove(&(*unit).into())?;
+                            let unit = world.organizations.get(unit)?;
+                            Some(party(unit, Some(main.uuid()), Some(&access), options, &[]))
+                        })
+                        .collect();
+                    Some(party(main, None, access.as_ref(), options, &units))
+                }
+            }
         })
         .collect()
 }
 
-fn resolve<'a>(world: &'a World, identifier: &Identifier) -> Option<&'a OrgNumber> {
+/// The parties of the first level: for a sub-unit its main unit.
+fn shown(world: &World, held: impl Iterator<Item = PartyNumber>) -> BTreeSet<PartyNumber> {
+    let top = |number: PartyNumber| {
+        let unit = number.organization().and_then(|it| world.organizations.get(&it));
+        unit.and_then(|unit| unit.parent).map_or(number, PartyNumber::from)
+    };
+    held.map(top).collect()
+}
+
+fn resolve(world: &World, identifier: &Identifier) -> Option<PartyNumber> {
     let value = &identifier.value;
     let found = match identifier.r#type.as_str() {
         "urn:altinn:organization:identifier-no" => {
-            world.organizations.values().find(|item| item.number.as_str() == value)
+            OrgNumber::parse(value).ok().and_then(|number| world.party(number.into()))
         }
-        "urn:altinn:partyid" => {
-            value.parse().ok().and_then(|id| world.organization_by_party_id(id))
+        "urn:altinn:person:identifier-no" => {
+            PersonNumber::parse(value).ok().and_then(|number| world.party(number.into()))
         }
-        _ => Uuid::try_parse(value).ok().and_then(|uuid| world.organization_by_uuid(uuid)),
+        "urn:altinn:partyid" => value.parse().ok().and_then(|id| world.party_by_id(id)),
+        _ => Uuid::try_parse(value).ok().and_then(|uuid| world.party_by_uuid(uuid)),
     };
-    found.map(|organization| &organization.number)
+    found.map(Party::number)
 }
 
-/// One party. Without access it is only there to hold its sub-units.
+/// One organisation. Without access it is only there to hold its sub-units.
 fn party(
     organization: &Organization,
     parent: Option<Uuid>,
@@ -242,8 +271,7 @@ fn party(
     options: &Options,
     units: &[Value],
 ) -> Value {
-    let packages = held.filter(|_| options.packages).map(|held| &held.packages);
-    let resources = held.filter(|_| options.resources).map(|held| &held.resources);
+    let Shown { packages, resources } = Shown::of(held, options);
     json!({
         "partyUuid": organization.uuid(),
         "name": organization.name,
@@ -257,10 +285,48 @@ fn party(
         "unitType": organization.unit_type,
         "isDeleted": organization.deleted,
         "onlyHierarchyElementWithNoAccess": held.is_none(),
-        "authorizedAccessPackages": packages.cloned().unwrap_or_default(),
-        "authorizedResources": resources.cloned().unwrap_or_default(),
+        "authorizedAccessPackages": packages,
+        "authorizedResources": resources,
         "authorizedRoles": [],
         "authorizedInstances": [],
         "subunits": units,
     })
+}
+
+/// One person.
+fn person(person: &Person, held: Option<&Access<'_>>, options: &Options) -> Value {
+    let Shown { packages, resources } = Shown::of(held, options);
+    json!({
+        "partyUuid": person.uuid(),
+        "name": person.name,
+        "organizationNumber": null,
+        "parentId": null,
+        "personId": person.number,
+        "dateOfBirth": person.date_of_birth,
+        "partyId": person.party_id,
+        "emailId": null,
+        "type": "Person",
+        "unitType": null,
+        "isDeleted": person.deceased,
+        "onlyHierarchyElementWithNoAccess": held.is_none(),
+        "authorizedAccessPackages": packages,
+        "authorizedResources": resources,
+        "authorizedRoles": [],
+        "authorizedInstances": [],
+        "subunits": [],
+    })
+}
+
+/// What of an access the query asks for.
+struct Shown<'a> {
+    packages: BTreeSet<&'a str>,
+    resources: BTreeSet<&'a str>,
+}
+
+impl<'a> Shown<'a> {
+    fn of(held: Option<&Access<'a>>, options: &Options) -> Self {
+        let packages = held.filter(|_| options.packages).map(|held| held.packages.clone());
+        let resources = held.filter(|_| options.resources).map(|held| held.resources.clone());
+        Self { packages: packages.unwrap_or_default(), resources: resources.unwrap_or_default() }
+    }
 }

@@ -3,14 +3,15 @@
 //! [`request`] reads, [`decide`] answers from the world's own model (no XACML is evaluated), [`answer`] writes.
 
 pub(crate) mod answer;
+pub(crate) mod caches;
 pub(crate) mod decide;
+pub(crate) mod facts;
 pub(crate) mod request;
 
 use super::bearer::{self, Caller};
 use super::{Refusal, framework_problem};
 use crate::faults::{Fault, ForcedDecision};
-use crate::state::Shared;
-use crate::world::World;
+use crate::state::{Shared, View};
 use answer::{Decision, Outcome};
 use axum::body::Bytes;
 use axum::extract::{Extension, State};
@@ -18,7 +19,9 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use caches::Memory;
 use decide::Fatal;
+use facts::Facts;
 use request::{AuthorizeRequest, SingleRequest};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -32,6 +35,7 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
 
 async fn authorize(
     State(shared): State<Arc<Shared>>,
+    View(world): View,
     fault: Option<Extension<Fault>>,
     headers: HeaderMap,
     body: Bytes,
@@ -42,8 +46,10 @@ async fn authorize(
         AuthorizeRequest::parse(&body).map_err(|problem| framework_problem("$", &problem))?;
     let fault = fault.map(|Extension(fault)| fault).unwrap_or_default();
     let outcomes = {
-        let world = shared.world();
-        let outcomes = forced(outcomes(&world, &request), fault.decision);
+        let pod = shared.pods().take();
+        let memory = pod.as_deref().map_or(Memory::NONE, |pod| Memory::new(pod, shared.now()));
+        let outcomes = outcomes(Facts::new(&world, memory), &request);
+        let outcomes = forced(outcomes, fault.decision_for(request.singles().len()));
         let mut calls = shared.calls();
         for (question, outcome) in request.singles().iter().zip(&outcomes) {
             calls.question(record(question, outcome));
@@ -54,12 +60,12 @@ async fn authorize(
 }
 
 /// All results, or one Indeterminate if any part could not be evaluated at all.
-fn outcomes(world: &World, request: &AuthorizeRequest) -> Vec<Outcome> {
+fn outcomes(facts: Facts<'_>, request: &AuthorizeRequest) -> Vec<Outcome> {
     if request.lacks_ids() {
         return vec![Outcome::indeterminate(Fatal::Syntax.status())];
     }
     let outcomes: Result<Vec<Outcome>, Fatal> =
-        request.singles().iter().map(|single| decide::decide(world, single)).collect();
+        request.singles().iter().map(|single| decide::decide(facts, single)).collect();
     outcomes.unwrap_or_else(|fatal| vec![Outcome::indeterminate(fatal.status())])
 }
 

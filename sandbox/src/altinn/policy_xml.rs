@@ -1,7 +1,7 @@
 //! Prints the rules of a resource as XACML 3.0. Nothing in the sandbox reads this text.
 
 use crate::world::World;
-use crate::world::model::{Combining, Effect, Resource, Rule};
+use crate::world::resource::{AlgorithmFamily, Combining, Effect, Resource, Rule};
 use std::fmt::Write as _;
 
 const STRING: &str = "http://www.w3.org/2001/XMLSchema#string";
@@ -17,10 +17,7 @@ pub(crate) fn policy(world: &World, resource: &Resource) -> Option<String> {
         return None;
     }
     let id = escaped(&resource.id);
-    let algorithm = match resource.combining {
-        Combining::DenyOverrides => "deny-overrides",
-        Combining::DenyUnlessPermit => "deny-unless-permit",
-    };
+    let algorithm = algorithm(resource);
     let rules: String = (1..)
         .zip(&resource.rules)
         .map(|(number, one)| rule(world, resource, number, one))
@@ -28,11 +25,29 @@ pub(crate) fn policy(world: &World, resource: &Resource) -> Option<String> {
     let obligations = resource.minimum_level.map(obligation).unwrap_or_default();
     Some(format!(
         r#"<?xml version="1.0" encoding="utf-8"?>
-<xacml:Policy xmlns:xacml="urn:oasis:names:tc:xacml:3.0:core:schema:wd-17" PolicyId="urn:altinn:resource:policyid:{id}" Version="1.0" RuleCombiningAlgId="urn:oasis:names:tc:xacml:3.0:rule-combining-algorithm:{algorithm}">
+<xacml:Policy xmlns:xacml="urn:oasis:names:tc:xacml:3.0:core:schema:wd-17" PolicyId="urn:altinn:resource:policyid:{id}" Version="1.0" RuleCombiningAlgId="{algorithm}">
   <xacml:Target/>
 {rules}{obligations}</xacml:Policy>
 "#
     ))
+}
+
+/// The identifier of the combining algorithm.
+fn algorithm(resource: &Resource) -> String {
+    let family = match resource.algorithm_family {
+        AlgorithmFamily::Rule => "rule",
+        AlgorithmFamily::Policy => "policy",
+    };
+    let (version, name) = match resource.combining {
+        Combining::DenyOverrides => ("3.0", "deny-overrides"),
+        Combining::OrderedDenyOverrides => ("3.0", "ordered-deny-overrides"),
+        Combining::PermitOverrides => ("3.0", "permit-overrides"),
+        Combining::OrderedPermitOverrides => ("3.0", "ordered-permit-overrides"),
+        Combining::DenyUnlessPermit => ("3.0", "deny-unless-permit"),
+        Combining::PermitUnlessDeny => ("3.0", "permit-unless-deny"),
+        Combining::FirstApplicable => ("1.0", "first-applicable"),
+    };
+    format!("urn:oasis:names:tc:xacml:{version}:{family}-combining-algorithm:{name}")
 }
 
 fn rule(world: &World, resource: &Resource, number: usize, rule: &Rule) -> String {
@@ -41,11 +56,11 @@ fn rule(world: &World, resource: &Resource, number: usize, rule: &Rule) -> Strin
         Effect::Permit => "Permit",
         Effect::Deny => "Deny",
     };
-    let subjects: Vec<Vec<Match<'_>>> = subjects(world, rule).map(|one| vec![one]).collect();
+    let subjects: Vec<Vec<Match<'_>>> = subjects(world, rule).collect();
     let mut own = vec![Match::new(EQUAL, "urn:altinn:resource", &resource.id, RESOURCE)];
     if let Some(part) = &rule.subresource {
         let part = Match::new(EQUAL, "urn:altinn:subresource", part, RESOURCE);
-        own.push(Match { must_be_present: true, ..part });
+        own.push(Match { must_be_present: !rule.subresource_optional, ..part });
     }
     let actions: Vec<Vec<Match<'_>>> = rule
         .actions
@@ -62,17 +77,34 @@ fn rule(world: &World, resource: &Resource, number: usize, rule: &Rule) -> Strin
     )
 }
 
-/// Who a rule is for: packages by URN suffix, then roles.
-pub(crate) fn subjects<'a>(world: &'a World, rule: &'a Rule) -> impl Iterator<Item = Match<'a>> {
-    let packages =
-        rule.packages.iter().filter_map(|code| world.packages.get(code)).map(|package| {
-            Match::new(EQUAL_IGNORE_CASE, "urn:altinn:accesspackage", package.urn_suffix(), SUBJECT)
-        });
-    let roles = rule
-        .roles
+/// Who a rule is for: packages by URN suffix, groups of them, roles, service owners. One of them is enough.
+pub(crate) fn subjects<'a>(
+    world: &'a World,
+    rule: &'a Rule,
+) -> impl Iterator<Item = Vec<Match<'a>>> {
+    let packages = rule.packages.iter().map(|code| vec![package(world, rule, code)]);
+    let groups = rule
+        .package_groups
         .iter()
-        .map(|role| Match::new(EQUAL_IGNORE_CASE, "urn:altinn:rolecode", role, SUBJECT));
-    packages.chain(roles)
+        .map(|group| group.iter().map(|code| package(world, rule, code)).collect());
+    let roles = rule.roles.iter().map(|name| vec![role(name)]);
+    let owners = rule
+        .service_owners
+        .iter()
+        .map(|code| vec![Match::new(EQUAL, "urn:altinn:org", code, SUBJECT)]);
+    packages.chain(groups).chain(roles).chain(owners)
+}
+
+fn package<'a>(world: &'a World, rule: &'a Rule, code: &'a str) -> Match<'a> {
+    let function = if rule.exact_case { EQUAL } else { EQUAL_IGNORE_CASE };
+    let written = world.package_named(code).map_or(code, |package| package.written(code));
+    Match::new(function, "urn:altinn:accesspackage", written, SUBJECT)
+}
+
+/// A role by code, or by URN: then its last part is the value and what is before it the attribute.
+fn role(name: &str) -> Match<'_> {
+    let (attribute, value) = name.rsplit_once(':').unwrap_or(("urn:altinn:rolecode", name));
+    Match::new(EQUAL_IGNORE_CASE, attribute, value, SUBJECT)
 }
 
 /// One `<Match>`.
@@ -80,7 +112,7 @@ pub(crate) fn subjects<'a>(world: &'a World, rule: &'a Rule) -> impl Iterator<It
 pub(crate) struct Match<'a> {
     function: &'static str,
     /// The attribute id.
-    pub(crate) attribute: &'static str,
+    pub(crate) attribute: &'a str,
     /// The value it must have.
     pub(crate) value: &'a str,
     category: &'static str,
@@ -90,7 +122,7 @@ pub(crate) struct Match<'a> {
 impl<'a> Match<'a> {
     fn new(
         function: &'static str,
-        attribute: &'static str,
+        attribute: &'a str,
         value: &'a str,
         category: &'static str,
     ) -> Self {
@@ -170,5 +202,33 @@ mod tests {
         assert!(policy_of("ske-arkiv").unwrap().contains("Effect=\"Deny\""));
         assert!(policy_of("ske-fastsetting").unwrap().contains("MustBePresent=\"true\""));
         assert!(policy_of("ske-uten-policy").is_none());
+    }
+
+    #[test]
+    fn groups_roles_letter_case_and_the_policy_family_are_printed() {
+        let world = seed::parse(seed::BUILT_IN, 0).unwrap();
+        let resource: Resource = serde_json::from_str(
+            r#"{ "id": "x", "title": {}, "combining": "first-applicable", "algorithm_family": "policy",
+                 "rules": [{ "package_groups": [["lonn", "skattegrunnlag"]], "packages": ["Merverdiavgift"],
+                   "exact_case": true, "roles": ["dagl", "urn:altinn:external-role:ccr:regnskapsforer"],
+                   "service_owners": ["skd"], "actions": ["read"],
+                   "subresource": "del", "subresource_optional": true }] }"#,
+        )
+        .unwrap();
+        let text = policy(&world, &resource).unwrap();
+        let algorithm = "urn:oasis:names:tc:xacml:1.0:policy-combining-algorithm:first-applicable";
+        for part in [
+            algorithm,
+            ">Merverdiavgift<",
+            ">regnskapsforer<",
+            "\"urn:altinn:external-role:ccr\"",
+            "\"urn:altinn:rolecode\"",
+            "\"urn:altinn:org\"",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains("MustBePresent=\"true\""));
+        let all_of = text.split("<xacml:AllOf>").find(|part| part.contains(">lonn<")).unwrap();
+        assert!(all_of.contains(">skattegrunnlag<"), "{text}");
     }
 }

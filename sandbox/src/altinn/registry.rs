@@ -3,9 +3,9 @@
 use super::{Refusal, policy_xml};
 use crate::clock;
 use crate::crypto::{base64url, from_base64url};
-use crate::state::Shared;
+use crate::state::{Shared, View};
 use crate::world::World;
-use crate::world::model::Resource;
+use crate::world::resource::Resource;
 use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
@@ -35,12 +35,11 @@ pub(crate) fn indented(value: &Value) -> Response {
 }
 
 fn found<T>(
-    shared: &Shared,
+    world: &World,
     id: &str,
     read: impl FnOnce(&World, &Resource) -> Option<T>,
 ) -> Result<T, Refusal> {
-    let world = shared.world();
-    world.resources.get(id).and_then(|resource| read(&world, resource)).ok_or_else(|| {
+    world.resources.get(id).and_then(|resource| read(world, resource)).ok_or_else(|| {
         Refusal::Text(StatusCode::NOT_FOUND, format!("Unable to find resource {id}"))
     })
 }
@@ -52,22 +51,24 @@ struct ResourceQuery {
 }
 
 async fn resource(
-    State(shared): State<Arc<Shared>>,
+    View(world): View,
     Path(id): Path<String>,
     Query(query): Query<ResourceQuery>,
 ) -> Result<Response, Refusal> {
     // Old versions are not kept.
-    found(&shared, &id, |world, resource| {
+    found(&world, &id, |world, resource| {
         let current = query.version_id.is_none_or(|version| version == resource.version);
         current.then(|| service_resource(world, resource))
     })
     .map(|value| indented(&value))
 }
 
-fn service_resource(world: &World, resource: &Resource) -> Value {
+/// A resource as the registry describes it.
+pub(crate) fn service_resource(world: &World, resource: &Resource) -> Value {
     let id = &resource.id;
-    let owner = &world.service_owner;
-    let owner_name = world.organizations.get(&owner.organization).map(|item| &item.name);
+    let code = world.owner_code(resource);
+    let number = world.service_owner_with(code).map(|owner| owner.organization);
+    let name = number.and_then(|it| world.organizations.get(&it)).map(|item| &item.name);
     let references: Vec<Value> = resource
         .scope
         .iter()
@@ -92,16 +93,16 @@ fn service_resource(world: &World, resource: &Resource) -> Value {
         "isPartOf": "",
         "thematicAreas": [],
         "resourceReferences": references,
-        "delegable": true,
+        "delegable": resource.delegable,
         "visible": true,
         "hasCompetentAuthority": {
-            "name": { "nb": owner_name }, "organization": owner.organization, "orgcode": owner.code,
+            "name": { "nb": name }, "organization": number, "orgcode": code,
         },
         "keywords": [],
         "accessListMode": mode,
         "selfIdentifiedUserEnabled": false,
         "enterpriseUserEnabled": false,
-        "resourceType": "GenericAccessResource",
+        "resourceType": resource.kind,
         "availableForType": ["LegalEntityEnterprise"],
         "authorizationReference": [{ "id": "urn:altinn:resource", "value": id }],
         "isOneTimeConsent": false,
@@ -109,11 +110,8 @@ fn service_resource(world: &World, resource: &Resource) -> Value {
     })
 }
 
-async fn policy(
-    State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
-) -> Result<Response, Refusal> {
-    let xml = found(&shared, &id, policy_xml::policy)?;
+async fn policy(View(world): View, Path(id): Path<String>) -> Result<Response, Refusal> {
+    let xml = found(&world, &id, policy_xml::policy)?;
     let headers = [
         (header::CONTENT_TYPE, "text/xml"),
         (header::CONTENT_DISPOSITION, "attachment; filename=policy.xml"),
@@ -126,15 +124,13 @@ fn attribute(kind: &str, value: &str) -> Value {
     json!({ "type": kind, "value": value, "urn": format!("{kind}:{value}") })
 }
 
-async fn subjects(
-    State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
-) -> Result<Response, Refusal> {
-    let pairs = found(&shared, &id, |world, resource| {
+async fn subjects(View(world): View, Path(id): Path<String>) -> Result<Response, Refusal> {
+    let pairs = found(&world, &id, |world, resource| {
         let pairs: BTreeSet<(&str, String)> = resource
             .rules
             .iter()
             .flat_map(|rule| policy_xml::subjects(world, rule))
+            .flatten()
             .map(|subject| (subject.attribute, subject.value.to_lowercase()))
             .collect();
         let data: Vec<Value> = pairs.iter().map(|(kind, value)| attribute(kind, value)).collect();
@@ -144,11 +140,8 @@ async fn subjects(
 }
 
 /// Flattened rules; effects are lost, as at Altinn.
-async fn rules(
-    State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
-) -> Result<Response, Refusal> {
-    let rows = found(&shared, &id, |world, resource| {
+async fn rules(View(world): View, Path(id): Path<String>) -> Result<Response, Refusal> {
+    let rows = found(&world, &id, |world, resource| {
         let mut rows = Vec::new();
         for rule in &resource.rules {
             let mut parts = vec![attribute("urn:altinn:resource", &resource.id)];
@@ -156,8 +149,10 @@ async fn rules(
             parts.extend(part.map(|part| attribute("urn:altinn:subresource", part)));
             for subject in policy_xml::subjects(world, rule) {
                 rows.extend(rule.actions.iter().map(|action| {
+                    let subject: Vec<Value> =
+                        subject.iter().map(|it| attribute(it.attribute, it.value)).collect();
                     json!({
-                        "subject": [attribute(subject.attribute, subject.value)],
+                        "subject": subject,
                         "action": attribute(
                             "urn:oasis:names:tc:xacml:1.0:action:action-id", action,
                         ),
@@ -179,15 +174,18 @@ struct ChangesQuery {
 
 async fn changes(
     State(shared): State<Arc<Shared>>,
+    View(world): View,
     Query(query): Query<ChangesQuery>,
 ) -> Result<Response, Refusal> {
+    if !shared.features().changes_feed {
+        return Err(StatusCode::NOT_FOUND.into());
+    }
     let limit = match query.limit.as_deref().map(str::parse::<usize>) {
         None => 1_000,
         Some(Ok(limit)) if (1..=1_000).contains(&limit) => limit,
         Some(_) => return Err(bad_limit()),
     };
     let after = query.token.as_deref().and_then(position).unwrap_or(0);
-    let world = shared.world();
     let page: Vec<_> = world
         .changes
         .after(after)

@@ -1,7 +1,6 @@
 //! The grant assertion: who signed it, whether it is fresh, meant for us and used for the first time.
 
 use super::error::TokenError;
-use crate::clock;
 use crate::crypto::jws::Jws;
 use crate::crypto::rsa::PublicKey;
 use crate::state::Shared;
@@ -37,7 +36,7 @@ pub(crate) fn authenticate(shared: &Shared, text: &str) -> Result<Assertion, Tok
         return Err(TokenError::grant("MP-124", "Invalid assertion. Bad signature."));
     }
     check_audience(shared, &jws.claims)?;
-    let now = clock::now();
+    let now = shared.now();
     check_times(&jws.claims, now)?;
     // Without a `jti` the whole assertion is its id.
     let id = jws.claims.get("jti").and_then(Value::as_str).unwrap_or(text);

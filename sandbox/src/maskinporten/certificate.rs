@@ -35,6 +35,7 @@ impl Authority {
         subject: &PublicKey,
         organization: &str,
         foreign: bool,
+        now: i64,
     ) -> Result<Vec<String>, KeyError> {
         let (slot, name) =
             if foreign { (&self.foreign, "Fremmed CA") } else { (&self.own, "Sandkasse CA") };
@@ -43,7 +44,7 @@ impl Authority {
             Some(key) => key,
             None => RsaKey::generate(name.to_owned())?,
         };
-        let issued = issue(&key, name, subject, organization);
+        let issued = issue(&key, name, subject, organization, now);
         *slot = Some(key);
         Ok(vec![base64_std(&issued?)])
     }
@@ -122,12 +123,12 @@ fn issue(
     authority_name: &str,
     subject: &PublicKey,
     organization: &str,
+    now: i64,
 ) -> Result<Vec<u8>, KeyError> {
     let algorithm = der::value(
         der::SEQUENCE,
         &[&der::value(der::OBJECT_ID, &[SHA256_WITH_RSA]), &der::value(der::NULL, &[])],
     );
-    let now = clock::now();
     let time = |at| der::value(der::GENERALIZED_TIME, &[clock::generalized(at).as_bytes()]);
     let identifier = format!("NTRNO-{organization}");
     let body = der::value(
@@ -177,7 +178,8 @@ mod tests {
     fn only_the_own_authority_and_the_right_organisation_pass() {
         let authority = Authority::default();
         let key = RsaKey::generate("k".into()).unwrap();
-        let chain = |foreign| json!(authority.issue(key.public(), "310000205", foreign).unwrap());
+        let chain =
+            |foreign| json!(authority.issue(key.public(), "310000205", foreign, 0).unwrap());
         let good = chain(false);
         let number = |x5c: &Value, organization| {
             authority.check(x5c, organization).map_err(|error| error.number())

@@ -3,7 +3,8 @@
 use crate::crypto::jws;
 use crate::crypto::rsa::KeyError;
 use crate::state::Shared;
-use crate::world::model::{OrgNumber, SystemUser};
+use crate::world::model::SystemUser;
+use crate::world::number::OrgNumber;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 

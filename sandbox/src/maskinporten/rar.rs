@@ -2,7 +2,7 @@
 
 use super::SYSTEM_USER_TYPE;
 use super::error::TokenError;
-use crate::world::model::OrgNumber;
+use crate::world::number::OrgNumber;
 use serde_json::{Map, Value};
 
 /// Which system user a grant asks for.
@@ -43,8 +43,7 @@ fn parse_owner(owner: &Map<String, Value>) -> Result<OrgNumber, TokenError> {
     owner
         .get("ID")
         .and_then(Value::as_str)
-        .and_then(|id| id.strip_prefix("0192:"))
-        .and_then(|number| OrgNumber::try_from(number.to_owned()).ok())
+        .and_then(|id| OrgNumber::parse_iso6523(id).ok())
         .ok_or_else(|| bad("systemuser_org.ID is not 0192: and an organisation number"))
 }
 

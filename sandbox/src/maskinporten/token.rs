@@ -4,10 +4,10 @@ use super::assertion::{self, Assertion};
 use super::error::TokenError;
 use super::issue::{self, Grant};
 use super::{JWT_BEARER, rar};
-use crate::clock;
 use crate::state::Shared;
 use crate::world::World;
-use crate::world::model::{Client, OrgNumber, Scope, ScopeDelegation, SystemUser};
+use crate::world::model::{Client, Scope, ScopeDelegation, SystemUser};
+use crate::world::number::OrgNumber;
 use axum::Json;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, State};
@@ -55,7 +55,7 @@ fn answer(shared: &Shared, assertion: &str) -> Result<Value, TokenError> {
         let world = shared.world();
         (authorize_scopes(&world, &client, &request)?, find_system_user(&world, &client, &request)?)
     };
-    let now = clock::now();
+    let now = shared.now();
     let life = issue::lifetime_seconds(shared, &request.scope);
     let supplier = (consumer != client.organization).then_some(client.organization);
     let grant = Grant {
@@ -113,7 +113,7 @@ impl Request {
 fn parse_consumer(value: &Value) -> Result<OrgNumber, TokenError> {
     value
         .as_str()
-        .and_then(|text| OrgNumber::try_from(text.to_owned()).ok())
+        .and_then(|text| OrgNumber::parse(text).ok())
         .ok_or_else(|| TokenError::malformed("consumer_org is not an organisation number."))
 }
 
@@ -147,10 +147,10 @@ fn authorize_scopes(
         let scope = world.scopes.get(name).ok_or_else(|| unregistered(name))?;
         match &request.consumer_org {
             None => authorize_own(client, scope)?,
-            Some(consumer) => authorize_delegated(world, client, consumer, scope)?,
+            Some(consumer) => authorize_delegated(world, client, *consumer, scope)?,
         }
     }
-    Ok(request.consumer_org.clone().unwrap_or_else(|| client.organization.clone()))
+    Ok(request.consumer_org.unwrap_or(client.organization))
 }
 
 fn authorize_own(client: &Client, scope: &Scope) -> Result<(), TokenError> {
@@ -163,21 +163,18 @@ fn authorize_own(client: &Client, scope: &Scope) -> Result<(), TokenError> {
         let text = format!("The client's integration type may not use the scope {name}");
         return Err(TokenError::scope("MP-201", text));
     }
-    has_access(scope, &client.organization)
+    has_access(scope, client.organization)
 }
 
 fn authorize_delegated(
     world: &World,
     client: &Client,
-    consumer: &OrgNumber,
+    consumer: OrgNumber,
     scope: &Scope,
 ) -> Result<(), TokenError> {
     has_access(scope, consumer)?;
-    let wanted = ScopeDelegation {
-        consumer: consumer.clone(),
-        supplier: client.organization.clone(),
-        scope: scope.name.clone(),
-    };
+    let wanted =
+        ScopeDelegation { consumer, supplier: client.organization, scope: scope.name.clone() };
     if world.scope_delegations.contains(&wanted) {
         return Ok(());
     }
@@ -185,8 +182,8 @@ fn authorize_delegated(
     Err(TokenError::forbidden("MP-251", text))
 }
 
-fn has_access(scope: &Scope, consumer: &OrgNumber) -> Result<(), TokenError> {
-    if scope.consumers.as_ref().is_none_or(|consumers| consumers.contains(consumer)) {
+fn has_access(scope: &Scope, consumer: OrgNumber) -> Result<(), TokenError> {
+    if scope.consumers.as_ref().is_none_or(|consumers| consumers.contains(&consumer)) {
         return Ok(());
     }
     let text = format!("The consumer has no access to the scope {}.", scope.name);
@@ -205,7 +202,13 @@ fn find_system_user(
 ) -> Result<Option<SystemUser>, TokenError> {
     let Some(detail) = &request.detail else { return Ok(None) };
     world
-        .find_system_user(client, detail.owner.as_str(), detail.external_ref.as_deref(), true)
+        .find_system_user(
+            &client.id,
+            client.organization,
+            detail.owner,
+            detail.external_ref.as_deref(),
+            true,
+        )
         .cloned()
         .map(Some)
         .ok_or_else(TokenError::no_system_user)

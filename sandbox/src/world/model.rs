@@ -1,119 +1,14 @@
-//! The things of the world, in the shape in which the seed file writes them.
+//! Clients, scopes, systems and system users, in the shape in which the seed file writes them.
 
+use super::number::{OrgNumber, PartyNumber};
+use super::party::is_false;
+use super::resource::{is_true, yes};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use uuid::Uuid;
 
-/// `organisasjonsnummer`: nine digits with a modulus-11 check digit.
-#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(try_from = "String")]
-pub(crate) struct OrgNumber(String);
-
-/// The text is not an organisation number.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("not an organisation number: nine digits, the last one a modulus-11 check digit")]
-pub(crate) struct InvalidOrgNumber;
-
-impl OrgNumber {
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The object Maskinporten uses for organisations.
-    pub(crate) fn iso6523(&self) -> serde_json::Value {
-        serde_json::json!({ "authority": "iso6523-actorid-upis", "ID": format!("0192:{}", self.0) })
-    }
-}
-
-impl TryFrom<String> for OrgNumber {
-    type Error = InvalidOrgNumber;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        const WEIGHTS: [u32; 9] = [3, 2, 7, 6, 5, 4, 3, 2, 1];
-        let mut sum = 0;
-        for (character, weight) in text.chars().zip(WEIGHTS) {
-            sum += character.to_digit(10).ok_or(InvalidOrgNumber)? * weight;
-        }
-        if text.len() == 9 && sum % 11 == 0 { Ok(Self(text)) } else { Err(InvalidOrgNumber) }
-    }
-}
-
-impl fmt::Display for OrgNumber {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-/// The owner of the resources.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ServiceOwner {
-    /// Altinn's organisation code, e.g. `skd`.
-    pub(crate) code: String,
-    pub(crate) organization: OrgNumber,
-}
-
-/// An organisation, main unit or sub-unit.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Organization {
-    pub(crate) number: OrgNumber,
-    pub(crate) name: String,
-    pub(crate) unit_type: String,
-    pub(crate) party_id: u64,
-    party_uuid: Option<Uuid>,
-    pub(crate) parent: Option<OrgNumber>,
-    #[serde(default)]
-    pub(crate) deleted: bool,
-}
-
-impl Organization {
-    /// The party uuid; made from the number where the seed gives none.
-    pub(crate) fn uuid(&self) -> Option<Uuid> {
-        self.party_uuid.or_else(|| {
-            Uuid::try_parse(&format!("a0000000-0000-4000-8000-000{}", self.number)).ok()
-        })
-    }
-}
-
-/// `client` has `facilitator` in a role of the Central Coordinating Register.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Relation {
-    pub(crate) client: OrgNumber,
-    pub(crate) facilitator: OrgNumber,
-    pub(crate) role: FacilitatorRole,
-}
-
-/// What the facilitator is to its client.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum FacilitatorRole {
-    /// Accountant.
-    Regnskapsforer,
-    /// Auditor.
-    Revisor,
-    /// Business manager.
-    Forretningsforer,
-    /// Ordinary rights holder: gets what the client gives.
-    Rettighetshaver,
-}
-
-impl FacilitatorRole {
-    /// Whether a client offers the package to a facilitator in this role.
-    pub(crate) fn offers(self, package: &str) -> bool {
-        match self {
-            Self::Regnskapsforer => package.starts_with("regnskapsforer-"),
-            Self::Revisor => ["ansvarlig-revisor", "revisormedarbeider"].contains(&package),
-            Self::Forretningsforer => package == "forretningsforer-eiendom",
-            Self::Rettighetshaver => true,
-        }
-    }
-}
-
 /// How a client is integrated; some scopes are for one kind only.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum IntegrationType {
     #[default]
@@ -122,19 +17,21 @@ pub(crate) enum IntegrationType {
 }
 
 /// A Maskinporten scope.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Scope {
     pub(crate) name: String,
     pub(crate) lifetime_seconds: i64,
     /// Organisations with access; absent means everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) consumers: Option<Vec<OrgNumber>>,
     /// Absent means every kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) integration_types: Option<Vec<IntegrationType>>,
 }
 
 /// `consumer` lets `supplier` use a scope on its behalf.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ScopeDelegation {
     pub(crate) consumer: OrgNumber,
@@ -143,7 +40,7 @@ pub(crate) struct ScopeDelegation {
 }
 
 /// A public key in the seed.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SeedJwk {
     pub(crate) kid: String,
@@ -152,18 +49,60 @@ pub(crate) struct SeedJwk {
 }
 
 /// A Maskinporten client.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Client {
     pub(crate) id: String,
     pub(crate) organization: OrgNumber,
-    pub(crate) scopes: BTreeSet<String>,
     #[serde(default)]
+    pub(crate) scopes: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "is_maskinporten")]
     pub(crate) integration_type: IntegrationType,
     /// The registered public key; absent means that the sandbox makes a pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) jwk: Option<SeedJwk>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) key_expired: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_maskinporten(kind: &IntegrationType) -> bool {
+    *kind == IntegrationType::Maskinporten
+}
+
+/// A text in one language or in several.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Text {
+    One(String),
+    Many(BTreeMap<String, String>),
+}
+
+impl Text {
+    /// The text in bokmål, or whichever there is.
+    pub(crate) fn norwegian(&self) -> &str {
+        match self {
+            Self::One(text) => text,
+            Self::Many(texts) => texts
+                .get("nb")
+                .or_else(|| texts.values().next())
+                .map(String::as_str)
+                .unwrap_or_default(),
+        }
+    }
+
+    /// The text in the three languages of Altinn.
+    pub(crate) fn in_languages(&self) -> BTreeMap<&str, &str> {
+        ["nb", "nn", "en"]
+            .into_iter()
+            .map(|language| match self {
+                Self::One(text) => (language, text.as_str()),
+                Self::Many(texts) => {
+                    (language, texts.get(language).map_or_else(|| self.norwegian(), String::as_str))
+                }
+            })
+            .collect()
+    }
 }
 
 /// An entry of the system register.
@@ -172,10 +111,41 @@ pub(crate) struct Client {
 pub(crate) struct System {
     pub(crate) id: String,
     pub(crate) vendor: OrgNumber,
-    pub(crate) name: String,
-    pub(crate) client_ids: BTreeSet<String>,
+    pub(crate) name: Text,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) description: Option<Text>,
+    /// Maskinporten clients that may ask for tokens of its system users.
     #[serde(default)]
+    pub(crate) client_ids: BTreeSet<String>,
+    /// Resources that its system users need as single rights.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rights: Vec<String>,
+    /// Codes of packages that its system users need.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) packages: Vec<String>,
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub(crate) visible: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) redirect_urls: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) internal_id: Option<Uuid>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) log: Vec<SystemChange>,
+    #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) deleted: bool,
+}
+
+/// An entry of a system's change log.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SystemChange {
+    pub(crate) by: OrgNumber,
+    /// `create`, `update`, `rightsupdate`, `accesspackageupdate` or `delete`.
+    pub(crate) kind: String,
+    pub(crate) data: serde_json::Value,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) client_id: Option<String>,
+    pub(crate) at: i64,
 }
 
 /// For whom a system user may act.
@@ -196,11 +166,32 @@ pub(crate) struct SystemUser {
     pub(crate) kind: SystemUserKind,
     pub(crate) system: String,
     pub(crate) owner: OrgNumber,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) external_ref: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) title: Option<String>,
+    /// Agent: codes of the packages that each client must offer.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) packages: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) created: i64,
+    /// Position in lists; moves with every change.
+    #[serde(default, skip_serializing_if = "is_zero_position")]
+    pub(crate) sequence: u64,
+    #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) deleted: bool,
     #[serde(default)]
-    pub(crate) delegations: Vec<Delegation>,
+    pub(crate) delegations: Delegations,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+pub(crate) fn is_zero(value: &i64) -> bool {
+    *value == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero_position(value: &u64) -> bool {
+    *value == 0
 }
 
 impl SystemUser {
@@ -214,117 +205,81 @@ impl SystemUser {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Delegation {
-    pub(crate) party: OrgNumber,
+    pub(crate) party: PartyNumber,
     /// Package codes.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) packages: BTreeSet<String>,
-    /// Resource id to actions.
-    #[serde(default)]
+    /// Resource id, or `resource/subresource`, to actions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) single_rights: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// `tilgangspakke`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Package {
-    pub(crate) code: String,
-    /// URN suffix where it differs from the code.
-    urn: Option<String>,
-    pub(crate) id: Uuid,
-    pub(crate) name: String,
-    #[serde(default = "yes")]
-    pub(crate) assignable: bool,
-    #[serde(default = "yes")]
-    pub(crate) delegable: bool,
-}
+impl Delegation {
+    /// Nothing yet from this party.
+    pub(crate) fn empty(party: PartyNumber) -> Self {
+        Self { party, packages: BTreeSet::new(), single_rights: BTreeMap::new() }
+    }
 
-impl Package {
-    /// What follows `urn:altinn:accesspackage:`.
-    pub(crate) fn urn_suffix(&self) -> &str {
-        self.urn.as_deref().unwrap_or(&self.code)
+    /// Whether nothing is given.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.packages.is_empty() && self.single_rights.is_empty()
     }
 }
 
-fn yes() -> bool {
-    true
+/// What a system user was given, by party.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(from = "Vec<Delegation>", into = "Vec<Delegation>")]
+pub(crate) struct Delegations(BTreeMap<PartyNumber, Delegation>);
+
+impl Delegations {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Delegation> {
+        self.0.values()
+    }
+
+    pub(crate) fn of(&self, party: PartyNumber) -> Option<&Delegation> {
+        self.0.get(&party)
+    }
+
+    /// What a party has given, to be added to.
+    pub(crate) fn of_mut(&mut self, party: PartyNumber) -> &mut Delegation {
+        self.0.entry(party).or_insert_with(|| Delegation::empty(party))
+    }
+
+    /// Everything the party has given goes.
+    pub(crate) fn remove(&mut self, party: PartyNumber) -> bool {
+        self.0.remove(&party).is_some()
+    }
+
+    /// Forgets parties that have given nothing.
+    pub(crate) fn tidy(&mut self) {
+        self.0.retain(|_, delegation| !delegation.is_empty());
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
-/// How the rules of a resource are combined.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Combining {
-    #[default]
-    DenyOverrides,
-    DenyUnlessPermit,
+impl From<Vec<Delegation>> for Delegations {
+    fn from(list: Vec<Delegation>) -> Self {
+        let mut all = Self::default();
+        for one in list {
+            let held = all.of_mut(one.party);
+            held.packages.extend(one.packages);
+            for (resource, actions) in one.single_rights {
+                held.single_rights.entry(resource).or_default().extend(actions);
+            }
+        }
+        all
+    }
 }
 
-/// What a rule says when it applies.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Effect {
-    #[default]
-    Permit,
-    Deny,
-}
-
-/// Who may do what on a resource. Without packages and roles it is for anybody.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Rule {
-    #[serde(default)]
-    pub(crate) effect: Effect,
-    /// Package codes.
-    #[serde(default)]
-    pub(crate) packages: Vec<String>,
-    /// Role codes; no system user holds one.
-    #[serde(default)]
-    pub(crate) roles: Vec<String>,
-    pub(crate) actions: Vec<String>,
-    /// The value that `urn:altinn:subresource` must have; the attribute must then be present.
-    pub(crate) subresource: Option<String>,
-}
-
-/// A resource of the registry with its rules.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Resource {
-    pub(crate) id: String,
-    pub(crate) title: BTreeMap<String, String>,
-    /// The Maskinporten scope of its API.
-    pub(crate) scope: Option<String>,
-    /// Obligation `urn:altinn:minimum-authenticationlevel`.
-    pub(crate) minimum_level: Option<u8>,
-    #[serde(default)]
-    pub(crate) combining: Combining,
-    /// Non-empty means that access-list mode is on.
-    #[serde(default)]
-    pub(crate) access_lists: Vec<String>,
-    /// Empty means that no policy was uploaded.
-    pub(crate) rules: Vec<Rule>,
-    #[serde(skip)]
-    pub(crate) version: u64,
-}
-
-/// `tilgangsliste`: organisations that may be served at all.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct AccessList {
-    pub(crate) id: String,
-    pub(crate) name: String,
-    pub(crate) members: BTreeSet<OrgNumber>,
-    /// Absent means every action.
-    pub(crate) actions: Option<BTreeSet<String>>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn organisation_numbers_need_the_right_check_digit() {
-        assert!(OrgNumber::try_from("310000507".to_owned()).is_ok());
-        assert!(OrgNumber::try_from("310000508".to_owned()).is_err());
-        assert!(OrgNumber::try_from("31000050".to_owned()).is_err());
-        assert!(OrgNumber::try_from("3100005070".to_owned()).is_err());
+impl From<Delegations> for Vec<Delegation> {
+    fn from(all: Delegations) -> Self {
+        all.0.into_values().collect()
     }
 }

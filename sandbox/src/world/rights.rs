@@ -1,10 +1,14 @@
 //! What a system user may do for a party: the facts that the PDP's information point would give it.
 //!
 //! Delegations count for the party that gave them and for its sub-units; nothing flows up or sideways. A client
-//! delegation counts only while the client has the agent's owner as its facilitator.
+//! delegation counts only while the client has the agent's owner as its facilitator in a role that offers the
+//! package. What accountants and auditors hold for a sole proprietorship they hold for the person behind it, too.
 
 use super::World;
-use super::model::{Delegation, OrgNumber, Resource, SystemUser, SystemUserKind};
+use super::model::{Delegation, SystemUser, SystemUserKind};
+use super::number::PartyNumber;
+use super::party::{FacilitatorRole, Party};
+use super::resource::Resource;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -36,97 +40,152 @@ pub(crate) enum UnknownThing {
     Nothing,
 }
 
+/// Which of a facilitator's roles let a client's delegation count.
+type Counts = fn(FacilitatorRole) -> bool;
+
 impl World {
-    /// The delegations that count for a party.
-    fn effective<'a>(
+    /// The delegations that a party gets something from, and the roles through which they count.
+    fn sources<'a>(
         &'a self,
         user: &'a SystemUser,
-        party: &OrgNumber,
-    ) -> impl Iterator<Item = &'a Delegation> {
-        let parent = self.organizations.get(party).and_then(|item| item.parent.as_ref());
-        user.delegations
+        party: PartyNumber,
+    ) -> impl Iterator<Item = (&'a Delegation, Counts)> {
+        let of = |number: PartyNumber| user.delegations.of(number);
+        let every: Counts = |_| true;
+        let through: Counts = FacilitatorRole::reaches_proprietor;
+        let (parent, enterprises) = match self.party(party) {
+            Some(Party::Organization(organization)) => (organization.parent, &[][..]),
+            Some(Party::Person(person)) if !person.deceased => {
+                (None, self.enterprises(person.number))
+            }
+            Some(Party::Person(_)) | None => (None, &[][..]),
+        };
+        let alive = |number: &&_| {
+            self.organizations.get(*number).is_some_and(|enterprise| !enterprise.deleted)
+        };
+        let carried = enterprises
             .iter()
-            .filter(move |item| item.party == *party || Some(&item.party) == parent)
-            .filter(|item| self.stands(user, item))
+            .filter(alive)
+            .filter_map(move |number| of((*number).into()))
+            .filter(|_| user.kind == SystemUserKind::Agent);
+        let inherited = parent.and_then(|number| of(number.into()));
+        of(party)
+            .into_iter()
+            .chain(inherited)
+            .map(move |delegation| (delegation, every))
+            .chain(carried.map(move |delegation| (delegation, through)))
     }
 
-    fn stands(&self, user: &SystemUser, delegation: &Delegation) -> bool {
+    /// Whether a package that was delegated counts today.
+    fn stands(&self, user: &SystemUser, giver: PartyNumber, package: &str, counts: Counts) -> bool {
         match user.kind {
             SystemUserKind::Standard => true,
             SystemUserKind::Agent => {
-                delegation.party == user.owner
-                    || self.relations.iter().any(|relation| {
-                        relation.client == delegation.party && relation.facilitator == user.owner
-                    })
+                giver == user.owner.into() || self.offers(user, giver, package, counts)
             }
         }
     }
 
+    /// Whether a client offers a package to the owner of an agent.
+    pub(crate) fn offers(
+        &self,
+        user: &SystemUser,
+        client: PartyNumber,
+        package: &str,
+        counts: Counts,
+    ) -> bool {
+        let unit_type = client
+            .organization()
+            .and_then(|number| self.organizations.get(&number))
+            .map(|organization| organization.unit_type.as_str());
+        self.relations.offer(client, user.owner, package, unit_type, counts)
+    }
+
     /// Package codes that a system user holds for a party.
-    pub(crate) fn packages_of(&self, user: Uuid, party: &OrgNumber) -> BTreeSet<&str> {
+    pub(crate) fn packages_of(&self, user: Uuid, party: PartyNumber) -> BTreeSet<&str> {
         let Some(user) = self.system_users.get(&user) else { return BTreeSet::new() };
-        self.effective(user, party)
-            .flat_map(|delegation| delegation.packages.iter().map(String::as_str))
+        self.sources(user, party)
+            .flat_map(|(delegation, counts)| {
+                delegation
+                    .packages
+                    .iter()
+                    .map(String::as_str)
+                    .filter(move |code| self.stands(user, delegation.party, code, counts))
+            })
             .collect()
     }
 
-    /// Single rights that a system user holds for a party: resource to actions.
+    /// Single rights that a system user holds for a party: resource, or `resource/subresource`, to actions.
     pub(crate) fn single_rights_of(
         &self,
         user: Uuid,
-        party: &OrgNumber,
+        party: PartyNumber,
     ) -> BTreeMap<&str, BTreeSet<&str>> {
         let mut rights: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         let Some(user) = self.system_users.get(&user) else { return rights };
-        for (resource, actions) in
-            self.effective(user, party).flat_map(|delegation| &delegation.single_rights)
+        let own = |delegation: &Delegation| {
+            user.kind == SystemUserKind::Standard || delegation.party == user.owner.into()
+        };
+        for (resource, actions) in self
+            .sources(user, party)
+            .filter(|(delegation, _)| own(delegation))
+            .flat_map(|(delegation, _)| &delegation.single_rights)
         {
             rights.entry(resource).or_default().extend(actions.iter().map(String::as_str));
         }
         rights
     }
 
-    /// Whether an access list of the resource covers the party and the action.
-    pub(crate) fn on_access_list(
+    /// The parties for which a system user may hold anything.
+    pub(crate) fn reachable(&self, user: &SystemUser) -> BTreeSet<PartyNumber> {
+        let mut parties = BTreeSet::new();
+        for delegation in user.delegations.iter() {
+            parties.insert(delegation.party);
+            let Some(number) = delegation.party.organization() else { continue };
+            parties.extend(self.units(number).iter().map(|unit| PartyNumber::from(*unit)));
+            let person = self.organizations.get(&number).and_then(|item| item.proprietor);
+            parties.extend(person.map(PartyNumber::from));
+        }
+        parties
+    }
+
+    /// The action filters of the resource's access lists that the party is on; `None` covers every action.
+    pub(crate) fn memberships(
         &self,
         resource: &Resource,
-        party: &OrgNumber,
-        action: &str,
-    ) -> bool {
-        resource.access_lists.iter().filter_map(|id| self.access_lists.get(id)).any(|list| {
-            list.members.contains(party)
-                && list.actions.as_ref().is_none_or(|actions| actions.contains(action))
-        })
+        party: PartyNumber,
+    ) -> Vec<Option<BTreeSet<String>>> {
+        let Some(number) = party.organization() else { return Vec::new() };
+        resource
+            .access_lists
+            .iter()
+            .filter_map(|id| self.access_lists.get(id))
+            .filter(|list| list.members.contains(&number))
+            .map(|list| list.filter().cloned())
+            .collect()
     }
 
     /// Gives a right.
     pub(crate) fn grant(
         &mut self,
         user: Uuid,
-        party: &OrgNumber,
+        party: PartyNumber,
         right: &Right,
     ) -> Result<(), UnknownThing> {
         self.check_right(party, right)?;
         let user = self.system_users.get_mut(&user).ok_or(UnknownThing::SystemUser)?;
-        if !user.delegations.iter().any(|item| item.party == *party) {
-            user.delegations.push(Delegation {
-                party: party.clone(),
-                packages: BTreeSet::new(),
-                single_rights: BTreeMap::new(),
-            });
-        }
-        for delegation in user.delegations.iter_mut().filter(|item| item.party == *party) {
-            match right {
-                Right::Package(code) => {
-                    delegation.packages.insert(code.clone());
-                }
-                Right::Single { resource, action: Some(action) } => {
-                    let actions = delegation.single_rights.entry(resource.clone()).or_default();
-                    actions.insert(action.clone());
-                }
-                Right::Single { action: None, .. } | Right::Everything => {
-                    return Err(UnknownThing::Nothing);
-                }
+        let delegation = user.delegations.of_mut(party);
+        match right {
+            Right::Package(code) => {
+                delegation.packages.insert(code.clone());
+            }
+            Right::Single { resource, action: Some(action) } => {
+                let actions = delegation.single_rights.entry(resource.clone()).or_default();
+                actions.insert(action.clone());
+            }
+            Right::Single { action: None, .. } | Right::Everything => {
+                user.delegations.tidy();
+                return Err(UnknownThing::Nothing);
             }
         }
         Ok(())
@@ -136,42 +195,43 @@ impl World {
     pub(crate) fn revoke(
         &mut self,
         user: Uuid,
-        party: &OrgNumber,
+        party: PartyNumber,
         right: &Right,
     ) -> Result<(), UnknownThing> {
         self.check_right(party, right)?;
         let user = self.system_users.get_mut(&user).ok_or(UnknownThing::SystemUser)?;
-        for delegation in user.delegations.iter_mut().filter(|item| item.party == *party) {
-            match right {
-                Right::Package(code) => {
-                    delegation.packages.remove(code);
-                }
-                Right::Single { resource, action } => {
-                    take_action(delegation, resource, action.as_deref());
-                }
-                Right::Everything => {
-                    delegation.packages.clear();
-                    delegation.single_rights.clear();
-                }
+        match right {
+            Right::Package(code) => {
+                user.delegations.of_mut(party).packages.remove(code);
+            }
+            Right::Single { resource, action } => {
+                take_action(user.delegations.of_mut(party), resource, action.as_deref());
+            }
+            Right::Everything => {
+                user.delegations.remove(party);
             }
         }
-        user.delegations
-            .retain(|item| !(item.packages.is_empty() && item.single_rights.is_empty()));
+        user.delegations.tidy();
         Ok(())
     }
 
-    fn check_right(&self, party: &OrgNumber, right: &Right) -> Result<(), UnknownThing> {
-        if !self.organizations.contains_key(party) {
+    fn check_right(&self, party: PartyNumber, right: &Right) -> Result<(), UnknownThing> {
+        if self.party(party).is_none() {
             return Err(UnknownThing::Party);
         }
         match right {
             Right::Package(code) if !self.packages.contains_key(code) => Err(UnknownThing::Package),
-            Right::Single { resource, .. } if !self.resources.contains_key(resource) => {
+            Right::Single { resource, .. } if !self.resources.contains_key(whole(resource)) => {
                 Err(UnknownThing::Resource)
             }
             Right::Package(_) | Right::Single { .. } | Right::Everything => Ok(()),
         }
     }
+}
+
+/// The resource of a right, which may be to a part of it: `resource/subresource`.
+pub(crate) fn whole(resource: &str) -> &str {
+    resource.split_once('/').map_or(resource, |(resource, _)| resource)
 }
 
 fn take_action(delegation: &mut Delegation, resource: &str, action: Option<&str>) {
@@ -196,8 +256,8 @@ mod tests {
         seed::parse(seed::BUILT_IN, 0).unwrap()
     }
 
-    fn org(number: &str) -> OrgNumber {
-        OrgNumber::try_from(number.to_owned()).unwrap()
+    fn org(number: &str) -> PartyNumber {
+        PartyNumber::parse(number).unwrap()
     }
 
     fn user(number: u8) -> Uuid {
@@ -207,19 +267,20 @@ mod tests {
     #[test]
     fn rights_flow_down_to_sub_units_and_never_up() {
         let world = world();
-        assert!(world.packages_of(user(1), &org("310000515")).contains("skattegrunnlag"));
-        assert!(world.packages_of(user(11), &org("310000515")).contains("lonn"));
-        assert!(world.packages_of(user(11), &org("310000507")).is_empty());
-        assert!(world.packages_of(user(11), &org("310000523")).is_empty());
+        assert!(world.packages_of(user(1), org("310000515")).contains("skattegrunnlag"));
+        assert!(world.packages_of(user(11), org("310000515")).contains("lonn"));
+        assert!(world.packages_of(user(11), org("310000507")).is_empty());
+        assert!(world.packages_of(user(11), org("310000523")).is_empty());
     }
 
     #[test]
     fn a_client_delegation_ends_with_the_relation() {
         let mut world = world();
-        assert!(!world.packages_of(user(4), &org("310000701")).is_empty());
-        assert!(world.packages_of(user(4), &org("310000744")).is_empty());
-        world.relations.retain(|relation| relation.client != org("310000701"));
-        assert!(world.packages_of(user(4), &org("310000701")).is_empty());
+        assert!(!world.packages_of(user(4), org("310000701")).is_empty());
+        assert!(world.packages_of(user(4), org("310000744")).is_empty());
+        let accountant = org("310000302").organization().unwrap();
+        assert!(world.relations.remove(org("310000701"), accountant, None));
+        assert!(world.packages_of(user(4), org("310000701")).is_empty());
     }
 
     #[test]
@@ -230,12 +291,12 @@ mod tests {
             action: Some(action.into()),
         };
         let party = org("310000604");
-        world.grant(user(2), &party, &right("write")).unwrap();
-        world.revoke(user(2), &party, &right("read")).unwrap();
-        let rights = world.single_rights_of(user(2), &party);
+        world.grant(user(2), party, &right("write")).unwrap();
+        world.revoke(user(2), party, &right("read")).unwrap();
+        let rights = world.single_rights_of(user(2), party);
         assert_eq!(rights["ske-krav-og-betalinger"], BTreeSet::from(["write"]));
-        world.revoke(user(2), &party, &Right::Everything).unwrap();
-        assert!(world.single_rights_of(user(2), &party).is_empty());
-        assert!(world.grant(user(2), &party, &Right::Package("nei".into())).is_err());
+        world.revoke(user(2), party, &Right::Everything).unwrap();
+        assert!(world.single_rights_of(user(2), party).is_empty());
+        assert!(world.grant(user(2), party, &Right::Package("nei".into())).is_err());
     }
 }

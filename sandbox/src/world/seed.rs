@@ -1,12 +1,14 @@
-//! Reads a world from YAML and refuses one that contradicts itself.
+//! Reads a world from YAML or JSON, refuses one that contradicts itself, and writes it in the same form.
 
-use super::model::{
-    AccessList, Client, Delegation, OrgNumber, Organization, Package, Relation, Resource, Scope,
-    ScopeDelegation, ServiceOwner, System, SystemUser, SystemUserKind,
-};
-use super::{Changes, World};
-use serde::Deserialize;
+use super::model::{Client, Scope, ScopeDelegation, System, SystemUser, SystemUserKind};
+use super::number::PartyNumber;
+use super::party::{Organization, Person, Relation, Relations, ServiceOwner};
+use super::resource::{AccessList, Package, Resource, Rule};
+use super::rights::whole;
+use super::{Changes, Index, World};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The world that is part of the program.
 pub(crate) const BUILT_IN: &str = include_str!("../../seed/world.yaml");
@@ -17,61 +19,237 @@ pub enum SeedError {
     /// Not YAML, an unknown key or a value of the wrong kind; the message tells the place.
     #[error("the seed cannot be read")]
     Parse(#[source] Box<serde_saphyr::Error>),
+    /// Text that begins with `{` and is not JSON, has an unknown key or a value of the wrong kind.
+    #[error("the seed cannot be read")]
+    Json(#[source] serde_json::Error),
     /// It names things that do not exist, or names one twice. Every problem is listed.
     #[error("the seed contradicts itself: {}", .0.join("; "))]
     Inconsistent(Vec<String>),
+    /// The world cannot be written.
+    #[error("the world cannot be written")]
+    Write(#[source] Box<serde_saphyr::SerializeError>),
 }
 
-/// The file as written.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Seed {
+/// The file as written. A section that is left out is empty.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Document {
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     subscription_keys: BTreeSet<String>,
-    service_owner: ServiceOwner,
+    service_owner: Option<ServiceOwner>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    other_service_owners: Vec<ServiceOwner>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     organizations: Vec<Organization>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    persons: Vec<Person>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     relations: Vec<Relation>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     scopes: Vec<Scope>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     scope_delegations: Vec<ScopeDelegation>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     clients: Vec<Client>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     systems: Vec<System>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     system_users: Vec<SystemUser>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     packages: Vec<Package>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     resources: Vec<Resource>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     access_lists: Vec<AccessList>,
+    /// Positions of the registry's change feed; made anew where they are left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    feed: Vec<FeedEntry>,
+}
+
+/// A position of the change feed.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct FeedEntry {
+    position: u64,
+    resource: String,
+    changed_at: i64,
+}
+
+impl Document {
+    /// Reads YAML, or JSON if it begins with a brace: that is the same form and quicker for large worlds.
+    pub(crate) fn read(text: &str) -> Result<Self, SeedError> {
+        if text.trim_start().starts_with('{') {
+            return serde_json::from_str(text).map_err(SeedError::Json);
+        }
+        let options = serde_saphyr::options! { budget: None };
+        serde_saphyr::from_str_with_options(text, options)
+            .map_err(|error| SeedError::Parse(Box::new(error)))
+    }
+
+    /// The present state of a world.
+    pub(crate) fn of(world: &World) -> Self {
+        Self {
+            subscription_keys: world.subscription_keys.clone(),
+            service_owner: Some(world.service_owner.clone()),
+            other_service_owners: world.other_service_owners.clone(),
+            organizations: world.organizations.values().cloned().collect(),
+            persons: world.persons.values().cloned().collect(),
+            relations: world.relations.all().collect(),
+            scopes: world.scopes.values().cloned().collect(),
+            scope_delegations: world.scope_delegations.clone(),
+            clients: world.clients.values().cloned().collect(),
+            systems: world.systems.values().cloned().collect(),
+            system_users: world.system_users.values().cloned().collect(),
+            packages: world.packages.values().cloned().collect(),
+            resources: world.resources.values().map(|it| Resource::clone(it)).collect(),
+            access_lists: world.access_lists.values().cloned().collect(),
+            feed: world
+                .changes
+                .after(0)
+                .map(|(position, change)| FeedEntry {
+                    position,
+                    resource: change.resource.clone(),
+                    changed_at: change.changed_at,
+                })
+                .collect(),
+        }
+    }
+
+    /// Writes YAML.
+    pub(crate) fn to_yaml(&self) -> Result<String, SeedError> {
+        serde_saphyr::to_string(self).map_err(|error| SeedError::Write(Box::new(error)))
+    }
+
+    /// Puts another document on top: what it names is added or replaced, the rest stays.
+    fn patched_with(mut self, patch: Self) -> Self {
+        self.subscription_keys.extend(patch.subscription_keys);
+        self.service_owner = patch.service_owner.or(self.service_owner);
+        replace(&mut self.other_service_owners, patch.other_service_owners, |it| it.code.clone());
+        replace(&mut self.organizations, patch.organizations, |it| it.number);
+        replace(&mut self.persons, patch.persons, |it| it.number);
+        let relation = |it: &Relation| (it.client, it.facilitator, it.role);
+        replace(&mut self.relations, patch.relations, relation);
+        replace(&mut self.scopes, patch.scopes, |it| it.name.clone());
+        let delegation = |it: &ScopeDelegation| (it.consumer, it.supplier, it.scope.clone());
+        replace(&mut self.scope_delegations, patch.scope_delegations, delegation);
+        replace(&mut self.clients, patch.clients, |it| it.id.clone());
+        replace(&mut self.systems, patch.systems, |it| it.id.clone());
+        replace(&mut self.system_users, patch.system_users, |it| it.id);
+        replace(&mut self.packages, patch.packages, |it| it.code.clone());
+        replace(&mut self.resources, patch.resources, |it| it.id.clone());
+        replace(&mut self.access_lists, patch.access_lists, |it| it.id.clone());
+        self
+    }
+}
+
+fn replace<K: Ord, T>(items: &mut Vec<T>, new: Vec<T>, key: impl Fn(&T) -> K) {
+    if new.is_empty() {
+        return;
+    }
+    let keys: BTreeSet<K> = new.iter().map(&key).collect();
+    items.retain(|item| !keys.contains(&key(item)));
+    items.extend(new);
 }
 
 /// Reads and checks a seed.
 pub(crate) fn parse(text: &str, now: i64) -> Result<World, SeedError> {
-    let seed: Seed =
-        serde_saphyr::from_str(text).map_err(|error| SeedError::Parse(Box::new(error)))?;
+    build(Document::read(text)?, now, None)
+}
+
+/// Reads a world that takes the place of another: what changed moves to the end of the change feed.
+pub(crate) fn parse_successor(text: &str, now: i64, old: &World) -> Result<World, SeedError> {
+    build(Document::read(text)?, now, Some(old))
+}
+
+/// Reads a document and puts it on top of a world.
+pub(crate) fn patch(text: &str, now: i64, old: &World) -> Result<World, SeedError> {
+    let mut whole = Document::of(old).patched_with(Document::read(text)?);
+    whole.feed.clear();
+    build(whole, now, Some(old))
+}
+
+fn build(document: Document, now: i64, old: Option<&World>) -> Result<World, SeedError> {
     let mut problems = Vec::new();
-    let world = build(seed, now, &mut problems);
+    let world = assemble(document, now, old, &mut problems);
+    let Some(mut world) = world else { return Err(SeedError::Inconsistent(problems)) };
+    world.reindex();
     check(&world, &mut problems);
     if problems.is_empty() { Ok(world) } else { Err(SeedError::Inconsistent(problems)) }
 }
 
-fn build(seed: Seed, now: i64, problems: &mut Vec<String>) -> World {
-    let mut changes = Changes::default();
-    let mut resources = seed.resources;
-    for resource in &mut resources {
-        resource.version = 1;
-        changes.record(&resource.id, now);
+fn assemble(
+    document: Document,
+    now: i64,
+    old: Option<&World>,
+    problems: &mut Vec<String>,
+) -> Option<World> {
+    let Some(service_owner) = document.service_owner else {
+        problems.push("`service_owner` is missing".to_owned());
+        return None;
+    };
+    let mut relations = Relations::default();
+    for relation in document.relations {
+        relations.add(relation);
     }
-    World {
-        subscription_keys: seed.subscription_keys,
-        service_owner: seed.service_owner,
-        organizations: keyed(seed.organizations, |item| item.number.clone(), problems),
-        relations: seed.relations,
-        scopes: keyed(seed.scopes, |item| item.name.clone(), problems),
-        scope_delegations: seed.scope_delegations,
-        clients: keyed(seed.clients, |item| item.id.clone(), problems),
-        systems: keyed(seed.systems, |item| item.id.clone(), problems),
-        system_users: keyed(seed.system_users, |item| item.id, problems),
-        packages: keyed(seed.packages, |item| item.code.clone(), problems),
+    let mut resources: Vec<Arc<Resource>> = document.resources.into_iter().map(Arc::new).collect();
+    let changes = feed(document.feed, &mut resources, now, old);
+    Some(World {
+        subscription_keys: document.subscription_keys,
+        service_owner,
+        other_service_owners: document.other_service_owners,
+        organizations: keyed(document.organizations, |item| item.number, problems),
+        persons: keyed(document.persons, |item| item.number, problems),
+        relations,
+        scopes: keyed(document.scopes, |item| item.name.clone(), problems),
+        scope_delegations: document.scope_delegations,
+        clients: keyed(document.clients, |item| item.id.clone(), problems),
+        systems: keyed(document.systems, |item| item.id.clone(), problems),
+        system_users: keyed(document.system_users, |item| item.id, problems),
+        packages: keyed(document.packages, |item| item.code.clone(), problems),
         resources: keyed(resources, |item| item.id.clone(), problems),
-        access_lists: keyed(seed.access_lists, |item| item.id.clone(), problems),
+        access_lists: keyed(document.access_lists, |item| item.id.clone(), problems),
         changes,
+        index: Index::default(),
+    })
+}
+
+/// The feed as written, else that of the old world with what changed at its end.
+fn feed(
+    written: Vec<FeedEntry>,
+    resources: &mut [Arc<Resource>],
+    now: i64,
+    old: Option<&World>,
+) -> Changes {
+    let mut changes = match old {
+        Some(old) if written.is_empty() => old.changes.clone(),
+        _ => Changes::default(),
+    };
+    let known = !written.is_empty();
+    for entry in written {
+        changes.place(entry.position, &entry.resource, entry.changed_at);
     }
+    for resource in resources {
+        let before = old.and_then(|world| world.resources.get(&resource.id)).filter(|_| !known);
+        match before {
+            Some(before) if same(before, resource) => *resource = Arc::clone(before),
+            Some(before) => {
+                let version = before.version + 1;
+                *resource = Arc::new(Resource { version, ..Resource::clone(resource) });
+                changes.record(&resource.id, now);
+            }
+            None if changes.has(&resource.id) => {}
+            None => changes.record(&resource.id, now),
+        }
+    }
+    changes
+}
+
+/// Whether two resources are alike but for their version.
+fn same(old: &Resource, new: &Resource) -> bool {
+    let text = |resource: &Resource| {
+        serde_json::to_string(&Resource { version: 1, ..resource.clone() }).ok()
+    };
+    text(old) == text(new)
 }
 
 fn keyed<K: Ord + std::fmt::Display, T>(
@@ -110,19 +288,32 @@ fn check(world: &World, problems: &mut Vec<String>) {
 }
 
 fn check_organizations(world: &World, problems: &mut Vec<String>) {
-    let named = [&world.service_owner.organization]
-        .into_iter()
-        .chain(world.organizations.values().filter_map(|item| item.parent.as_ref()))
-        .chain(world.relations.iter().flat_map(|item| [&item.client, &item.facilitator]))
-        .chain(world.scope_delegations.iter().flat_map(|item| [&item.consumer, &item.supplier]))
-        .chain(world.clients.values().map(|item| &item.organization))
-        .chain(world.systems.values().map(|item| &item.vendor))
-        .chain(world.access_lists.values().flat_map(|item| &item.members));
-    problems.extend(named.filter_map(|number| unknown_organization(world, number)));
+    let owners = std::iter::once(&world.service_owner).chain(&world.other_service_owners);
+    let named = owners
+        .map(|owner| owner.organization)
+        .chain(world.organizations.values().filter_map(|item| item.parent))
+        .chain(world.persons.values().flat_map(|it| &it.holds).map(|it| it.organization))
+        .chain(world.relations.all().map(|item| item.facilitator))
+        .chain(world.scope_delegations.iter().flat_map(|item| [item.consumer, item.supplier]))
+        .chain(world.clients.values().map(|item| item.organization))
+        .chain(world.systems.values().map(|item| item.vendor))
+        .chain(world.access_lists.values().flat_map(|item| item.members.iter().copied()))
+        .map(PartyNumber::from);
+    let persons = world.organizations.values().filter_map(|item| item.proprietor);
+    let parties = named
+        .chain(persons.map(PartyNumber::from))
+        .chain(world.relations.all().map(|item| item.client));
+    problems.extend(parties.filter_map(|number| unknown_party(world, number)));
 }
 
-fn unknown_organization(world: &World, number: &OrgNumber) -> Option<String> {
-    (!world.organizations.contains_key(number)).then(|| format!("unknown organisation `{number}`"))
+fn unknown_party(world: &World, number: PartyNumber) -> Option<String> {
+    if world.party(number).is_some() {
+        return None;
+    }
+    Some(match number {
+        PartyNumber::Organization(number) => format!("unknown organisation `{number}`"),
+        PartyNumber::Person(_) => "unknown person".to_owned(),
+    })
 }
 
 fn check_clients(world: &World, problems: &mut Vec<String>) {
@@ -140,57 +331,52 @@ fn check_clients(world: &World, problems: &mut Vec<String>) {
 
 /// What is wrong with a system user.
 fn system_user_problems(world: &World, user: &SystemUser) -> Vec<String> {
-    let mut problems: Vec<String> = unknown_organization(world, &user.owner).into_iter().collect();
+    let mut problems: Vec<String> = unknown_party(world, user.owner.into()).into_iter().collect();
     if !world.systems.contains_key(&user.system) {
         problems.push(format!("unknown system `{}`", user.system));
     }
-    for delegation in &user.delegations {
-        problems.extend(unknown_organization(world, &delegation.party));
-        if user.kind == SystemUserKind::Agent && !delegation.single_rights.is_empty() {
-            problems.push("an agent cannot hold single rights".to_owned());
+    for delegation in user.delegations.iter() {
+        problems.extend(unknown_party(world, delegation.party));
+        let own = delegation.party == user.owner.into();
+        if user.kind == SystemUserKind::Agent && !delegation.single_rights.is_empty() && !own {
+            problems.push("an agent cannot hold single rights of a client".to_owned());
         }
-        if user.kind == SystemUserKind::Standard && delegation.party != user.owner {
+        if user.kind == SystemUserKind::Standard && !own {
             problems.push(format!("a standard system user acts for `{}` only", user.owner));
         }
         let unknown = delegation.packages.iter().filter(|code| !world.packages.contains_key(*code));
         problems.extend(unknown.map(|code| format!("unknown package `{code}`")));
-        let refused =
-            delegation.packages.iter().filter(|code| !is_offered(world, user, delegation, code));
+        let refused = delegation.packages.iter().filter(|code| {
+            user.kind == SystemUserKind::Agent
+                && !own
+                && !world.offers(user, delegation.party, code, |_| true)
+        });
         problems
             .extend(refused.map(|code| format!("`{}` does not offer `{code}`", delegation.party)));
         let resources =
-            delegation.single_rights.keys().filter(|id| !world.resources.contains_key(*id));
+            delegation.single_rights.keys().filter(|id| !world.resources.contains_key(whole(id)));
         problems.extend(resources.map(|id| format!("unknown resource `{id}`")));
     }
     problems.into_iter().map(|text| format!("system user `{}`: {text}", user.id)).collect()
 }
 
-/// Whether the party can have given this: anything to a standard system user, to an agent what its owner's role
-/// for the client carries.
-fn is_offered(world: &World, user: &SystemUser, delegation: &Delegation, code: &str) -> bool {
-    user.kind == SystemUserKind::Standard
-        || delegation.party == user.owner
-        || world.relations.iter().any(|relation| {
-            relation.client == delegation.party
-                && relation.facilitator == user.owner
-                && relation.role.offers(code)
-        })
-}
-
 /// What is wrong with a resource; the knobs ask too.
 pub(crate) fn resource_problems(world: &World, resource: &Resource) -> Vec<String> {
-    let id = &resource.id;
-    let packages = resource.rules.iter().flat_map(|rule| &rule.packages);
+    let mut problems = Vec::new();
+    let named = resource.rules.iter().flat_map(Rule::named_packages);
+    let unknown = named.filter(|named| world.package_named(named).is_none());
+    problems.extend(unknown.map(|code| format!("unknown package `{code}`")));
     let lists = resource.access_lists.iter();
-    packages
-        .filter(|code| !world.packages.contains_key(*code))
-        .map(|code| format!("resource `{id}`: unknown package `{code}`"))
-        .chain(
-            lists
-                .filter(|list| !world.access_lists.contains_key(*list))
-                .map(|list| format!("resource `{id}`: unknown access list `{list}`")),
-        )
-        .collect()
+    let unknown = lists.filter(|list| !world.access_lists.contains_key(*list));
+    problems.extend(unknown.map(|list| format!("unknown access list `{list}`")));
+    let owner = world.owner_code(resource);
+    if world.service_owner_with(owner).is_none() {
+        problems.push(format!("unknown service owner `{owner}`"));
+    }
+    if resource.id.contains('/') {
+        problems.push("an id cannot contain `/`".to_owned());
+    }
+    problems.into_iter().map(|text| format!("resource `{}`: {text}", resource.id)).collect()
 }
 
 #[cfg(test)]

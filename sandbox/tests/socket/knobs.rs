@@ -235,3 +235,88 @@ async fn state_shows_keys_faults_and_rights() {
     assert_eq!(state["keys"]["published"].as_array().map(Vec::len), Some(2));
     assert_eq!(state["system_users"].as_array().map(Vec::len), Some(12));
 }
+
+#[tokio::test]
+async fn a_body_can_drip_or_end_in_the_middle_as_promised() {
+    let lab = Lab::start().await;
+    let drip = json!({ "drip": { "bytes": 400, "every_ms": 20 }, "times": 1 });
+    lab.knob("PUT", "/sandbox/faults/jwks", drip).await;
+    let start = Instant::now();
+    let whole = lab.get(JWKS).await;
+    assert!(whole.is_whole());
+    assert!(start.elapsed() >= Duration::from_millis(20), "{:?}", start.elapsed());
+    let cut = json!({ "cut_after_bytes": 100, "times": 1 });
+    lab.knob("PUT", "/sandbox/faults/jwks", cut).await;
+    let cut = lab.get(JWKS).await;
+    assert_eq!(cut.body, whole.body[..100]);
+    assert_eq!(cut.headers["content-length"], whole.headers["content-length"]);
+}
+
+#[tokio::test]
+async fn reads_can_be_stale_from_the_moment_the_fault_was_set() {
+    let lab = Lab::start().await;
+    lab.knob("PUT", "/sandbox/faults/parties", json!({ "stale": true })).await;
+    let everything = json!({ "system_user": user(1), "party": "310000507" });
+    lab.knob("POST", "/sandbox/rights/revoke", everything).await;
+    assert_eq!(lab.parties(1).await.as_array().map(Vec::len), Some(1));
+    // The other endpoints see today.
+    assert_eq!(lab.decision(1, "310000507", "ske-mva-melding", "read").await, "NotApplicable");
+    lab.knob("DELETE", "/sandbox/faults/parties", json!(null)).await;
+    assert_eq!(lab.parties(1).await, json!([]));
+}
+
+#[tokio::test]
+async fn several_faults_of_one_endpoint_strike_together() {
+    let lab = Lab::start().await;
+    let faults = json!([
+        { "latency": { "min_ms": 5, "max_ms": 10 } },
+        { "latency": { "median_ms": 5, "p99_ms": 10 } },
+        { "status": 503, "rate": 0.5 },
+        { "status": 429, "retry_after": 3, "path_contains": "/policy" },
+    ]);
+    let set = lab.knob("PUT", "/sandbox/faults/registry", faults).await;
+    assert_eq!(set.as_array().map(Vec::len), Some(4));
+    let registry = "/resourceregistry/api/v1/resource/ske-arkiv";
+    let mut answers = Vec::new();
+    for _ in 0..20 {
+        answers.push(lab.get(registry).await.status);
+    }
+    assert!(answers.contains(&200) && answers.contains(&503), "{answers:?}");
+    let policy = lab.get(&format!("{registry}/policy")).await;
+    assert_eq!((policy.status, policy.headers["retry-after"].as_str()), (429, "3"));
+}
+
+#[tokio::test]
+async fn a_multi_request_can_fail_as_a_whole() {
+    let lab = Lab::start().await;
+    lab.knob("PUT", "/sandbox/faults/pdp", json!({ "multi_error": true })).await;
+    assert_eq!(lab.decision(1, "310000507", "ske-mva-melding", "read").await, "Permit");
+    let mut request = question(&user(1), &[organization("310000507")], "ske-mva-melding", "read");
+    for list in ["AccessSubject", "Action", "Resource"] {
+        request["Request"][list][0]["Id"] = json!(list);
+    }
+    let reference = json!({ "ReferenceId": ["AccessSubject", "Action", "Resource"] });
+    request["Request"]["MultiRequests"] = json!({ "RequestReference": [reference, reference] });
+    let answer = lab.authorize(&request).await;
+    assert_eq!(answer["response"].as_array().map(Vec::len), Some(1));
+    assert_eq!(answer["response"][0]["decision"], "Indeterminate");
+}
+
+#[tokio::test]
+async fn older_deployments_have_no_change_feed_and_lists_come_in_pages() {
+    let lab = Lab::start().await;
+    let feed = "/resourceregistry/api/v1/resource/changes";
+    let features = json!({ "changes_feed": false, "access_list_page": 1 });
+    lab.knob("PUT", "/sandbox/features", features).await;
+    assert_eq!(lab.get(feed).await.status, 404);
+    let lists = "/resourceregistry/api/v1/access-lists/skd";
+    let first = lab.altinn("GET", lists, &Value::Null).await.json();
+    assert_eq!(first["data"].as_array().map(Vec::len), Some(1));
+    let next = first["links"]["next"].as_str().unwrap();
+    let next = next.strip_prefix(lab.sandbox.altinn_url()).unwrap();
+    let last = lab.altinn("GET", next, &Value::Null).await.json();
+    assert_eq!(last["data"][0]["identifier"], "bryggerier-les");
+    assert!(last["links"].get("next").is_none());
+    lab.knob("PUT", "/sandbox/features", json!({})).await;
+    assert_eq!(lab.get(feed).await.status, 200);
+}

@@ -100,7 +100,11 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) async fn start() -> Self {
-        Self { sandbox: Sandbox::start(SandboxOptions::default()).await.unwrap() }
+        Self::start_with(SandboxOptions::default()).await
+    }
+
+    pub(crate) async fn start_with(options: SandboxOptions) -> Self {
+        Self { sandbox: Sandbox::start(options).await.unwrap() }
     }
 
     pub(crate) async fn send(

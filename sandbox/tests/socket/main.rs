@@ -12,3 +12,7 @@ mod lab;
 mod maskinporten;
 #[cfg(test)]
 mod pdp;
+#[cfg(test)]
+mod time;
+#[cfg(test)]
+mod worlds;

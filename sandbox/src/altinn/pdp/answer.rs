@@ -33,6 +33,7 @@ impl Decision {
 pub(crate) struct Outcome {
     decision: Decision,
     status: &'static str,
+    level: Option<u8>,
     obligations: Vec<Value>,
     category: Option<Vec<Value>>,
 }
@@ -45,25 +46,45 @@ impl Outcome {
         level: Option<u8>,
         echo: Option<&SingleRequest>,
     ) -> Self {
-        let obligations = match (decision, level) {
-            (Decision::Permit, Some(level)) => vec![level_obligation(level)],
-            _ => Vec::new(),
-        };
-        Self { decision, status: "ok", obligations, category: echo.and_then(echoed) }
+        let level = level.filter(|_| decision == Decision::Permit);
+        let obligations = level.map(level_obligation).into_iter().collect();
+        Self { decision, status: "ok", level, obligations, category: echo.and_then(echoed) }
     }
 
     /// No decision; `status` is the suffix of the status code.
     pub(crate) fn indeterminate(status: &'static str) -> Self {
-        Self { decision: Decision::Indeterminate, status, obligations: Vec::new(), category: None }
+        Self {
+            decision: Decision::Indeterminate,
+            status,
+            level: None,
+            obligations: Vec::new(),
+            category: None,
+        }
     }
 
     /// Another decision in the same place, without obligations.
     pub(crate) fn turned_into(self, decision: Decision) -> Self {
-        Self { decision, status: "ok", obligations: Vec::new(), category: self.category }
+        Self {
+            decision,
+            status: "ok",
+            level: None,
+            obligations: Vec::new(),
+            category: self.category,
+        }
     }
 
     pub(crate) fn decision(&self) -> Decision {
         self.decision
+    }
+
+    /// The suffix of the status code.
+    pub(crate) fn status(&self) -> &'static str {
+        self.status
+    }
+
+    /// The minimum authentication level that a Permit obliges to.
+    pub(crate) fn level(&self) -> Option<u8> {
+        self.level
     }
 
     fn into_json(mut self, extra: &[Value]) -> Value {

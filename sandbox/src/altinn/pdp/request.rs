@@ -58,6 +58,15 @@ pub(crate) struct Attribute {
 }
 
 impl Attribute {
+    fn of((id, value): (&str, &str)) -> Self {
+        Self {
+            attributeid: Some(id.to_owned()),
+            value: Some(value.to_owned()),
+            datatype: None,
+            includeinresult: None,
+        }
+    }
+
     pub(crate) fn id(&self) -> &str {
         self.attributeid.as_deref().unwrap_or_default()
     }
@@ -136,6 +145,22 @@ pub(crate) struct SingleRequest {
 }
 
 impl SingleRequest {
+    /// A question put together without a body; attributes are `(id, value)`.
+    pub(crate) fn of(
+        subject: (&str, &str),
+        action: (&str, &str),
+        resource: &[(&str, &str)],
+    ) -> Self {
+        let subject = vec![Attribute::of(subject)];
+        Self {
+            subject_pool: subject.clone(),
+            subjects: vec![subject],
+            action_pool: vec![Attribute::of(action)],
+            resource_pool: resource.iter().map(|pair| Attribute::of(*pair)).collect(),
+            has_resource: true,
+        }
+    }
+
     fn merged(raw: &RawRequest) -> Self {
         let extra = |category: &str| {
             let list = raw.category.iter().flatten();
