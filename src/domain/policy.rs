@@ -116,6 +116,8 @@ struct Match {
 struct Designator {
     category: Category,
     id: String,
+    // Altinn's PDP does not look at it, the standard's does.
+    issuer: Option<String>,
     data_type: DataType,
     must_be_present: bool,
 }

@@ -59,6 +59,9 @@ pub enum NotDerivable {
     /// A comparison in which Altinn's PDP and the standard can differ.
     #[error("attribute `{0}` is compared as something else than text")]
     Function(String),
+    /// An attribute of one issuer: the standard looks at who vouches for it, Altinn's PDP does not.
+    #[error("attribute `{0}` must be of one issuer")]
+    Issuer(String),
     /// A rule that can apply has a condition, in which Altinn's PDP and the standard differ.
     #[error("rule `{0}` has a condition")]
     Condition(String),
@@ -81,6 +84,7 @@ impl NotDerivable {
             Self::UnknownDeny(_) => "unknown_deny",
             Self::MustBePresent(_) => "must_be_present",
             Self::Function(_) => "function",
+            Self::Issuer(_) => "issuer",
             Self::Condition(_) => "condition",
             Self::Obligation(_) => "obligation",
             Self::AppName => "app_name",
@@ -158,6 +162,9 @@ fn check_match(one: &Match, known: &Known<'_>) -> Result<(), NotDerivable> {
     match one.function {
         Function::StringEqual | Function::StringEqualIgnoreCase => {}
         Function::AnyUriEqual | Function::IntegerEqual => return Err(NotDerivable::Function(id())),
+    }
+    if one.designator.issuer.is_some() {
+        return Err(NotDerivable::Issuer(id()));
     }
     if one.designator.must_be_present && !known.is_present(one) {
         return Err(NotDerivable::MustBePresent(id()));

@@ -81,6 +81,10 @@ impl<'a> Element<'a> {
         value.ok_or_else(|| self.fault(Fault::MissingAttribute(name)))
     }
 
+    pub(super) fn optional(self, name: &'static str) -> Option<&'a str> {
+        self.0.attribute(name)
+    }
+
     /// An attribute that stands for something known, or the fault that it is otherwise.
     pub(super) fn known<T>(
         self,

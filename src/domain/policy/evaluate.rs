@@ -128,7 +128,7 @@ impl Match {
             return if missing { Outcome::Missing } else { Outcome::NoMatch };
         }
         let equal = |given| holds(self.function, Reading::Altinn, &self.value, given) == Some(true);
-        let found = request.bag(&self.designator).any(equal);
+        let found = request.typed(&self.designator).any(equal);
         if found { Outcome::Match } else { Outcome::NoMatch }
     }
 }
@@ -139,7 +139,7 @@ impl Condition {
     fn outcome(&self, request: &Request) -> Outcome {
         let single = self.shape == Shape::OneAndOnly
             && self.function == super::Function::IntegerEqual
-            && request.bag(&self.designator).nth(1).is_some();
+            && request.typed(&self.designator).nth(1).is_some();
         let mut named = request.named(&self.designator).peekable();
         if single || named.peek().is_none() {
             return Outcome::Missing;

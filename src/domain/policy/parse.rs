@@ -133,12 +133,13 @@ fn attribute_value(element: Element<'_>) -> Result<(DataType, String), PolicyErr
 }
 
 fn designator(element: Element<'_>) -> Result<Designator, PolicyError> {
-    // An issuer is among the attributes that are not understood: Altinn's PDP does not look at it.
-    let element = element.only(&["AttributeId", "Category", "DataType", "MustBePresent"])?;
+    let element =
+        element.only(&["AttributeId", "Category", "DataType", "Issuer", "MustBePresent"])?;
     element.children()?.end()?;
     Ok(Designator {
         category: element.known("Category", Category::parse, Fault::Category)?,
         id: element.attribute("AttributeId")?.to_owned(),
+        issuer: element.optional("Issuer").map(str::to_owned),
         data_type: element.known("DataType", DataType::parse, Fault::DataType)?,
         must_be_present: element.known(
             "MustBePresent",

@@ -10,6 +10,8 @@ pub struct Attribute {
     pub category: Category,
     /// Its id.
     pub id: String,
+    /// Who vouches for it, if anybody is named.
+    pub issuer: Option<String>,
     /// URI of its data type; one that no policy here compares never matches.
     pub data_type: String,
     /// Its values.
@@ -35,6 +37,7 @@ impl Request {
         self.attributes.push(Attribute {
             category,
             id: id.to_owned(),
+            issuer: None,
             data_type: super::DataType::String.urn().to_owned(),
             values: vec![value.to_owned()],
         });
@@ -51,10 +54,20 @@ impl Request {
         })
     }
 
-    /// The bag of `designator`: the values of its type.
-    pub(super) fn bag<'a>(&'a self, designator: &'a Designator) -> impl Iterator<Item = &'a str> {
-        let typed = self.named(designator);
-        let typed = typed.filter(|attribute| attribute.data_type == designator.data_type.urn());
-        typed.flat_map(|attribute| attribute.values.iter().map(String::as_str))
+    /// Of these, the values of the designator's type: the bag in Altinn's reading.
+    pub(super) fn typed<'a>(&'a self, designator: &'a Designator) -> impl Iterator<Item = &'a str> {
+        self.named(designator).filter_map(typed_as(designator)).flatten().map(String::as_str)
     }
+
+    /// And of the designator's issuer, if it names one: the bag in the standard's. Source: XACML 3.0 §7.3.4.
+    pub(super) fn bag<'a>(&'a self, designator: &'a Designator) -> impl Iterator<Item = &'a str> {
+        let issued = self.named(designator).filter(|attribute| {
+            designator.issuer.is_none() || designator.issuer == attribute.issuer
+        });
+        issued.filter_map(typed_as(designator)).flatten().map(String::as_str)
+    }
+}
+
+fn typed_as<'a>(designator: &'a Designator) -> impl Fn(&'a Attribute) -> Option<&'a Vec<String>> {
+    |attribute| (attribute.data_type == designator.data_type.urn()).then_some(&attribute.values)
 }
