@@ -6,13 +6,17 @@
 
 use crate::altinn::gate::Gate;
 use crate::altinn::pdp::PdpClient;
+use crate::altinn::source::AltinnSource;
 use crate::altinn::token::OwnToken;
 use crate::altinn::{Altinn, AltinnError};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{AccessConfig, Config};
+use crate::config::{Config, RightConfig, RouteConfig};
+use crate::domain::resource::{Question, Right};
 use crate::enforce::Enforcer;
+use crate::enforce::answers::{Answers, Sampler};
 use crate::enforce::authenticate::{Authenticator, NoRandomness};
 use crate::enforce::confirmations::{Confirmations, SecondAsking};
+use crate::enforce::notices::Notices;
 use crate::enforce::ports::{KeySource, RemotePdp};
 use crate::enforce::route::{RouteConflict, Routes};
 use crate::forward::Forwarder;
@@ -22,12 +26,16 @@ use crate::maskinporten::http::HttpError;
 use crate::maskinporten::jwks::JwksKeySource;
 use crate::record::Recorder;
 use crate::record::audit::{Audit, AuditError, Pseudonyms};
+use crate::register::{self, Limits, Reader, Ticks, TooManyRights};
 use crate::serve::admin::{Admin, Readiness};
 use crate::serve::proxy::Proxy;
 use crate::serve::{Sharing, Worker, listen};
+use crate::sync::ports::Source;
+use crate::sync::{Parts, Sync};
 use crate::telemetry::metrics::Metrics;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -60,6 +68,9 @@ pub enum AppError {
     /// Two routes clash.
     #[error(transparent)]
     Routes(#[from] RouteConflict),
+    /// More rights than can be numbered.
+    #[error(transparent)]
+    Rights(#[from] TooManyRights),
     /// No randomness.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
@@ -83,6 +94,8 @@ pub struct Judge {
     pub enforcer: Enforcer,
     /// The issuer's keys; to be kept fresh by spawning [`JwksKeySource::run`].
     pub keys: Arc<JwksKeySource>,
+    /// Keeps the register; to be run by whoever serves. `None` when there is none to keep.
+    pub sync: Option<Sync>,
 }
 
 impl std::fmt::Debug for Judge {
@@ -107,29 +120,38 @@ impl Judge {
             Arc::clone(&shared_metrics),
             control.clone(),
         ));
-        let pdp = pdp(config, issuer, &clock, &shared_metrics, control)?;
-        let confirmations = pdp.map(|pdp| confirmations(config, Arc::new(pdp), metrics));
+        let rights = match outside(config, issuer, &clock, &shared_metrics, control)? {
+            Some(outside) => Some(rights(config, outside, &clock, metrics)?),
+            None => None,
+        };
+        let (answers, sync) = rights.map_or((None, None), |(answers, sync)| (Some(answers), sync));
         let key_source: Arc<dyn KeySource> = Arc::<JwksKeySource>::clone(&keys);
         let enforcer = Enforcer {
             limits: config.limits.clone(),
             routes: Routes::new(config.routes.clone())?,
             authenticator: Authenticator::new(key_source, clock, config.tokens.clone())?,
-            confirmations,
+            answers,
             budget: config.altinn.budget,
             check_digits: config.tokens.rules.check_digits,
         };
-        Ok(Self { enforcer, keys })
+        Ok(Self { enforcer, keys, sync })
     }
 }
 
-/// The client of the PDP; `None` when no client of our own is configured, for no route then needs it.
-fn pdp(
+/// Altinn as this program sees it.
+struct Outside {
+    pdp: Arc<dyn RemotePdp>,
+    source: Arc<dyn Source>,
+}
+
+/// The clients of Altinn; `None` when no client of our own is configured, for no route then needs them.
+fn outside(
     config: &Config,
     issuer: Arc<Issuer>,
     clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
     control: &Handle,
-) -> Result<Option<PdpClient>, AppError> {
+) -> Result<Option<Outside>, AppError> {
     let Some(client) = &config.maskinporten.client else { return Ok(None) };
     let altinn = Arc::new(Altinn::new(&config.altinn)?);
     let own_token = Arc::new(OwnToken::new(
@@ -148,25 +170,112 @@ fn pdp(
         metrics,
         control.clone(),
     );
-    Ok(Some(PdpClient::new(
+    let pdp = Arc::new(PdpClient::new(
         &config.altinn,
+        Arc::clone(&altinn),
+        Arc::clone(&own_token),
+        gate.clone(),
+        Arc::clone(clock),
+        Arc::clone(metrics),
+        control.clone(),
+    ));
+    let source = Arc::new(AltinnSource::new(
+        &config.altinn,
+        config.tokens.rules.check_digits,
         altinn,
         own_token,
         gate,
         Arc::clone(clock),
         Arc::clone(metrics),
         control.clone(),
-    )))
+    ));
+    Ok(Some(Outside { pdp, source }))
 }
 
-fn confirmations(config: &Config, pdp: Arc<dyn RemotePdp>, metrics: &Metrics) -> Confirmations {
-    let longest = config.routes.iter().filter_map(|route| match &route.access {
-        AccessConfig::Right(right) => Some(right.max_age),
-        AccessConfig::Scopes(_) | AccessConfig::Anonymous => None,
-    });
-    let longest = longest.max().unwrap_or(config.confirmations.permit_for);
+/// What answers questions, and what keeps it in step with Altinn.
+fn rights(
+    config: &Config,
+    outside: Outside,
+    clock: &Arc<dyn Clock>,
+    metrics: &Metrics,
+) -> Result<(Arc<Answers>, Option<Sync>), AppError> {
+    let ticks = Ticks::new();
+    let confirmations = confirmations(config, &outside, &ticks, metrics);
+    let Some(register) = &config.register else {
+        return Ok((Arc::new(answers(config, confirmations, ticks, None)), None));
+    };
+    let rights = routed(config);
+    let limits =
+        Limits { max_entries: register.max_system_users.get(), max_sets: register::MAX_SETS };
+    let (writer, reader) = register::open(rights.clone(), limits, ticks.clone())?;
+    let (notices, receiver) = Notices::new(metrics.notices_lost.clone());
+    let kept = Some((reader.clone(), notices));
+    let answers = Arc::new(answers(config, confirmations, ticks, kept));
+    let parts = Parts {
+        config: register.clone(),
+        rights,
+        graces: graces(config),
+        writer,
+        source: outside.source,
+        pdp: outside.pdp,
+        answers: Arc::clone(&answers),
+        clock: Arc::clone(clock),
+        notices: receiver,
+        metrics: metrics.sync.clone(),
+    };
+    Ok((answers, Some(Sync::new(parts, reader))))
+}
+
+fn answers(
+    config: &Config,
+    confirmations: Confirmations,
+    ticks: Ticks,
+    kept: Option<(Reader, Notices)>,
+) -> Answers {
+    let (register, notices) =
+        kept.map_or((None, None), |(reader, notices)| (Some(reader), Some(notices)));
+    let settings = config.register.as_ref();
+    let one_in = settings.map_or(NonZeroUsize::MAX, |register| register.sample_one_in);
+    Answers {
+        register,
+        confirmations,
+        notices,
+        ticks,
+        no_for: config.confirmations.no_for,
+        policy_max_age: settings.map_or(Duration::ZERO, |register| register.policies.max_age),
+        sampler: Sampler::new(one_in),
+    }
+}
+
+/// For how old an answer each route is served while Altinn cannot be reached.
+fn graces(config: &Config) -> Vec<(String, Duration)> {
+    let grace = |right: &RightConfig| right.read.outage_grace.max(right.write.outage_grace);
+    let all = config.routes.iter();
+    all.filter_map(|route| Some((route.id.clone(), grace(route.right()?)))).collect()
+}
+
+/// What routes ask for, each right once.
+fn routed(config: &Config) -> Vec<Right> {
+    let mut rights: Vec<Right> = Vec::new();
+    for right in config.routes.iter().filter_map(RouteConfig::right) {
+        if !rights.contains(&right.right) {
+            rights.push(right.right.clone());
+        }
+    }
+    rights
+}
+
+fn confirmations(
+    config: &Config,
+    outside: &Outside,
+    ticks: &Ticks,
+    metrics: &Metrics,
+) -> Confirmations {
+    let both = |right: &RightConfig| [right.read, right.write];
+    let all = config.routes.iter().filter_map(RouteConfig::right).flat_map(both);
+    let longest = all.map(|each| each.max_age.max(each.outage_grace)).max().unwrap_or_default();
     let suspicious = metrics.suspicious.clone();
-    let told = move |question: &crate::domain::resource::Question, second: SecondAsking| {
+    let told = move |question: &Question, second: SecondAsking| {
         suspicious.with_label_values(&[second.label()]).inc();
         tracing::warn!(
             system_user = %question.system_user(),
@@ -176,7 +285,9 @@ fn confirmations(config: &Config, pdp: Arc<dyn RemotePdp>, metrics: &Metrics) ->
             "a right permitted shortly before was suddenly not covered; asked once more"
         );
     };
-    Confirmations::new(pdp, config.confirmations.clone(), longest, Box::new(told))
+    let pdp = Arc::clone(&outside.pdp);
+    let config = &config.confirmations;
+    Confirmations::new(pdp, ticks.clone(), config, longest, Box::new(told))
 }
 
 /// Ready when the issuer's keys are there and no stop was asked for.
@@ -201,7 +312,9 @@ impl Readiness for AppReadiness {
 
     fn observe(&self) {
         self.metrics.ready.set(i64::from(self.obstacles().is_empty()));
-        let held = self.enforcer.confirmations.as_ref().map_or(0, Confirmations::held);
+        self.metrics.permit_age_worst.observe();
+        let answers = self.enforcer.answers.as_ref();
+        let held = answers.map_or(0, |answers| answers.confirmations.count());
         self.metrics.confirmations_held.set(i64::try_from(held).unwrap_or(i64::MAX));
     }
 }
@@ -243,7 +356,7 @@ impl Running {
             audit: Audit::open(&config.audit, &metrics)?,
             pseudonyms: Pseudonyms::new(&config.audit)?,
         });
-        let Judge { enforcer, keys } = Judge::build(config, &metrics, control.handle())?;
+        let Judge { enforcer, keys, sync } = Judge::build(config, &metrics, control.handle())?;
         let enforcer = Arc::new(enforcer);
         let readiness = Arc::new(AppReadiness {
             keys: Arc::clone(&keys),
@@ -265,6 +378,10 @@ impl Running {
             "the refresh of the issuer's keys",
             keys.run(stop_control.clone()),
         );
+        if let Some(sync) = sync {
+            let task = sync.run(stop_control.clone());
+            supervise(control, &tell, "the task that keeps the register", task);
+        }
         let stop = CancellationToken::new();
         let listeners = bind_workers(config, control)?;
         let address = listeners.first().and_then(|listener| listener.local_addr().ok());

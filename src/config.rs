@@ -14,6 +14,7 @@ pub use error::{ConfigErrors, Place, Problem};
 use crate::domain::claims::ClaimRules;
 use crate::domain::resource::Right;
 use crate::domain::scope::ScopeRule;
+use crate::domain::system_user::SystemUserId;
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -38,7 +39,9 @@ pub struct Config {
     pub altinn: AltinnConfig,
     /// What a vendor's token must meet.
     pub tokens: TokenConfig,
-    /// How long confirmed answers are used.
+    /// The register of rights; `None` when it is switched off.
+    pub register: Option<RegisterConfig>,
+    /// Exact answers of the PDP.
     pub confirmations: ConfirmationConfig,
     /// Bounds on what a request may cost.
     pub limits: LimitConfig,
@@ -179,11 +182,68 @@ pub struct TokenConfig {
     pub cache_entries: u64,
 }
 
-/// How long confirmed answers are used.
+/// How old an answer may be when it is used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Freshness {
+    /// Up to this age a permit is simply used.
+    pub fresh_for: Duration,
+    /// Up to this age it is used while a newer one is fetched behind; past it Altinn is asked first. At
+    /// least `fresh_for`.
+    pub max_age: Duration,
+    /// Up to this age a permit is used while Altinn cannot be reached. Zero for never.
+    pub outage_grace: Duration,
+}
+
+/// The register of rights, kept in step with Altinn.
+#[derive(Clone, Debug)]
+pub struct RegisterConfig {
+    /// Most system users watched.
+    pub max_system_users: NonZeroUsize,
+    /// Most bytes for what is known of them.
+    pub max_bytes: usize,
+    /// How long a system user that is not used is watched.
+    pub keep_for: Duration,
+    /// Watched from the start, and always.
+    pub system_users: Vec<SystemUserId>,
+    /// Time between two readings of a system user that is used all the time.
+    pub refresh_least: Duration,
+    /// Time between two readings of one that is hardly used any more; at least `refresh_least`.
+    pub refresh_most: Duration,
+    /// When policies are read, and how old they may be.
+    pub policies: PolicyConfig,
+    /// Org code whose access lists are read.
+    pub access_lists_owner: Option<String>,
+    /// One in how many derived permits is compared with the PDP.
+    pub sample_one_in: NonZeroUsize,
+    /// The register on disk.
+    pub snapshot: Option<SnapshotConfig>,
+}
+
+/// When policies are read, and how old they may be.
+#[derive(Clone, Copy, Debug)]
+pub struct PolicyConfig {
+    /// Time between two looks at the feed of changes.
+    pub poll: Duration,
+    /// Time between two full readings.
+    pub check: Duration,
+    /// Greatest age of what is known of them, outages apart.
+    pub max_age: Duration,
+}
+
+/// The register on disk.
+#[derive(Clone, Debug)]
+pub struct SnapshotConfig {
+    /// The file.
+    pub file: PathBuf,
+    /// Time between two writings.
+    pub save_interval: Duration,
+    /// Key for encryption at rest: 64 hexadecimal digits.
+    pub key: Option<SecretString>,
+}
+
+/// Exact answers of the PDP.
 #[derive(Clone, Debug)]
 pub struct ConfirmationConfig {
-    /// Greatest age of a permit, where a route does not set its own.
-    pub permit_for: Duration,
     /// Greatest age of a no.
     pub no_for: Duration,
     /// Most answers remembered.
@@ -236,6 +296,17 @@ pub struct RouteConfig {
     pub upgrades: Vec<String>,
 }
 
+impl RouteConfig {
+    /// The right that it demands, if it demands one.
+    #[must_use]
+    pub fn right(&self) -> Option<&RightConfig> {
+        match &self.access {
+            AccessConfig::Right(right) => Some(right),
+            AccessConfig::Scopes(_) | AccessConfig::Anonymous => None,
+        }
+    }
+}
+
 /// What a route demands.
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "one a route, made once at start")]
@@ -259,8 +330,18 @@ pub struct RightConfig {
     pub party: PartyConfig,
     /// Path variable that holds the instance.
     pub instance: Option<String>,
-    /// Greatest age of a permit on this route.
-    pub max_age: Duration,
+    /// How old a permit may be for methods that change nothing.
+    pub read: Freshness,
+    /// How old a permit may be for every other method.
+    pub write: Freshness,
+}
+
+impl RightConfig {
+    /// How old a permit may be for a request of `method`.
+    #[must_use]
+    pub fn freshness(&self, method: &http::Method) -> Freshness {
+        if method.is_safe() { self.read } else { self.write }
+    }
 }
 
 /// Where the party of a request is read: every source that is present must agree.

@@ -4,11 +4,13 @@
 //! Only [`authorize::authorize`] makes a [`Permit`], and `forward` takes nothing but a [`Grant`].
 
 pub mod admit;
+pub mod answers;
 pub mod authenticate;
 pub mod authorize;
 pub mod confirmations;
 pub mod facts;
 mod fields;
+pub mod notices;
 pub mod party;
 pub mod path;
 pub mod ports;
@@ -24,9 +26,9 @@ use crate::domain::decision::Answer;
 use crate::domain::party::CheckDigits;
 use crate::domain::scope::ScopeRule;
 use admit::admit;
-use authenticate::{Authenticated, Authenticator, VerifiedToken};
+use answers::Answers;
+use authenticate::{Authenticated, Authenticator, TokenCache, VerifiedToken};
 use authorize::{Permit, authorize};
-use confirmations::Confirmations;
 use facts::{BodyReader, Facts};
 use party::party;
 use rejection::Rejection;
@@ -45,8 +47,8 @@ pub struct Enforcer {
     pub routes: Routes,
     /// Who a token names.
     pub authenticator: Authenticator,
-    /// What Altinn said; `None` when no route asks for a right.
-    pub confirmations: Option<Confirmations>,
+    /// What is known of rights, and who is asked; `None` when no route asks for a right.
+    pub answers: Option<Arc<Answers>>,
     /// All the time that an answer of Altinn may take.
     pub budget: Duration,
     /// Whether check digits of organisation numbers must be right.
@@ -178,8 +180,11 @@ impl Enforcer {
         trail.party = Some(concerned.party);
         trail.system_user = concerned.system_user.ids.first().copied();
         // INVARIANT: the configuration demands Altinn's address and our client for a route with a right.
-        let confirmations = self.confirmations.as_ref().ok_or(Rejection::Internal)?;
-        let permit = authorize(concerned, confirmations, self.budget).await;
+        let answers = self.answers.as_ref().ok_or(Rejection::Internal)?;
+        if let (Some(TokenCache::Miss), Some(id)) = (trail.token_cache, trail.system_user) {
+            answers.watch(id, || concerned.seen(id));
+        }
+        let permit = authorize(concerned, answers, self.budget).await;
         let permit = timed(trail, Step::Authorize, permit)?;
         trail.permitted(&permit);
         Ok(permit)

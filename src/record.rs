@@ -6,7 +6,7 @@
 pub mod audit;
 
 use crate::config::AccessConfig;
-use crate::domain::decision::{Answer, Source};
+use crate::domain::decision::Answer;
 use crate::domain::party::Party;
 use crate::domain::system_user::ClientId;
 use crate::enforce::authenticate::TokenCache;
@@ -74,7 +74,9 @@ impl Recorder {
             resource: None,
             action: None,
             source: None,
+            basis: None,
             age_ms: None,
+            in_grace: None,
             request_bytes: 0,
             response_bytes: 0,
             duration_us: 0,
@@ -231,18 +233,16 @@ impl Record {
         if let Some(Rejection::Token(error)) = &self.trail.rejection {
             metrics.tokens_refused.with_label_values(&[error.label()]).inc();
         }
-        if let (Some(age), Some(source)) = (self.trail.age, self.trail.source) {
-            let result = match source {
-                Source::Register => "held",
-                Source::Pdp => "asked",
-            };
-            metrics.confirmations.with_label_values(&[result]).inc();
-            metrics.permit_age_seconds.observe(age.as_secs_f64());
-            let seconds = age.as_secs() + u64::from(age.subsec_nanos() > 0);
-            let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-            if seconds > metrics.permit_age_worst_seconds.get() {
-                metrics.permit_age_worst_seconds.set(seconds);
+        if let Some(evidence) = &self.trail.evidence {
+            metrics.permits.with_label_values(&[evidence.source.basis()]).inc();
+            if let Some(why) = evidence.not_derived {
+                metrics.not_derived.with_label_values(&[why.label()]).inc();
             }
+            if evidence.in_grace {
+                metrics.permits_in_grace.inc();
+            }
+            metrics.permit_age_seconds.observe(evidence.age.as_secs_f64());
+            metrics.permit_age_worst.note(evidence.age);
         }
     }
 
@@ -255,6 +255,7 @@ impl Record {
             AccessConfig::Right(right) => Some(&right.right),
             AccessConfig::Scopes(_) | AccessConfig::Anonymous => None,
         });
+        let evidence = trail.evidence.as_ref();
         Line {
             time: audit::rfc3339(self.at),
             trace_id: &self.trace_id,
@@ -279,8 +280,11 @@ impl Record {
             party: trail.party.as_ref().map(|party| self.party(party)),
             resource: right.map(|right| right.resource.as_str()),
             action: right.map(|right| right.action.as_str()),
-            source: trail.source.map(Source::label),
-            age_ms: trail.age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            source: evidence.map(|evidence| evidence.source.label()),
+            basis: evidence.map(|evidence| evidence.source.basis()),
+            age_ms: evidence
+                .map(|evidence| u64::try_from(evidence.age.as_millis()).unwrap_or(u64::MAX)),
+            in_grace: evidence.map(|evidence| evidence.in_grace),
             request_bytes: self.progress.bytes().saturating_add(self.tunnel_up),
             response_bytes: self.response_bytes,
             duration_us: u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX),
@@ -346,7 +350,11 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    basis: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     age_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_grace: Option<bool>,
     request_bytes: u64,
     response_bytes: u64,
     duration_us: u64,

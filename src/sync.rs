@@ -1,6 +1,453 @@
 //! The second road: keeps the register in step with Altinn.
 //!
-//! `altinn -> sync -> register`: one task watches the system users that tokens name, reads what they may
-//! do, and publishes it. It touches no request; requests read the register and never wait for this.
+//! `altinn -> sync -> register`: one task owns the writer. It watches the system users that tokens name,
+//! reads what they may do, mirrors the policies of our resources, and publishes both. It touches no
+//! request; requests read the register, leave notices, and never wait for this.
 
+mod drift;
+pub mod metrics;
+mod mirror;
 pub mod ports;
+pub mod schedule;
+mod users;
+mod wall;
+
+use crate::clock::Clock;
+use crate::config::RegisterConfig;
+use crate::domain::decision::{Undecided, Verdict};
+use crate::domain::delegation::PartyRights;
+use crate::domain::resource::{Question, Right};
+use crate::domain::system_user::SystemUserId;
+use crate::enforce::answers::Answers;
+use crate::enforce::notices::Notice;
+use crate::enforce::ports::{Account, Call, RemotePdp, Urgency};
+use crate::register::{Publish, Reader, RightIndex, Tick, Ticks, Watch, Writer};
+use drift::{Dispute, Outcome, SwitchedOff};
+use metrics::SyncMetrics;
+use mirror::{Mirror, MirrorReading};
+use ports::{Source, Wanted};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use users::Users;
+use wall::{Jump, Wall};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Notices taken up before anything else is looked at.
+const BATCH: usize = 256;
+/// System users whose answers are asked for again in one second.
+const RECONFIRMED: usize = 1000;
+/// Counts that walk over everything are taken this often.
+const COUNTING: Duration = Duration::from_secs(10);
+
+/// What the task needs.
+pub struct Parts {
+    /// Bounds and intervals.
+    pub config: RegisterConfig,
+    /// The rights of all routes, each once.
+    pub rights: Vec<Right>,
+    /// Routes by name, with the age up to which they are served while Altinn cannot be reached.
+    pub graces: Vec<(String, Duration)>,
+    /// Publishes.
+    pub writer: Writer,
+    /// Facts from Altinn.
+    pub source: Arc<dyn Source>,
+    /// Altinn's PDP.
+    pub pdp: Arc<dyn RemotePdp>,
+    /// What requests are answered from.
+    pub answers: Arc<Answers>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// What requests have to tell.
+    pub notices: mpsc::Receiver<Notice>,
+    /// What operators see.
+    pub metrics: SyncMetrics,
+}
+
+/// Keeps the register; see [`Sync::run`].
+pub struct Sync {
+    config: RegisterConfig,
+    rights: Vec<(Right, RightIndex)>,
+    writer: Writer,
+    reader: Reader,
+    ticks: Ticks,
+    source: Arc<dyn Source>,
+    pdp: Arc<dyn RemotePdp>,
+    answers: Arc<Answers>,
+    notices: mpsc::Receiver<Notice>,
+    metrics: SyncMetrics,
+    wanted: Arc<Wanted>,
+    mirror: Mirror,
+    users: Users,
+    reconfirm: HashMap<SystemUserId, (Account, HashSet<Question>)>,
+    switched_off: SwitchedOff,
+    wall: Wall,
+    next_eviction: Instant,
+    next_count: Instant,
+    /// When the policies were last known to be the current ones.
+    verified: Option<Tick>,
+    graces: Vec<(String, Duration)>,
+    tasks: JoinSet<Done>,
+}
+
+impl std::fmt::Debug for Sync {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sync").field("writer", &self.writer).finish_non_exhaustive()
+    }
+}
+
+/// What a task has come back with.
+enum Done {
+    Read(UserReading),
+    Policies(MirrorReading),
+    Reconfirmed,
+    Sampled(Question, Result<Verdict, Undecided>),
+    Disputed(Question, UserReading, Result<Verdict, Undecided>),
+}
+
+/// What was read of a system user.
+struct UserReading {
+    id: SystemUserId,
+    account: Account,
+    /// Before it was asked for.
+    fetched: Tick,
+    begun: Instant,
+    result: Result<Vec<PartyRights>, Undecided>,
+}
+
+impl Sync {
+    /// Takes up its parts; nothing runs yet. `reader` reads what `parts.writer` publishes.
+    #[must_use]
+    pub fn new(parts: Parts, reader: Reader) -> Self {
+        let now = Instant::now();
+        let Parts { config, rights, graces, writer, source, pdp, answers, clock, notices, metrics } =
+            parts;
+        let index = |right: Right| writer.right_index(&right).map(|index| (right, index));
+        let mirror = Mirror::new(&rights, config.policies, config.access_lists_owner.clone(), now);
+        Self {
+            rights: rights.into_iter().filter_map(index).collect(),
+            ticks: writer.ticks().clone(),
+            wanted: Arc::new(mirror.wanted()),
+            users: Users::new(),
+            reconfirm: HashMap::new(),
+            switched_off: SwitchedOff::default(),
+            wall: Wall::new(clock),
+            next_eviction: now,
+            next_count: now,
+            verified: None,
+            graces,
+            tasks: JoinSet::new(),
+            config,
+            writer,
+            reader,
+            source,
+            pdp,
+            answers,
+            notices,
+            metrics,
+            mirror,
+        }
+    }
+
+    /// Runs until `stop`. What was under way then is dropped: nothing of it was promised to anybody.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut second = tokio::time::interval(SECOND);
+        second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut notices = Vec::with_capacity(BATCH);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                taken = self.notices.recv_many(&mut notices, BATCH) => {
+                    // Never none: the answers that are held here keep the other end.
+                    self.metrics.notices.inc_by(u64::try_from(taken).unwrap_or(0));
+                    notices.drain(..).for_each(|notice| self.take_up(notice));
+                }
+                Some(done) = self.tasks.join_next() => match done {
+                    Ok(done) => self.land(done),
+                    Err(error) => tracing::error!(%error, "a reading ended in a panic"),
+                },
+                _ = second.tick() => self.every_second(),
+            }
+            self.dispatch();
+        }
+    }
+
+    fn take_up(&mut self, notice: Notice) {
+        let now = Instant::now();
+        match notice {
+            Notice::Seen(seen) => {
+                let account = Account::Vendor(seen.vendor);
+                match self.writer.watch(&seen) {
+                    Watch::New => self.users.want(account, seen.id, false, now),
+                    Watch::Known => {}
+                    Watch::Full => self.next_eviction = self.next_eviction.min(now + SECOND),
+                }
+            }
+            Notice::Stale(id) => {
+                let vendor = self.reader.view(id).map(|view| view.vendor);
+                if let Some(vendor) = vendor {
+                    self.users.want(Account::Vendor(vendor), id, true, now);
+                }
+            }
+            Notice::Reconfirm(question, account) => {
+                let id = question.system_user();
+                let asked = self.reconfirm.entry(id).or_insert_with(|| (account, HashSet::new()));
+                asked.1.insert(question);
+            }
+            Notice::Sample(question) => self.sample(question),
+            Notice::Compared { question, agreed } => {
+                if self.switched_off.compared(question.resource(), agreed) {
+                    self.writer.switch_on(question.resource());
+                    self.derivation_off(&question, 0);
+                    tracing::info!(resource = %question.resource(), "permits are derived again");
+                }
+            }
+        }
+    }
+
+    fn every_second(&mut self) {
+        let now = Instant::now();
+        self.look_at_the_clock();
+        self.users.look_over(&self.writer, &self.ticks, &self.config, now);
+        if let Some(plan) = self.mirror.plan(self.ticks.now(), now) {
+            let source = Arc::clone(&self.source);
+            self.tasks.spawn(async move { Done::Policies(plan.read(source).await) });
+        }
+        self.ask_again();
+        if now >= self.next_eviction {
+            self.evict();
+            self.next_eviction = now + 60 * SECOND;
+        }
+        self.observe(now);
+    }
+
+    fn look_at_the_clock(&mut self) {
+        match self.wall.look() {
+            Some(Jump::Forward(ahead)) => {
+                self.ticks.skip(ahead);
+                self.metrics.clock_jumps.with_label_values(&["forward"]).inc();
+                tracing::warn!(
+                    seconds = ahead.as_secs(),
+                    "the clock jumped ahead; all that is held counts as so much older"
+                );
+            }
+            Some(Jump::Back(behind)) => {
+                self.metrics.clock_jumps.with_label_values(&["back"]).inc();
+                tracing::warn!(seconds = behind.as_secs(), "the clock jumped back");
+            }
+            None => {}
+        }
+    }
+
+    /// Begins what there is room for.
+    fn dispatch(&mut self) {
+        while let Some((account, id)) = self.users.take(Instant::now()) {
+            let reading = self.read(account, id);
+            self.tasks.spawn(async move { Done::Read(reading.await) });
+        }
+    }
+
+    fn read(
+        &self,
+        account: Account,
+        id: SystemUserId,
+    ) -> impl Future<Output = UserReading> + Send + 'static {
+        let (source, wanted) = (Arc::clone(&self.source), Arc::clone(&self.wanted));
+        let (fetched, begun) = (self.ticks.now(), Instant::now());
+        async move {
+            let result = source.parties(id, &wanted, account).await;
+            UserReading { id, account, fetched, begun, result }
+        }
+    }
+
+    /// Asks behind for answers that are not fresh any more.
+    fn ask_again(&mut self) {
+        let due: Vec<_> = self.reconfirm.keys().copied().take(RECONFIRMED).collect();
+        for (account, questions) in
+            due.iter().filter_map(|id| self.reconfirm.remove(id)).collect::<Vec<_>>()
+        {
+            let answers = Arc::clone(&self.answers);
+            self.tasks.spawn(async move {
+                let questions: Vec<Question> = questions.into_iter().collect();
+                let call = Call { account, urgency: Urgency::Behind };
+                answers.confirmations.ask_behind(&questions, call).await;
+                Done::Reconfirmed
+            });
+        }
+    }
+
+    fn land(&mut self, done: Done) {
+        match done {
+            Done::Read(reading) => {
+                self.publish(reading);
+            }
+            Done::Policies(reading) => self.apply_policies(reading),
+            Done::Reconfirmed => {}
+            Done::Sampled(question, verdict) => self.judge_sample(question, verdict),
+            Done::Disputed(question, reading, second) => {
+                let read = self.publish(reading);
+                self.judge_dispute(&question, read, second);
+            }
+        }
+    }
+
+    /// Makes visible what was read; whether there was anything.
+    fn publish(&mut self, reading: UserReading) -> bool {
+        let UserReading { id, account, fetched, begun, result } = reading;
+        let now = Instant::now();
+        self.metrics.refresh_seconds.observe(begun.elapsed().as_secs_f64());
+        let parties = match result {
+            Ok(parties) => parties,
+            Err(undecided) => {
+                self.metrics.refreshes.with_label_values(&["failed"]).inc();
+                tracing::debug!(system_user = %id, cause = undecided.cause.label(), "not read");
+                self.users.failed(account, id, undecided.retry_after, now);
+                return false;
+            }
+        };
+        self.users.succeeded(account, id, now);
+        match self.writer.publish(id, fetched, parties) {
+            Publish::Published { changed, doubted, .. } => {
+                let result = if changed { "changed" } else { "unchanged" };
+                self.metrics.refreshes.with_label_values(&[result]).inc();
+                if doubted {
+                    self.users.want(account, id, true, now);
+                }
+            }
+            // Something newer is held, or nobody asks for it any more.
+            Publish::Outdated | Publish::NotWatched => {}
+        }
+        true
+    }
+
+    fn apply_policies(&mut self, reading: MirrorReading) {
+        let applied = self.mirror.apply(reading, Instant::now());
+        for (what, well) in applied.readings {
+            let result = if well { "read" } else { "failed" };
+            self.metrics.policy_readings.with_label_values(&[what, result]).inc();
+        }
+        if applied.changed {
+            self.wanted = Arc::new(self.mirror.wanted());
+            let state = |(right, index): &(Right, RightIndex)| (*index, self.mirror.state(right));
+            let states = self.rights.iter().map(state).collect();
+            self.writer.set_policies(states);
+        }
+        if let Some(at) = applied.verified {
+            self.writer.policies_verified(at);
+            self.verified = Some(at);
+        }
+        for (state, count) in self.mirror.count() {
+            self.metrics.policies.with_label_values(&[state]).set(count);
+        }
+    }
+
+    fn sample(&mut self, question: Question) {
+        let pdp = Arc::clone(&self.pdp);
+        self.tasks.spawn(async move {
+            let verdict = pdp.ask(&question, OWN).await;
+            Done::Sampled(question, verdict)
+        });
+    }
+
+    fn judge_sample(&mut self, question: Question, verdict: Result<Verdict, Undecided>) {
+        match verdict {
+            Ok(Verdict::Permit) => self.count_sample(Outcome::Agreed),
+            Err(_) => self.count_sample(Outcome::Undecided),
+            Ok(Verdict::Deny | Verdict::Unmet(_) | Verdict::NotApplicable) => {
+                let reading = self.read(Account::Own, question.system_user());
+                let pdp = Arc::clone(&self.pdp);
+                self.tasks.spawn(async move {
+                    let reading = reading.await;
+                    let second = pdp.ask(&question, OWN).await;
+                    Done::Disputed(question, reading, second)
+                });
+            }
+        }
+    }
+
+    fn judge_dispute(
+        &mut self,
+        question: &Question,
+        read: bool,
+        second: Result<Verdict, Undecided>,
+    ) {
+        let look_up = self.reader.explain(question).look_up;
+        let age = |tick: Tick| self.ticks.age(tick);
+        let dispute = Dispute {
+            second,
+            read,
+            derived: look_up.derived.is_ok(),
+            entry_changed: look_up.watched.map(|watched| age(watched.changed)),
+            policy_changed: self.mirror.changed(question.resource()).map(age),
+        };
+        let outcome = dispute.outcome();
+        self.count_sample(outcome);
+        if outcome == Outcome::Disagreed {
+            self.writer.switch_off(question.resource());
+            self.derivation_off(question, 1);
+            if self.switched_off.disagreed(question.resource()) {
+                tracing::error!(
+                    system_user = %question.system_user(),
+                    resource = %question.resource(),
+                    action = %question.action(),
+                    party = ?question.party(),
+                    second = ?second,
+                    "Altinn's PDP says no where the register derives a permit; \
+                     permits for this resource are asked for until both agree again"
+                );
+            }
+        }
+    }
+
+    fn count_sample(&self, outcome: Outcome) {
+        self.metrics.samples.with_label_values(&[outcome.label()]).inc();
+    }
+
+    fn derivation_off(&self, question: &Question, off: i64) {
+        self.metrics.derivation_off.with_label_values(&[question.resource().as_str()]).set(off);
+    }
+
+    fn evict(&mut self) {
+        let most = self.config.max_system_users.get();
+        // Some room for those that come before the next time.
+        let most = if self.writer.size() >= most { most - most / 20 } else { most };
+        let before = self.writer.size() >= self.config.max_system_users.get();
+        let gone = self.writer.evict(most, self.config.max_bytes, self.config.keep_for);
+        let reason = if before { "full" } else { "unused" };
+        let count = u64::try_from(gone.len()).unwrap_or(0);
+        self.metrics.forgotten.with_label_values(&[reason]).inc_by(count);
+    }
+
+    fn observe(&mut self, now: Instant) {
+        let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        let seconds = |age: Duration| i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+        let (waiting, lag) = self.users.waiting(now);
+        self.metrics.waiting.set(gauge(waiting));
+        self.metrics.lag_seconds.set(seconds(lag));
+        self.metrics.system_users.set(gauge(self.writer.size()));
+        self.metrics.bytes.set(gauge(self.reader.bytes()));
+        let oldest = self.users.oldest().map_or(Duration::ZERO, |tick| self.ticks.age(tick));
+        self.metrics.age_seconds.set(seconds(oldest));
+        for (route, grace) in &self.graces {
+            let left = seconds(grace.saturating_sub(oldest));
+            self.metrics.grace_seconds.with_label_values(&[route.as_str()]).set(left);
+        }
+        if now >= self.next_count {
+            self.next_count = now + COUNTING;
+            let stats = self.reader.stats();
+            self.metrics.parties.set(gauge(stats.parties));
+            self.metrics.rights_sets.set(gauge(stats.sets));
+            let verified = self.verified.map(|tick| self.ticks.age(tick));
+            self.metrics.policies_age_seconds.set(verified.map_or(-1, seconds));
+        }
+    }
+}
+
+const OWN: Call = Call { account: Account::Own, urgency: Urgency::Behind };
+
+#[cfg(test)]
+mod tests;

@@ -2,9 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::string_slice, reason = "helpers of tests count as tests")]
 
+use http::Method;
 use portvakt::config::source;
 use portvakt::config::{
-    AccessConfig, AuditOutput, Config, ConfigErrors, Environment, UpstreamProtocol,
+    AccessConfig, AuditOutput, Config, ConfigErrors, Environment, Freshness, UpstreamProtocol,
 };
 use portvakt::domain::party::CheckDigits;
 use proptest::prelude::*;
@@ -33,7 +34,9 @@ fn nais(name: &str) -> Option<String> {
     let value = match name {
         "MASKINPORTEN_CLIENT_ID" => "nais-client",
         "MASKINPORTEN_CLIENT_JWK" => JWK,
-        "MASKINPORTEN_SCOPES" => "altinn:authorization/authorize altinn:serviceowner",
+        "MASKINPORTEN_SCOPES" => {
+            "altinn:authorization/authorize altinn:accessmanagement/authorizedparties.resourceowner"
+        }
         "MASKINPORTEN_ISSUER" => "https://test.maskinporten.no/",
         "MASKINPORTEN_WELL_KNOWN_URL" => {
             "https://test.maskinporten.no/.well-known/oauth-authorization-server"
@@ -177,7 +180,6 @@ fn the_schema_refuses_what_is_of_another_shape() {
         "not_a_mapping",
         "null_value",
         "quoted_number",
-        "register_key",
         "signed_number",
         "size_unit",
         "time_without_unit",
@@ -291,12 +293,17 @@ fn the_reference_is_read_as_it_is_written() {
     assert_eq!(config.limits.body_bytes, None);
     assert_eq!(config.audit.output, AuditOutput::Stdout);
     let AccessConfig::Right(right) = &config.routes[0].access else { panic!("a right") };
-    assert_eq!(right.max_age, Duration::from_secs(15));
+    let seconds = Duration::from_secs;
+    let fifteen =
+        Freshness { fresh_for: seconds(10), max_age: seconds(15), outage_grace: Duration::ZERO };
+    assert_eq!((right.read, right.write), (fifteen, fifteen));
     assert_eq!(right.instance.as_deref(), Some("period"));
     assert_eq!(right.party.header.as_ref().unwrap(), "x-party");
     assert!(right.party.token_owner && !right.party.persons);
     let AccessConfig::Right(right) = &config.routes[1].access else { panic!("a right") };
-    assert_eq!(right.max_age, Duration::from_secs(30));
+    let (get, post) = (right.freshness(&Method::GET), right.freshness(&Method::POST));
+    assert_eq!((get.max_age, get.outage_grace), (seconds(300), seconds(3600)));
+    assert_eq!((post.max_age, post.outage_grace), (seconds(60), Duration::ZERO));
     assert_eq!(right.party.json.as_deref(), Some("/party/number"));
     assert_eq!(config.routes[1].upstream, "default");
 }
@@ -319,7 +326,8 @@ fn what_nais_sets_is_used_where_the_file_is_silent() {
     assert_eq!(config.environment, Environment::Test);
     let client = config.maskinporten.client.unwrap();
     assert_eq!(client.client_id, "nais-client");
-    assert_eq!(client.scopes, ["altinn:authorization/authorize", "altinn:serviceowner"]);
+    let parties = "altinn:accessmanagement/authorizedparties.resourceowner";
+    assert_eq!(client.scopes, ["altinn:authorization/authorize", parties]);
 
     let text = format!(
         "{RIGHT}\nmaskinporten: {{ client_id: ours, scopes: [\"altinn:authorization/authorize.admin\"] }}"
@@ -406,7 +414,7 @@ custom:
   allow_plain_http: true
   synthetic_organisation_numbers: true
 upstream: { url: \"http://127.0.0.1:3000\" }
-confirmations: { permit_for: 61m }
+freshness: { read: { max_age: 61m, outage_grace: 0s } }
 forwarded: { trusted_peers: [\"::/0\", \"10.0.0.0/8\"] }
 routes:
   - { id: top, match: { methods: [GET], path: / }, access: anonymous }
@@ -417,7 +425,7 @@ routes:
     let said = [
         "`custom.issuer` is plain http",
         "organisation numbers",
-        "`confirmations.permit_for`",
+        "`freshness.read.max_age`",
         "`top` opens `/`",
         "`all` opens everything",
         "`forwarded.trusted_peers[0]`",

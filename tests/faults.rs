@@ -34,7 +34,9 @@ const SLACK: Duration = Duration::from_secs(1);
 
 /// The PDP asked for every request, within a budget of a second.
 const ASK_ALWAYS: &str = "\
-confirmations: { permit_for: 0s, no_for: 0s }
+confirmations: { no_for: 0s }
+freshness: { read: { max_age: 0s }, write: { max_age: 0s } }
+register: { enabled: false }
 altinn: { subscription_key: sandbox-subscription-key, requests_per_second: 1000, budget: 1s, \
 attempt_timeout: 400ms, max_attempts: 2, circuit_failures: 1000, circuit_open_for: 1s }
 ";
@@ -372,9 +374,9 @@ async fn permits_that_are_held_serve_on_inside_their_age_only() {
          scopes: { all_of: [\"skatteetaten:mva\"] }\n    resource: ske-mva-melding\n    action: read\n    \
          party: { path: party }\n    freshness: { max_age: 2s }\n  - id: list\n",
     );
-    let altinn = ASK_ALWAYS.lines().nth(1).expect("the section");
+    let altinn = ASK_ALWAYS.lines().nth(3).expect("the section");
     let world = World::start_with(&format!(
-        "{altinn}\nconfirmations: {{ permit_for: 60s }}\nroutes:{routes}"
+        "{altinn}\nregister: {{ enabled: false }}\nfreshness: {{ read: {{ max_age: 60s, outage_grace: 0s }} }}\nroutes:{routes}"
     ))
     .await;
     let token = world.token(seed::BAKKEN).await;
@@ -410,7 +412,7 @@ async fn permits_that_are_held_serve_on_inside_their_age_only() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pdp_that_only_fails_is_left_alone_for_a_while() {
     let world = World::start_with(
-        "confirmations: { permit_for: 0s }\naltinn: { subscription_key: sandbox-subscription-key, \
+        "register: { enabled: false }\nfreshness: { read: { max_age: 0s }, write: { max_age: 0s } }\naltinn: { subscription_key: sandbox-subscription-key, \
          requests_per_second: 1000, budget: 1s, attempt_timeout: 400ms, max_attempts: 1, circuit_failures: 3, \
          circuit_open_for: 3s }\n",
     )
@@ -467,7 +469,8 @@ async fn without_a_token_of_our_own_nothing_can_be_told_until_there_is_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn altinn_is_never_called_more_often_than_declared() {
     let world = World::start_with(
-        "confirmations: { permit_for: 0s, no_for: 0s }\naltinn: { subscription_key: sandbox-subscription-key, \
+        "confirmations: { no_for: 0s }\nregister: { enabled: false }\n\
+         freshness: { read: { max_age: 0s }, write: { max_age: 0s } }\naltinn: { subscription_key: sandbox-subscription-key, \
          requests_per_second: 5, budget: 1s, attempt_timeout: 600ms, max_attempts: 1 }\n",
     )
     .await;

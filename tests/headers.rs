@@ -71,7 +71,8 @@ const EVIDENCE: [(&str, &str); 12] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_evidence_is_complete_and_no_more_than_the_route_asked_for() {
-    let (world, token) = start("confirmations: { permit_for: 0s }").await;
+    let (world, token) =
+        start("freshness: { read: { max_age: 0s }, write: { max_age: 0s } }").await;
     let right = through(&world, Ask::get(READ).bearer(&token)).await;
     assert_eq!(evidence(&right), pairs(&EVIDENCE));
     let scopes = through(&world, Ask::get("/v1/scopes").bearer(&token)).await;
@@ -102,7 +103,8 @@ async fn the_evidence_is_complete_and_no_more_than_the_route_asked_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_client_speaks_for_somebody_else_however_it_spells_the_name() {
-    let (world, token) = start("confirmations: { permit_for: 0s }").await;
+    let (world, token) =
+        start("freshness: { read: { max_age: 0s }, write: { max_age: 0s } }").await;
     for name in [
         "Portvakt-Party",
         "PORTVAKT-PARTY",
@@ -261,7 +263,8 @@ async fn a_peer_outside_the_trusted_networks_stays_a_stranger() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connection_cannot_name_away_what_is_judged_or_set() {
-    let (world, token) = start("confirmations: { permit_for: 0s }").await;
+    let (world, token) =
+        start("freshness: { read: { max_age: 0s }, write: { max_age: 0s } }").await;
     let judged = "Authorization, Host, portvakt-party, portvakt-system-user, x-party-org, X-Forwarded-For, X-Gone";
     let ask = Ask::get("/v1/mine").bearer(&token).header("X-Party-Org", seed::BAKKEN);
     let received = through(&world, ask.header("X-Gone", "1").header("Connection", judged)).await;

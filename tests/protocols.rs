@@ -335,9 +335,11 @@ async fn a_grpc_call_streams_both_ways_and_keeps_its_trailers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_grpc_call_has_a_grpc_status() {
     let service = grpc_service().await;
-    let world =
-        world_before(&service.section(Protocol::Http2, ""), "confirmations: { permit_for: 0s }\n")
-            .await;
+    let world = world_before(
+        &service.section(Protocol::Http2, ""),
+        "freshness: { read: { max_age: 0s }, write: { max_age: 0s } }\n",
+    )
+    .await;
     let token = world.token(seed::BAKKEN).await;
     let strand = world.token(seed::STRAND).await;
     let connection = Connection::open(world.proxy.address(), Protocol::Http2).await;

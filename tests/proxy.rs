@@ -48,7 +48,7 @@ async fn token_of(world: &World, client: &str, owner: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_right_that_is_held_opens_and_the_upstream_learns_who_asks() {
-    let world = World::start().await;
+    let world = World::start_with("register: { enabled: false }").await;
     let token = world.token(seed::BAKKEN).await;
     let answer = world.get("/v1/parties/310000507/returns/7?x=%2e%2e/", &token).await;
     assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
@@ -275,7 +275,7 @@ async fn head_is_judged_like_get() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_request_is_answered_from_what_altinn_confirmed() {
-    let world = World::start().await;
+    let world = World::start_with("register: { enabled: false }").await;
     let token = world.token(seed::BAKKEN).await;
     assert_eq!(status(&world, READ, &token).await, 200);
     assert_eq!(world.upstream.last().header("portvakt-source"), ["pdp"]);
@@ -287,7 +287,7 @@ async fn a_second_request_is_answered_from_what_altinn_confirmed() {
         assert_eq!(world.upstream.last().header("portvakt-source"), ["register"], "{target}");
     }
     assert_eq!(world.calls("pdp").await, asked, "one question, whichever route asks it");
-    assert!(world.proxy.metric("portvakt_confirmations_total{result=\"held\"}").await >= 4.0);
+    assert!(world.proxy.metric("portvakt_permits_total{basis=\"confirmed\"}").await >= 4.0);
     // The same right for the same party under another token is the same question.
     let another = world.token(seed::BAKKEN).await;
     assert_eq!(status(&world, READ, &another).await, 200);
@@ -316,7 +316,10 @@ async fn a_permit_for_reading_never_serves_writing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_right_that_was_withdrawn_closes_within_the_greatest_age() {
-    let world = World::start_with("confirmations: { permit_for: 2s, no_for: 0s }").await;
+    let world = World::start_with(
+        "confirmations: { no_for: 0s }\nfreshness: { read: { max_age: 2s, outage_grace: 0s } }",
+    )
+    .await;
     let token = world.token(seed::BAKKEN).await;
     assert_eq!(status(&world, READ, &token).await, 200);
     let right = json!({ "system_user": seed::BAKKEN_USER, "party": seed::BAKKEN });
@@ -356,7 +359,10 @@ async fn a_right_that_is_granted_works_as_soon_as_the_no_has_run_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sudden_no_is_asked_once_more_before_it_is_believed() {
-    let world = World::start_with("confirmations: { permit_for: 0s }").await;
+    let world = World::start_with(
+        "register: { enabled: false }\nfreshness: { read: { max_age: 0s }, write: { max_age: 0s } }",
+    )
+    .await;
     let token = world.token(seed::BAKKEN).await;
     let no = json!({ "decision": "NotApplicable", "times": 1 });
     // Nothing is known of this right yet, so the first no is believed.

@@ -366,7 +366,8 @@ const MORE_ROUTES: &str = r#"
 
 /// Asks for every request, so that no case lives on the answer to another; small bounds.
 const BOUNDS: &str = "\
-confirmations: { permit_for: 0s, no_for: 0s }
+confirmations: { no_for: 0s }
+freshness: { read: { max_age: 0s }, write: { max_age: 0s } }
 limits: { target_bytes: 256, header_bytes: 8KiB, header_count: 20, body_bytes: 4KiB, party_body_bytes: 1KiB, body_idle_timeout: 500ms }
 ";
 const BUDGET: Duration = Duration::from_secs(4);

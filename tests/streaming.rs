@@ -547,7 +547,8 @@ fn expecting(token: &str, length: usize) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_is_asked_for_after_the_permit_only() {
-    let world = World::start_with("confirmations: { permit_for: 0s }\n").await;
+    let world =
+        World::start_with("freshness: { read: { max_age: 0s }, write: { max_age: 0s } }\n").await;
     let token = world.token(seed::BAKKEN).await;
     world.get(READ, &token).await;
     let asked = world.calls("pdp").await;

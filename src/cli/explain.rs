@@ -236,8 +236,9 @@ fn step_in_words(step: Step, trail: &Trail) -> String {
         },
         Step::Authorize => {
             let user = trail.system_user.map_or_else(String::new, |id| id.to_string());
-            let source = match trail.source {
-                Some(Source::Register) => "from a confirmation held",
+            let source = match trail.evidence.as_ref().map(|evidence| evidence.source) {
+                Some(Source::Derived) => "derived from its access packages",
+                Some(Source::Confirmed) => "from a confirmation held",
                 Some(Source::Pdp) | None => "confirmed by Altinn's PDP now",
             };
             format!("system user {user} holds the right, {source}")

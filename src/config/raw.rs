@@ -34,7 +34,11 @@ pub struct RawConfig {
     pub maskinporten: Setting<RawMaskinporten>,
     /// What a vendor's token must meet.
     pub tokens: Setting<RawTokens>,
-    /// How long answers of Altinn are used.
+    /// How old an answer may be, where a route does not say.
+    pub freshness: Setting<RawFreshnessByMethod>,
+    /// The register of rights, kept in step with Altinn.
+    pub register: Setting<RawRegister>,
+    /// Exact answers of the PDP.
     pub confirmations: Setting<RawConfirmations>,
     /// Bounds on what a request may cost.
     pub limits: Setting<RawLimits>,
@@ -207,12 +211,67 @@ pub enum RawSupplier {
     Accept,
 }
 
-/// How long answers of Altinn are used.
+/// How old an answer may be, where a route does not say.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawFreshnessByMethod {
+    /// For methods that change nothing: GET, HEAD and OPTIONS.
+    pub read: Setting<RawFreshness>,
+    /// For every other method.
+    pub write: Setting<RawFreshness>,
+}
+
+/// The register of rights, kept in step with Altinn.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawRegister {
+    /// Whether rights are read ahead and derived; without, every question is asked and remembered.
+    pub enabled: Setting<bool>,
+    /// Most system users watched.
+    pub max_system_users: Setting<Count>,
+    /// Most memory for what is known of them.
+    pub max_bytes: Setting<Size>,
+    /// How long a system user that is not used is watched.
+    pub keep_for: Setting<Time>,
+    /// System users that are watched from the start, and always.
+    pub system_users: Setting<Vec<Setting<String>>>,
+    /// Time between two readings of a system user that is used all the time.
+    pub refresh_least: Setting<Time>,
+    /// Time between two readings of a system user that is hardly used any more.
+    pub refresh_most: Setting<Time>,
+    /// Time between two looks at the feed of changed policies.
+    pub policy_poll: Setting<Time>,
+    /// Time between two full readings of every policy.
+    pub policy_check: Setting<Time>,
+    /// Greatest age of what is known of policies; past it nothing is derived, outages apart.
+    pub policy_max_age: Setting<Time>,
+    /// Org code (tjenesteeierkode) whose access lists are read; without, resources with access lists are asked.
+    pub access_lists_owner: Setting<String>,
+    /// One in how many derived permits is compared with the PDP.
+    pub sample_one_in: Setting<Count>,
+    /// The register on disk.
+    pub snapshot: Setting<RawSnapshot>,
+}
+
+/// The register on disk, from which a restart serves while Altinn is away.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["file"]))]
+pub struct RawSnapshot {
+    /// The file; its folder must be writable and outlive a restart.
+    pub file: Setting<String>,
+    /// Time between two writings.
+    pub save_interval: Setting<Time>,
+    /// File that holds the key for encryption at rest: 64 hexadecimal digits.
+    pub key_file: Setting<String>,
+    /// Environment variable that holds the key for encryption at rest.
+    pub key_env: Setting<String>,
+}
+
+/// Exact answers of the PDP.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawConfirmations {
-    /// Greatest age of a permit, where a route does not set its own; `0s` asks for every request.
-    pub permit_for: Setting<Time>,
     /// Greatest age of a no.
     pub no_for: Setting<Time>,
     /// Most answers remembered.
@@ -355,8 +414,13 @@ pub enum RawTokenParty {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawFreshness {
-    /// Greatest age of a permit on this route; `0s` asks for every request.
+    /// Age up to which a permit is simply used.
+    pub fresh_for: Setting<Time>,
+    /// Age up to which it is used while a newer one is fetched behind; past it Altinn is asked first.
+    /// `0s` asks for every request.
     pub max_age: Setting<Time>,
+    /// Age up to which a permit is used while Altinn cannot be reached; `0s` for never.
+    pub outage_grace: Setting<Time>,
 }
 
 /// Headers towards the upstream that tell of the client.

@@ -2,6 +2,7 @@
 //! one key demands of another. Reports every problem and goes on with the default in its place.
 
 mod path;
+mod register;
 mod route;
 mod secret;
 mod section;
@@ -45,11 +46,14 @@ impl Resolver<'_> {
         let admin = self.admin(raw.admin, &listen);
         let upstreams = self.upstreams(&raw.upstream, &raw.upstreams);
         let altinn = self.altinn(raw.altinn, world.as_ref(), needs_altinn);
-        let maskinporten = self.maskinporten(raw.maskinporten, world.as_ref(), needs_altinn);
+        let register = self.register(raw.register);
+        let maskinporten =
+            self.maskinporten(raw.maskinporten, world.as_ref(), needs_altinn, register.is_some());
         let tokens = self.tokens(raw.tokens, world.as_ref());
+        let freshness = self.freshness_by_method(raw.freshness);
         let confirmations = self.confirmations(raw.confirmations);
         let limits = self.limits(raw.limits, tokens.max_bytes);
-        let routes = self.routes(&raw.routes, &upstreams, confirmations.permit_for);
+        let routes = self.routes(&raw.routes, &upstreams, freshness);
         let forwarded = self.forwarded(raw.forwarded);
         let refusals = Self::refusals(raw.refusals);
         let audit = self.audit(raw.audit);
@@ -65,6 +69,7 @@ impl Resolver<'_> {
             maskinporten: maskinporten?,
             altinn: altinn?,
             tokens,
+            register,
             confirmations,
             limits,
             routes,

@@ -174,22 +174,34 @@ impl From<Cause> for Undecided {
     }
 }
 
-/// Where an answer came from.
+/// Where a permit came from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Source {
-    /// A confirmation of the PDP held in the register.
-    Register,
+    /// Derived in the register, from access packages and the resource's policy.
+    Derived,
+    /// An answer of the PDP to this very question, held in the register.
+    Confirmed,
     /// The PDP, asked for this request.
     Pdp,
 }
 
 impl Source {
-    /// The stable label in evidence headers and audit records.
+    /// The stable label in evidence headers and audit records: `register` or `pdp`.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
-            Self::Register => "register",
+            Self::Derived | Self::Confirmed => "register",
             Self::Pdp => "pdp",
+        }
+    }
+
+    /// The stable label of how it came about: in metrics, audit records and `explain`.
+    #[must_use]
+    pub fn basis(self) -> &'static str {
+        match self {
+            Self::Derived => "derived",
+            Self::Confirmed => "confirmed",
+            Self::Pdp => "asked",
         }
     }
 }

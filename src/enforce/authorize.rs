@@ -1,18 +1,30 @@
 //! Step 6: may this system user act for this party?
 //!
-//! Takes [`Concerned`], gives the [`Permit`] that `forward` needs. Only here is one made.
+//! Takes [`Concerned`], gives the [`Permit`] that `forward` needs. Only here is one made. What is known
+//! and young enough is used; what is older is asked; and what cannot be asked is used once more, where the
+//! route grants that.
 
-use super::authenticate::VerifiedToken;
-use super::confirmations::{Confirmation, Confirmations};
+use super::answers::{Answers, Known, KnownPermit};
+use super::authenticate::{Authenticated, VerifiedToken};
+use super::confirmations::Confirmation;
 use super::party::Concerned;
-use super::rejection::{DeniedBy, Rejection};
+use super::ports::Account;
+use super::rejection::{DeniedBy, Malformed, Rejection};
 use super::route::Route;
+use crate::config::Freshness;
 use crate::domain::decision::{Cause, Source, Undecided, Verdict};
+use crate::domain::party::OrgNumber;
 use crate::domain::resource::Question;
-use crate::domain::system_user::Owner;
+use crate::domain::system_user::{Owner, SystemUserId};
+use crate::register::{NotDerived, PolicyVersion, Seen};
+use http::{HeaderMap, HeaderName};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// With this field a caller asks for an answer no older than so many seconds; it can only be stricter
+/// than the route.
+pub const MAX_AGE: HeaderName = HeaderName::from_static("portvakt-max-age");
 
 /// The right is held. Bound to the one system user that holds it.
 #[derive(Debug)]
@@ -20,8 +32,22 @@ pub struct Permit {
     route: Arc<Route>,
     token: Arc<VerifiedToken>,
     question: Question,
-    source: Source,
-    age: Duration,
+    evidence: Evidence,
+}
+
+/// What a permit rests on.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence {
+    /// Where the answer came from.
+    pub source: Source,
+    /// How old it was when it was used.
+    pub age: Duration,
+    /// The policy that it was derived from.
+    pub policy: Option<PolicyVersion>,
+    /// Why it was not derived; `None` where it was, or where there is no register.
+    pub not_derived: Option<NotDerived>,
+    /// It was older than the route allows, and used since Altinn could not be asked.
+    pub in_grace: bool,
 }
 
 impl Permit {
@@ -43,62 +69,202 @@ impl Permit {
         &self.question
     }
 
-    /// Where the answer came from.
+    /// What it rests on.
     #[must_use]
-    pub fn source(&self) -> Source {
-        self.source
-    }
-
-    /// How old the answer was when it was used.
-    #[must_use]
-    pub fn age(&self) -> Duration {
-        self.age
+    pub fn evidence(&self) -> Evidence {
+        self.evidence
     }
 }
 
 /// What a question that ends with its own budget needs to say why.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// Asks for each system user that the token names, in order; the first that holds the right is bound to
-/// the request. All of it takes no longer than `budget`.
+/// Looks for a system user of the token that holds the right, in order: first in what is known, then by
+/// asking. The first that holds it is bound to the request. All of it takes no longer than `budget`.
 ///
 /// # Errors
-/// [`Rejection::Undecided`] when for any of them it could not be told, for "no" would then be a guess;
-/// else [`Rejection::Denied`] when any was denied; else [`Rejection::NoRight`].
+/// [`Malformed::MaxAge`]; [`Rejection::Undecided`] when for any of them it could not be told, for "no" would
+/// then be a guess; else [`Rejection::Denied`] when any was denied; else [`Rejection::NoRight`].
 pub async fn authorize(
     concerned: Concerned<'_>,
-    confirmations: &Confirmations,
+    answers: &Answers,
     budget: Duration,
 ) -> Result<Permit, Rejection> {
-    let begun = Instant::now();
+    let end = Instant::now() + budget + GRACE;
+    let asked_for = max_age(concerned.scoped.authenticated.routed.admitted.facts.headers)?;
+    let judge = Judge {
+        answers,
+        freshness: stricter(concerned.freshness, asked_for),
+        vendor: concerned.vendor(),
+    };
     let mut refusals = Refusals::default();
+    let mut open = Vec::new();
     for id in &concerned.system_user.ids {
-        let question = Question::new(
-            *id,
-            concerned.party,
-            concerned.right.clone(),
-            concerned.instance.clone(),
-        );
-        // One budget for all ids and for every asking again; a single one keeps to it by itself.
-        let asking = confirmations.confirm(&question, concerned.max_age);
-        let answer = tokio::time::timeout_at(begun + budget + GRACE, asking).await;
-        match answer.unwrap_or(Err(Cause::TimedOut.into())) {
-            Ok(Confirmation { verdict: Verdict::Permit, asked }) => {
-                let source = if asked < begun { Source::Register } else { Source::Pdp };
-                let authenticated = concerned.scoped.authenticated;
-                return Ok(Permit {
-                    route: authenticated.routed.route,
-                    token: authenticated.token,
-                    question,
-                    source,
-                    age: asked.elapsed(),
-                });
+        let question = concerned.question(*id);
+        match judge.by_what_is_known(&question) {
+            Standing::Permit(evidence) => return Ok(concerned.permit(question, evidence)),
+            Standing::No(verdict) => refusals.no(question, verdict),
+            Standing::Open(known) => {
+                if known.not_derived == Some(NotDerived::Unwatched) {
+                    answers.watch(*id, || concerned.seen(*id));
+                }
+                open.push((question, known));
             }
-            Ok(Confirmation { verdict, .. }) => refusals.no(question, verdict),
-            Err(undecided) => refusals.undecided = refusals.undecided.or(Some(undecided)),
+        }
+    }
+    for (question, known) in open {
+        match judge.by_asking(&question, &known, end).await {
+            Ok(evidence) => return Ok(concerned.permit(question, evidence)),
+            Err(No::Verdict(verdict)) => refusals.no(question, verdict),
+            Err(No::Undecided(undecided)) => {
+                refusals.undecided = refusals.undecided.or(Some(undecided));
+            }
         }
     }
     Err(refusals.into_rejection(concerned.system_user.owner))
+}
+
+impl Concerned<'_> {
+    fn question(&self, id: SystemUserId) -> Question {
+        Question::new(id, self.party, self.right.clone(), self.instance.clone())
+    }
+
+    /// Who built the system that calls: pays for calls to Altinn.
+    fn vendor(&self) -> OrgNumber {
+        let claims = &self.scoped.authenticated.token.claims;
+        claims.supplier.map_or(claims.consumer.0, |supplier| supplier.0)
+    }
+
+    /// What the token says of a system user.
+    pub(super) fn seen(&self, id: SystemUserId) -> Seen {
+        Seen {
+            id,
+            owner: self.system_user.owner.0,
+            system: self.system_user.system.clone(),
+            vendor: self.vendor(),
+        }
+    }
+
+    fn permit(self, question: Question, evidence: Evidence) -> Permit {
+        let Authenticated { routed, token } = self.scoped.authenticated;
+        Permit { route: routed.route, token, question, evidence }
+    }
+}
+
+/// The age that a caller asks for.
+fn max_age(headers: &HeaderMap) -> Result<Option<Duration>, Malformed> {
+    let mut fields = headers.get_all(MAX_AGE).iter();
+    let Some(field) = fields.next() else { return Ok(None) };
+    // Digits alone, and so few that every number fits.
+    let digits = field.to_str().ok().filter(|text| (1..=9).contains(&text.len()));
+    let digits = digits.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let seconds = digits.and_then(|text| text.parse().ok()).ok_or(Malformed::MaxAge)?;
+    if fields.next().is_some() {
+        Err(Malformed::MaxAge)
+    } else {
+        Ok(Some(Duration::from_secs(seconds)))
+    }
+}
+
+/// A caller may ask for more than the route does, never for less.
+fn stricter(route: Freshness, asked_for: Option<Duration>) -> Freshness {
+    let most = asked_for.unwrap_or(Duration::MAX);
+    Freshness {
+        fresh_for: route.fresh_for.min(most),
+        max_age: route.max_age.min(most),
+        outage_grace: route.outage_grace.min(most),
+    }
+}
+
+/// What judges the questions of one request.
+struct Judge<'a> {
+    answers: &'a Answers,
+    freshness: Freshness,
+    vendor: OrgNumber,
+}
+
+/// Where a question stands before anything was asked.
+enum Standing {
+    Permit(Evidence),
+    No(Verdict),
+    Open(Known),
+}
+
+/// Why asking gave no permit.
+enum No {
+    Verdict(Verdict),
+    Undecided(Undecided),
+}
+
+impl Judge<'_> {
+    fn by_what_is_known(&self, question: &Question) -> Standing {
+        let known = self.answers.known(question);
+        if let Some(permit) = known.permit.filter(|permit| self.is_young_enough(permit)) {
+            if permit.age >= self.freshness.fresh_for {
+                self.answers.refresh(question, permit.source, Account::Vendor(self.vendor));
+            }
+            if permit.source == Source::Derived {
+                self.answers.sample(question);
+            }
+            return Standing::Permit(permit.evidence(&known, false));
+        }
+        match known.no {
+            Some((verdict, age)) if age < self.answers.no_for.min(self.freshness.max_age) => {
+                Standing::No(verdict)
+            }
+            Some(_) | None => Standing::Open(known),
+        }
+    }
+
+    fn is_young_enough(&self, permit: &KnownPermit) -> bool {
+        let policy = permit.policy.is_none_or(|(_, age)| age <= self.answers.policy_max_age);
+        policy && permit.age < self.freshness.max_age
+    }
+
+    async fn by_asking(
+        &self,
+        question: &Question,
+        known: &Known,
+        end: Instant,
+    ) -> Result<Evidence, No> {
+        let (account, max_age) = (Account::Vendor(self.vendor), self.freshness.max_age);
+        let asking = self.answers.ask(question, account, max_age, known);
+        // One budget for all questions and for every asking again; a single one keeps to it by itself.
+        let answer = tokio::time::timeout_at(end, asking).await;
+        match answer.unwrap_or(Err(Cause::TimedOut.into())) {
+            Ok(Confirmation { verdict: Verdict::Permit, asked }) => {
+                let age = self.answers.ticks.age(asked);
+                let not_derived = known.not_derived;
+                Ok(Evidence {
+                    source: Source::Pdp,
+                    age,
+                    policy: None,
+                    not_derived,
+                    in_grace: false,
+                })
+            }
+            Ok(Confirmation { verdict, .. }) => Err(No::Verdict(verdict)),
+            Err(undecided) => {
+                let permit = known.permit.filter(|permit| self.is_in_grace(permit));
+                permit.map(|permit| permit.evidence(known, true)).ok_or(No::Undecided(undecided))
+            }
+        }
+    }
+
+    /// Whether a permit too old for the route still serves, since Altinn cannot be asked.
+    fn is_in_grace(&self, permit: &KnownPermit) -> bool {
+        let grace = self.freshness.outage_grace;
+        let policy = |(_, age)| age <= self.answers.policy_max_age.max(grace);
+        permit.age < grace && permit.policy.is_none_or(policy)
+    }
+}
+
+impl KnownPermit {
+    fn evidence(self, known: &Known, in_grace: bool) -> Evidence {
+        let policy = self.policy.map(|(version, _)| version);
+        let not_derived = known.not_derived;
+        Evidence { source: self.source, age: self.age, policy, not_derived, in_grace }
+    }
 }
 
 /// The refusals so far, the first of each kind.
@@ -134,5 +300,290 @@ impl Refusals {
             // The list of ids is never empty, so one of the above is there.
             (None, None, None) => Rejection::Internal,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ConfirmationConfig;
+    use crate::domain::delegation::PartyRights;
+    use crate::domain::resource::Right;
+    use crate::enforce::answers::Sampler;
+    use crate::enforce::confirmations::Confirmations;
+    use crate::enforce::notices::{Notice, Notices};
+    use crate::enforce::test_support::{ScriptedPdp, question};
+    use crate::register::{self, Limits, PolicyState, Ticks, Writer};
+    use std::num::NonZeroUsize;
+    use tokio::sync::mpsc;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const MINUTE: Duration = Duration::from_secs(60);
+    const ROUTE: Freshness =
+        Freshness { fresh_for: MINUTE, max_age: Duration::from_secs(300), outage_grace: HOUR };
+    const HOUR: Duration = Duration::from_secs(3600);
+    const NOTHING: Result<Verdict, Cause> = Ok(Verdict::NotApplicable);
+    const AWAY: Result<Verdict, Cause> = Err(Cause::Unreachable);
+
+    struct Bench {
+        answers: Answers,
+        writer: Writer,
+        pdp: Arc<ScriptedPdp>,
+        notices: mpsc::Receiver<Notice>,
+    }
+
+    /// `read` opens with `lonn`, `write` with nothing; no system user is watched. The PDP says what the
+    /// script says.
+    fn bench(script: &[Result<Verdict, Cause>]) -> Bench {
+        let (ticks, pdp) = (Ticks::new(), Arc::new(ScriptedPdp::new(script)));
+        let rights = ["read", "write"].map(|action| Right {
+            resource: question(action).resource().clone(),
+            action: action.parse().unwrap(),
+        });
+        let limits = Limits { max_entries: 10, max_sets: 10 };
+        let (mut writer, reader) = register::open(rights.to_vec(), limits, ticks.clone()).unwrap();
+        let lonn = "lonn".parse().unwrap();
+        let read = PolicyState::Derivable {
+            derive: Box::new(move |held| held(&lonn)),
+            version: PolicyVersion(7),
+            access: None,
+        };
+        let write = PolicyState::NotDerivable(NotDerived::PolicyNotUnderstood("function"));
+        let [first, second] = rights.map(|right| writer.right_index(&right).unwrap());
+        writer.set_policies(vec![(first, read), (second, write)]);
+        writer.policies_verified(ticks.now());
+        let (notices, receiver) =
+            Notices::new(prometheus::IntCounter::new("lost", "lost").unwrap());
+        let config =
+            ConfirmationConfig { no_for: 5 * SECOND, max_entries: 100, suspicious_for: HOUR };
+        let confirmations = Confirmations::new(
+            Arc::<ScriptedPdp>::clone(&pdp),
+            ticks.clone(),
+            &config,
+            HOUR,
+            Box::new(|_, _| {}),
+        );
+        let answers = Answers {
+            register: Some(reader),
+            confirmations,
+            notices: Some(notices),
+            ticks,
+            no_for: 5 * SECOND,
+            policy_max_age: 10 * MINUTE,
+            sampler: Sampler::new(NonZeroUsize::MAX),
+        };
+        Bench { answers, writer, pdp, notices: receiver }
+    }
+
+    impl Bench {
+        /// The system user of the questions is watched, and was read now.
+        fn holding(mut self, packages: &[&str]) -> Self {
+            self.read(packages);
+            // The first derived permit is always a sample.
+            let _ = self.answers.known(&question("read"));
+            self
+        }
+
+        fn read(&mut self, packages: &[&str]) {
+            let seen = Seen {
+                id: question("read").system_user(),
+                owner: "310000027".parse().unwrap(),
+                system: "310000019_regnskap".parse().unwrap(),
+                vendor: "310000035".parse().unwrap(),
+            };
+            self.writer.watch(&seen);
+            let rights = PartyRights {
+                party: "310000027".parse().unwrap(),
+                packages: packages.iter().map(|package| package.parse().unwrap()).collect(),
+                resources: Vec::new(),
+            };
+            self.writer.publish(seen.id, self.answers.ticks.now(), vec![rights]);
+        }
+
+        async fn judge(&self, action: &str, freshness: Freshness) -> String {
+            let vendor = "310000035".parse().unwrap();
+            let judge = Judge { answers: &self.answers, freshness, vendor };
+            let question = question(action);
+            let known = match judge.by_what_is_known(&question) {
+                Standing::Permit(evidence) => return told(evidence),
+                Standing::No(verdict) => return format!("known {verdict:?}"),
+                Standing::Open(known) => known,
+            };
+            match judge.by_asking(&question, &known, Instant::now() + MINUTE).await {
+                Ok(evidence) => told(evidence),
+                Err(No::Verdict(verdict)) => format!("asked {verdict:?}"),
+                Err(No::Undecided(undecided)) => undecided.cause.label().to_owned(),
+            }
+        }
+
+        async fn read_at(&self, age: Duration) -> String {
+            tokio::time::advance(age).await;
+            self.judge("read", ROUTE).await
+        }
+
+        fn told(&mut self) -> Vec<String> {
+            let all = std::iter::from_fn(|| self.notices.try_recv().ok());
+            let name = |notice| format!("{notice:?}").split(['(', ' ']).next().unwrap().to_owned();
+            all.map(name).filter(|name| name != "Sample").collect()
+        }
+    }
+
+    fn told(evidence: Evidence) -> String {
+        let grace = if evidence.in_grace { " in grace" } else { "" };
+        format!("{} {}s{grace}", evidence.source.basis(), evidence.age.as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_derived_permit_is_used_then_used_and_read_anew_then_asked_for() {
+        let mut bench = bench(&[Ok(Verdict::Permit)]).holding(&["lonn"]);
+        assert_eq!(bench.read_at(59 * SECOND).await, "derived 59s");
+        assert!(bench.told().is_empty(), "still fresh");
+        assert_eq!(bench.read_at(SECOND).await, "derived 60s");
+        assert_eq!(bench.told(), ["Stale"]);
+        assert_eq!(bench.read_at(239 * SECOND).await, "derived 299s");
+        assert_eq!(bench.pdp.asked(), 0);
+        assert_eq!(bench.read_at(SECOND).await, "asked 0s");
+        assert_eq!(bench.pdp.asked(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_confirmed_permit_is_used_then_used_and_asked_anew_behind_then_asked_for() {
+        let mut bench = bench(&[Ok(Verdict::Permit), Ok(Verdict::Permit)]);
+        assert_eq!(bench.judge("write", ROUTE).await, "asked 0s");
+        tokio::time::advance(59 * SECOND).await;
+        assert_eq!(bench.judge("write", ROUTE).await, "confirmed 59s");
+        assert!(bench.told().is_empty());
+        tokio::time::advance(SECOND).await;
+        assert_eq!(bench.judge("write", ROUTE).await, "confirmed 60s");
+        assert_eq!(bench.told(), ["Reconfirm"]);
+        tokio::time::advance(240 * SECOND).await;
+        assert_eq!(bench.judge("write", ROUTE).await, "asked 0s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_lived_through_up_to_the_grace_and_no_further() {
+        let bench = bench(&[AWAY, AWAY]).holding(&["lonn"]);
+        assert_eq!(bench.read_at(3599 * SECOND).await, "derived 3599s in grace");
+        assert_eq!(bench.read_at(SECOND).await, "unreachable");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_grace_an_outage_stops_what_is_too_old_at_once() {
+        let bench = bench(&[AWAY]).holding(&["lonn"]);
+        let strict = Freshness { outage_grace: Duration::ZERO, ..ROUTE };
+        tokio::time::advance(299 * SECOND).await;
+        assert_eq!(bench.judge("read", strict).await, "derived 299s");
+        tokio::time::advance(SECOND).await;
+        assert_eq!(bench.judge("read", strict).await, "unreachable");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_no_is_never_derived_and_never_outlived_by_an_older_permit() {
+        // The second asking of a surprising no, and then an outage.
+        let mut bench = bench(&[NOTHING, NOTHING, AWAY, AWAY]).holding(&["lonn"]);
+        assert_eq!(bench.read_at(300 * SECOND).await, "asked NotApplicable");
+        assert_eq!(bench.told(), ["Stale"]);
+        assert_eq!(bench.judge("read", ROUTE).await, "known NotApplicable");
+        // Within the grace of what was read, and yet it does not serve: a no is newer.
+        assert_eq!(bench.read_at(5 * SECOND).await, "unreachable");
+        // Nor when nothing but the doubt is left of the no.
+        bench
+            .answers
+            .confirmations
+            .restore(&question("read"), bench.answers.ticks.ago(HOUR).unwrap());
+        assert_eq!(bench.read_at(5 * SECOND).await, "unreachable");
+        // What is read after it counts again.
+        bench.read(&["lonn"]);
+        assert_eq!(bench.judge("read", ROUTE).await, "derived 0s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_right_given_a_moment_ago_works_at_once() {
+        let mut bench = bench(&[NOTHING, Ok(Verdict::Permit)]).holding(&["other"]);
+        assert_eq!(bench.judge("read", ROUTE).await, "asked NotApplicable");
+        tokio::time::advance(SECOND).await;
+        bench.read(&["lonn"]);
+        assert_eq!(
+            bench.judge("read", ROUTE).await,
+            "derived 0s",
+            "a newer reading beats an older no"
+        );
+        tokio::time::advance(4 * SECOND).await;
+        assert_eq!(bench.judge("write", ROUTE).await, "asked 0s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_confirmed_before_the_rights_changed_is_asked_anew() {
+        let mut bench = bench(&[Ok(Verdict::Permit), NOTHING, NOTHING]).holding(&["lonn"]);
+        assert_eq!(bench.judge("write", ROUTE).await, "asked 0s");
+        tokio::time::advance(10 * SECOND).await;
+        bench.read(&["lonn"]);
+        assert_eq!(bench.judge("write", ROUTE).await, "confirmed 10s", "read, and nothing changed");
+        bench.read(&[]);
+        assert_eq!(bench.judge("write", ROUTE).await, "asked NotApplicable");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn policies_too_old_derive_nothing_but_in_grace() {
+        let mut bench = bench(&[AWAY, Ok(Verdict::Permit)]);
+        tokio::time::advance(10 * MINUTE).await;
+        bench.read(&["lonn"]);
+        assert_eq!(bench.judge("read", ROUTE).await, "derived 0s");
+        tokio::time::advance(SECOND / 10).await;
+        assert_eq!(bench.judge("read", ROUTE).await, "derived 0s in grace");
+        assert_eq!(bench.judge("read", ROUTE).await, "asked 0s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_resource_without_a_policy_is_asked_for_and_never_served_from_what_is_held() {
+        let mut bench = bench(&[Ok(Verdict::Permit), Err(Cause::Indeterminate)]).holding(&["lonn"]);
+        let right = |action: &str| Right {
+            resource: question(action).resource().clone(),
+            action: action.parse().unwrap(),
+        };
+        assert_eq!(bench.judge("write", ROUTE).await, "asked 0s");
+        let write = bench.writer.right_index(&right("write")).unwrap();
+        let gone = PolicyState::NotDerivable(NotDerived::PolicyMissing);
+        bench.writer.set_policies(vec![(write, gone)]);
+        assert_eq!(bench.judge("write", ROUTE).await, "indeterminate");
+    }
+
+    #[test]
+    fn a_caller_may_ask_for_stricter_and_never_for_looser() {
+        let asked = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(MAX_AGE, value.parse().unwrap());
+            }
+            max_age(&headers)
+        };
+        assert_eq!(asked(&[]), Ok(None));
+        assert_eq!(asked(&["0"]), Ok(Some(Duration::ZERO)));
+        assert_eq!(asked(&["30"]), Ok(Some(30 * SECOND)));
+        let refused: [&[&str]; 9] = [
+            &[""],
+            &["-1"],
+            &["+1"],
+            &["1.5"],
+            &["1s"],
+            &["1 2"],
+            &["1,2"],
+            &["1234567890"],
+            &["30", "30"],
+        ];
+        for values in refused {
+            assert_eq!(asked(values), Err(Malformed::MaxAge), "{values:?}");
+        }
+        let strict = stricter(ROUTE, Some(30 * SECOND));
+        let thirty = 30 * SECOND;
+        assert_eq!(strict, Freshness { fresh_for: thirty, max_age: thirty, outage_grace: thirty });
+        assert_eq!(stricter(ROUTE, Some(24 * HOUR)), ROUTE);
+        assert_eq!(stricter(ROUTE, None), ROUTE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_for_zero_has_altinn_asked() {
+        let bench = bench(&[Ok(Verdict::Permit)]).holding(&["lonn"]);
+        assert_eq!(bench.judge("read", stricter(ROUTE, Some(Duration::ZERO))).await, "asked 0s");
     }
 }

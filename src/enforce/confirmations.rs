@@ -1,30 +1,32 @@
-//! Answers that the PDP gave, each held for exactly its question and for a short while.
+//! Answers that the PDP gave, each held for exactly its question.
 //!
-//! A question that is not held is asked once, however many requests wait for it. A permit and a no
-//! have lives of their own; what could not be told is never held. Ages run on the monotonic clock,
-//! from before the question was sent.
+//! A question is asked once, however many requests wait for it, and the newest answer is held. How old an
+//! answer may be when it is used is not decided here. What could not be told is never held. Ages run from
+//! before the question was sent.
 
-use super::ports::{Account, Call, RemotePdp, Urgency};
+use super::ports::{Call, RemotePdp};
 use crate::config::ConfirmationConfig;
 use crate::domain::decision::{Undecided, Verdict};
 use crate::domain::resource::Question;
+use crate::register::{Tick, Ticks};
+use moka::ops::compute::Op;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-const WAITING: Call = Call { account: Account::Own, urgency: Urgency::Waiting };
-
 /// An answer and when it was asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Confirmation {
     /// What the PDP said.
     pub verdict: Verdict,
     /// Just before the question was sent.
-    pub asked: Instant,
+    pub asked: Tick,
 }
 
-/// What became of a "nothing covers it" for a question that had been permitted shortly before.
+/// What became of a "nothing covers it" where a permit was to be expected.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SecondAsking {
     /// The PDP permitted after all: the no was a hidden fault.
@@ -50,121 +52,210 @@ impl SecondAsking {
 /// Told of every second asking.
 pub type OnSecondAsking = Box<dyn Fn(&Question, SecondAsking) + Send + Sync>;
 
+/// How a question is to be asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking {
+    /// On whose account.
+    pub call: Call,
+    /// An answer that others asked for may be this old.
+    pub max_age: Duration,
+    /// The register derives a permit, so that a no would be a surprise.
+    pub expected: bool,
+}
+
 /// The answers held.
 pub struct Confirmations {
     pdp: Arc<dyn RemotePdp>,
-    config: ConfirmationConfig,
-    held: moka::future::Cache<Question, Confirmation>,
+    ticks: Ticks,
+    held: moka::sync::Cache<Question, Confirmation>,
+    flights: moka::future::Cache<Question, Flight>,
     permitted: moka::sync::Cache<Question, ()>,
     on_second_asking: OnSecondAsking,
+    journal: Option<Journal>,
 }
+
+/// One asking, for all who wait for it.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    asked: Instant,
+    answered: Instant,
+    answer: Confirmation,
+}
+
+/// Where new answers are noted for the snapshot on disk.
+struct Journal {
+    notes: mpsc::Sender<(Question, Confirmation)>,
+    incomplete: Arc<AtomicBool>,
+}
+
+/// The other end of the journal.
+#[derive(Debug)]
+pub struct JournalReader {
+    /// Every new answer, in order.
+    pub notes: mpsc::Receiver<(Question, Confirmation)>,
+    /// Set when a note was lost: what was saved of answers must go.
+    pub incomplete: Arc<AtomicBool>,
+}
+
+const JOURNAL: usize = 16 * 1024;
+/// A flight that has landed is of no use to anybody who comes later; it is swept up when nobody did.
+const LANDED: Duration = Duration::from_secs(1);
 
 impl fmt::Debug for Confirmations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Confirmations").field("held", &self.held()).finish_non_exhaustive()
+        f.debug_struct("Confirmations").field("held", &self.count()).finish_non_exhaustive()
     }
 }
 
 impl Confirmations {
-    /// Holds nothing yet. `longest` is the greatest age that any route allows.
+    /// Holds nothing yet. `longest` is the greatest age at which any answer can be of use.
     #[must_use]
     pub fn new(
         pdp: Arc<dyn RemotePdp>,
-        config: ConfirmationConfig,
+        ticks: Ticks,
+        config: &ConfirmationConfig,
         longest: Duration,
         on_second_asking: OnSecondAsking,
     ) -> Self {
-        // The cache only tidies up; every use checks the age itself.
-        let held = moka::future::Cache::builder()
-            .max_capacity(config.max_entries)
-            .time_to_live(longest.max(config.no_for))
-            .build();
-        let permitted = moka::sync::Cache::builder()
-            .max_capacity(config.max_entries)
-            .time_to_live(config.suspicious_for)
-            .build();
-        Self { pdp, config, held, permitted, on_second_asking }
+        // The caches only tidy up; every use checks the age itself.
+        let (most, suspicious) = (config.max_entries, config.suspicious_for);
+        let held = moka::sync::Cache::builder();
+        let held = held.max_capacity(most).time_to_live(longest.max(config.no_for)).build();
+        let permitted = moka::sync::Cache::builder();
+        let permitted = permitted.max_capacity(most).time_to_live(suspicious).build();
+        let flights = moka::future::Cache::builder();
+        let flights = flights.max_capacity(most).time_to_live(LANDED).build();
+        Self { pdp, ticks, held, flights, permitted, on_second_asking, journal: None }
     }
 
-    /// The answer to `question`: the one held, if it is young enough, or a new one. A permit may be as
-    /// old as `max_age`.
-    ///
-    /// # Errors
-    /// [`Undecided`] when it had to be asked and could not be told.
-    pub async fn confirm(
-        &self,
-        question: &Question,
-        max_age: Duration,
-    ) -> Result<Confirmation, Undecided> {
-        if let Some(held) = self.held.get(question).await {
-            if self.is_young_enough(&held, max_age) {
-                return Ok(held);
-            }
-            self.held.invalidate(question).await;
-        }
-        let begun = Instant::now();
-        let answer = self.ask_together(question).await?;
-        // An answer that was under way may be older than this route allows; one asked for now is not.
-        if answer.asked >= begun || self.is_young_enough(&answer, max_age) {
-            return Ok(answer);
-        }
-        self.held.invalidate(question).await;
-        self.ask_together(question).await
+    /// From now on notes every new answer in a journal; gives its other end.
+    pub fn keep_journal(&mut self) -> JournalReader {
+        let (notes, receiver) = mpsc::channel(JOURNAL);
+        let incomplete = Arc::new(AtomicBool::new(false));
+        self.journal = Some(Journal { notes, incomplete: Arc::clone(&incomplete) });
+        JournalReader { notes: receiver, incomplete }
     }
 
-    /// One asking for all who wait for the same answer.
-    async fn ask_together(&self, question: &Question) -> Result<Confirmation, Undecided> {
-        let asking = self.ask_and_doubt(question);
-        self.held.try_get_with_by_ref(question, asking).await.map_err(|undecided| *undecided)
+    /// The newest answer to `question`, whatever its age.
+    #[must_use]
+    pub fn held(&self, question: &Question) -> Option<Confirmation> {
+        self.held.get(question)
+    }
+
+    /// Takes up a permit that was saved.
+    pub fn restore(&self, question: &Question, asked: Tick) {
+        self.hold(question, Confirmation { verdict: Verdict::Permit, asked });
     }
 
     /// About how many answers are held.
     #[must_use]
-    pub fn held(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.held.entry_count()
     }
 
-    fn is_young_enough(&self, held: &Confirmation, max_age: Duration) -> bool {
-        let most = match held.verdict {
-            Verdict::Permit => max_age,
-            // A route that wants permits younger than a no is held wants its no so young too.
-            Verdict::Deny | Verdict::Unmet(_) | Verdict::NotApplicable => {
-                self.config.no_for.min(max_age)
+    /// Asks, together with all who ask the same.
+    ///
+    /// # Errors
+    /// [`Undecided`] when it could not be told.
+    pub async fn ask(
+        &self,
+        question: &Question,
+        asking: Asking,
+    ) -> Result<Confirmation, Undecided> {
+        let begun = Instant::now();
+        let flight = self.ask_together(question, asking).await?;
+        // An answer that was under way may be older than this caller wants; one asked for now is not.
+        let young_enough = self.ticks.age(flight.answer.asked) < asking.max_age;
+        if flight.asked >= begun || (flight.answered >= begun && young_enough) {
+            return Ok(flight.answer);
+        }
+        self.ask_together(question, asking).await.map(|flight| flight.answer)
+    }
+
+    /// Asks several questions about one system user behind, in as few calls as can be. What could not be
+    /// told stays as it was.
+    pub async fn ask_behind(&self, questions: &[Question], call: Call) {
+        let asked = self.ticks.now();
+        let verdicts = self.pdp.ask_all(questions, call).await;
+        for (question, verdict) in questions.iter().zip(verdicts) {
+            let Ok(verdict) = verdict else { continue };
+            if self.surprising(question, verdict, false) {
+                let asking = Asking { call, max_age: Duration::ZERO, expected: true };
+                // Told, and held, by the asking.
+                let _ = self.ask(question, asking).await;
+            } else {
+                self.note(question, Confirmation { verdict, asked });
             }
-        };
-        held.asked.elapsed() < most
+        }
+    }
+
+    /// One asking for all who wait for the same answer.
+    async fn ask_together(&self, question: &Question, asking: Asking) -> Result<Flight, Undecided> {
+        let flight = self.ask_and_doubt(question, asking);
+        let flight = self.flights.try_get_with_by_ref(question, flight).await;
+        self.flights.invalidate(question).await;
+        flight.map_err(|undecided| *undecided)
     }
 
     /// Asks, and asks once more when a right that was there a moment ago is suddenly not: Altinn hides a
     /// failed delegation look-up as `NotApplicable` (contract authorization.md §4 step 7).
-    async fn ask_and_doubt(&self, question: &Question) -> Result<Confirmation, Undecided> {
-        let first = self.ask(question).await?;
-        let suspicious =
-            first.verdict == Verdict::NotApplicable && self.permitted.contains_key(question);
-        let last = if suspicious { self.ask_again(question).await? } else { first };
-        match last.verdict {
-            Verdict::Permit => self.permitted.insert(question.clone(), ()),
-            Verdict::NotApplicable | Verdict::Deny => self.permitted.invalidate(question),
-            Verdict::Unmet(_) => {}
-        }
+    async fn ask_and_doubt(
+        &self,
+        question: &Question,
+        asking: Asking,
+    ) -> Result<Flight, Undecided> {
+        let first = self.ask_once(question, asking.call).await?;
+        let surprising = self.surprising(question, first.answer.verdict, asking.expected);
+        let last = if surprising { self.ask_again(question, asking.call).await? } else { first };
+        self.note(question, last.answer);
         Ok(last)
     }
 
-    async fn ask_again(&self, question: &Question) -> Result<Confirmation, Undecided> {
-        let second = self.ask(question).await;
-        let told = match &second {
-            Ok(Confirmation { verdict: Verdict::Permit, .. }) => SecondAsking::Permitted,
-            Ok(_) => SecondAsking::Confirmed,
+    fn surprising(&self, question: &Question, verdict: Verdict, expected: bool) -> bool {
+        verdict == Verdict::NotApplicable && (expected || self.permitted.contains_key(question))
+    }
+
+    async fn ask_again(&self, question: &Question, call: Call) -> Result<Flight, Undecided> {
+        let second = self.ask_once(question, call).await;
+        let told = match second.as_ref().map(|flight| flight.answer.verdict) {
+            Ok(Verdict::Permit) => SecondAsking::Permitted,
+            Ok(Verdict::Deny | Verdict::Unmet(_) | Verdict::NotApplicable) => {
+                SecondAsking::Confirmed
+            }
             Err(_) => SecondAsking::Undecided,
         };
         (self.on_second_asking)(question, told);
         second
     }
 
-    async fn ask(&self, question: &Question) -> Result<Confirmation, Undecided> {
-        let asked = Instant::now();
-        let verdict = self.pdp.ask(question, WAITING).await?;
-        Ok(Confirmation { verdict, asked })
+    async fn ask_once(&self, question: &Question, call: Call) -> Result<Flight, Undecided> {
+        let (asked, tick) = (Instant::now(), self.ticks.now());
+        let verdict = self.pdp.ask(question, call).await?;
+        let answer = Confirmation { verdict, asked: tick };
+        Ok(Flight { asked, answered: Instant::now(), answer })
+    }
+
+    /// Holds a new answer, and remembers what was permitted.
+    fn note(&self, question: &Question, confirmation: Confirmation) {
+        match confirmation.verdict {
+            Verdict::Permit => self.permitted.insert(question.clone(), ()),
+            Verdict::NotApplicable | Verdict::Deny => self.permitted.invalidate(question),
+            Verdict::Unmet(_) => {}
+        }
+        self.hold(question, confirmation);
+        if let Some(journal) = &self.journal
+            && journal.notes.try_send((question.clone(), confirmation)).is_err()
+        {
+            journal.incomplete.store(true, Ordering::Release);
+        }
+    }
+
+    /// The newest answer stays.
+    fn hold(&self, question: &Question, new: Confirmation) {
+        self.held.entry_by_ref(question).and_compute_with(|held| {
+            let newer = held.is_some_and(|held| held.value().asked > new.asked);
+            if newer { Op::Nop } else { Op::Put(new) }
+        });
     }
 }
 
@@ -172,80 +263,73 @@ impl Confirmations {
 mod tests {
     use super::*;
     use crate::domain::decision::Cause;
+    use crate::enforce::ports::{Account, Urgency};
     use crate::enforce::test_support::{ScriptedPdp, question};
     use std::sync::Mutex;
 
-    const LONG: Duration = Duration::from_secs(60);
+    const SECOND: Duration = Duration::from_secs(1);
+    const CALL: Call = Call { account: Account::Own, urgency: Urgency::Waiting };
 
     struct Bench {
         confirmations: Confirmations,
+        ticks: Ticks,
         pdp: Arc<ScriptedPdp>,
         doubts: Arc<Mutex<Vec<SecondAsking>>>,
     }
 
     fn bench(script: &[Result<Verdict, Cause>]) -> Bench {
-        let pdp = Arc::new(ScriptedPdp::new(script));
+        let (pdp, ticks) = (Arc::new(ScriptedPdp::new(script)), Ticks::new());
         let doubts = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&doubts);
         let config = ConfirmationConfig {
-            permit_for: Duration::from_secs(30),
-            no_for: Duration::from_secs(5),
+            no_for: 5 * SECOND,
             max_entries: 100,
-            suspicious_for: Duration::from_secs(3600),
+            suspicious_for: 3600 * SECOND,
         };
         let confirmations = Confirmations::new(
             Arc::<ScriptedPdp>::clone(&pdp),
-            config,
-            LONG,
+            ticks.clone(),
+            &config,
+            60 * SECOND,
             Box::new(move |_, second| told.lock().unwrap().push(second)),
         );
-        Bench { confirmations, pdp, doubts }
+        Bench { confirmations, ticks, pdp, doubts }
     }
 
-    async fn verdict(bench: &Bench, max_age: Duration) -> Result<Verdict, Cause> {
-        let result = bench.confirmations.confirm(&question("read"), max_age).await;
-        result.map(|confirmation| confirmation.verdict).map_err(|undecided| undecided.cause)
-    }
+    impl Bench {
+        async fn ask(&self, expected: bool) -> Result<Verdict, Cause> {
+            let asking = Asking { call: CALL, max_age: Duration::ZERO, expected };
+            let result = self.confirmations.ask(&question("read"), asking).await;
+            result.map(|answer| answer.verdict).map_err(|undecided| undecided.cause)
+        }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_permit_is_held_as_long_as_the_route_allows() {
-        let bench = bench(&[Ok(Verdict::Permit), Ok(Verdict::Permit)]);
-        let limit = Duration::from_secs(30);
-        assert_eq!(verdict(&bench, limit).await, Ok(Verdict::Permit));
-        tokio::time::advance(Duration::from_millis(29_999)).await;
-        assert_eq!(verdict(&bench, limit).await, Ok(Verdict::Permit));
-        assert_eq!(bench.pdp.asked(), 1);
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(verdict(&bench, limit).await, Ok(Verdict::Permit));
-        assert_eq!(bench.pdp.asked(), 2, "at its greatest age it is asked anew");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_route_that_wants_it_younger_asks_earlier() {
-        let bench = bench(&[Ok(Verdict::Permit), Ok(Verdict::Permit)]);
-        assert_eq!(verdict(&bench, LONG).await, Ok(Verdict::Permit));
-        tokio::time::advance(Duration::from_secs(10)).await;
-        assert_eq!(verdict(&bench, Duration::from_secs(10)).await, Ok(Verdict::Permit));
-        assert_eq!(bench.pdp.asked(), 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_no_is_held_for_its_own_short_life() {
-        for no in [Verdict::NotApplicable, Verdict::Deny] {
-            let bench = bench(&[Ok(no), Ok(Verdict::Permit)]);
-            assert_eq!(verdict(&bench, LONG).await, Ok(no));
-            tokio::time::advance(Duration::from_millis(4_999)).await;
-            assert_eq!(verdict(&bench, LONG).await, Ok(no));
-            tokio::time::advance(Duration::from_millis(1)).await;
-            assert_eq!(verdict(&bench, LONG).await, Ok(Verdict::Permit));
+        fn held(&self) -> Option<(Verdict, Duration)> {
+            let held = self.confirmations.held(&question("read"))?;
+            Some((held.verdict, self.ticks.age(held.asked)))
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_could_not_be_told_is_never_held() {
-        let bench = bench(&[Err(Cause::Indeterminate), Ok(Verdict::Permit)]);
-        assert_eq!(verdict(&bench, LONG).await, Err(Cause::Indeterminate));
-        assert_eq!(verdict(&bench, LONG).await, Ok(Verdict::Permit));
+    async fn the_newest_answer_is_held_and_ages_from_before_it_was_asked() {
+        let bench = bench(&[Ok(Verdict::Permit), Ok(Verdict::Deny)]);
+        assert_eq!(bench.held(), None);
+        assert_eq!(bench.ask(false).await, Ok(Verdict::Permit));
+        tokio::time::advance(30 * SECOND).await;
+        assert_eq!(bench.held(), Some((Verdict::Permit, 30 * SECOND)));
+        assert_eq!(bench.ask(false).await, Ok(Verdict::Deny));
+        assert_eq!(bench.held(), Some((Verdict::Deny, Duration::ZERO)));
+        let earlier = bench.ticks.ago(SECOND).unwrap();
+        bench.confirmations.restore(&question("read"), earlier);
+        assert_eq!(bench.held(), Some((Verdict::Deny, Duration::ZERO)), "the newer one stays");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_could_not_be_told_is_never_held_and_takes_nothing_away() {
+        let bench = bench(&[Ok(Verdict::Permit), Err(Cause::Indeterminate)]);
+        assert_eq!(bench.ask(false).await, Ok(Verdict::Permit));
+        tokio::time::advance(SECOND).await;
+        assert_eq!(bench.ask(false).await, Err(Cause::Indeterminate));
+        assert_eq!(bench.held(), Some((Verdict::Permit, SECOND)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -258,44 +342,98 @@ mod tests {
         for (second, expected, told) in cases {
             let script = [&[Ok(Verdict::Permit), Ok(Verdict::NotApplicable)][..], second].concat();
             let bench = bench(&script);
-            assert_eq!(verdict(&bench, LONG).await, Ok(Verdict::Permit));
-            tokio::time::advance(LONG).await;
-            assert_eq!(verdict(&bench, LONG).await, expected);
+            assert_eq!(bench.ask(false).await, Ok(Verdict::Permit));
+            tokio::time::advance(60 * SECOND).await;
+            assert_eq!(bench.ask(false).await, expected);
             assert_eq!(bench.pdp.asked(), 3);
             assert_eq!(*bench.doubts.lock().unwrap(), [told]);
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_first_no_and_a_deny_are_believed() {
-        let first = bench(&[Ok(Verdict::NotApplicable)]);
-        assert_eq!(verdict(&first, LONG).await, Ok(Verdict::NotApplicable));
-        assert_eq!(first.pdp.asked(), 1);
-        let denied = bench(&[Ok(Verdict::Permit), Ok(Verdict::Deny)]);
-        assert_eq!(verdict(&denied, LONG).await, Ok(Verdict::Permit));
-        tokio::time::advance(LONG).await;
-        assert_eq!(verdict(&denied, LONG).await, Ok(Verdict::Deny));
-        assert_eq!(denied.pdp.asked(), 2);
+    async fn a_no_where_the_register_derives_a_permit_is_sudden_too() {
+        let script = [Ok(Verdict::NotApplicable), Ok(Verdict::NotApplicable)];
+        let expected = bench(&script);
+        assert_eq!(expected.ask(true).await, Ok(Verdict::NotApplicable));
+        assert_eq!(expected.pdp.asked(), 2);
+        let plain = bench(&script);
+        assert_eq!(plain.ask(false).await, Ok(Verdict::NotApplicable));
+        assert_eq!(plain.pdp.asked(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deny_is_believed() {
+        let bench = bench(&[Ok(Verdict::Permit), Ok(Verdict::Deny)]);
+        assert_eq!(bench.ask(false).await, Ok(Verdict::Permit));
+        tokio::time::advance(60 * SECOND).await;
+        assert_eq!(bench.ask(true).await, Ok(Verdict::Deny));
+        assert_eq!(bench.pdp.asked(), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_permit_for_one_action_says_nothing_of_another() {
-        let bench = bench(&[Ok(Verdict::Permit), Ok(Verdict::NotApplicable)]);
-        let ask = async |action| {
-            bench.confirmations.confirm(&question(action), LONG).await.unwrap().verdict
-        };
-        assert_eq!(ask("read").await, Verdict::Permit);
-        assert_eq!(ask("write").await, Verdict::NotApplicable);
+        let bench = bench(&[Ok(Verdict::Permit)]);
+        assert_eq!(bench.ask(false).await, Ok(Verdict::Permit));
+        assert_eq!(bench.confirmations.held(&question("write")), None);
     }
 
     #[tokio::test]
     async fn many_requests_for_one_question_ask_once() {
         let bench = bench(&[Ok(Verdict::Permit)]);
-        let question = question("read");
-        let all = (0..100).map(|_| bench.confirmations.confirm(&question, LONG));
+        let (asking, question) =
+            (Asking { call: CALL, max_age: SECOND, expected: false }, question("read"));
+        let all = (0..100).map(|_| bench.confirmations.ask(&question, asking));
         for answer in futures_util::future::join_all(all).await {
             assert_eq!(answer.unwrap().verdict, Verdict::Permit);
         }
         assert_eq!(bench.pdp.asked(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_when_the_answer_is_there_asks_anew() {
+        let bench = bench(&[Ok(Verdict::Permit), Ok(Verdict::NotApplicable)]);
+        let content = Asking { call: CALL, max_age: 60 * SECOND, expected: false };
+        let ask = async || {
+            let answer = bench.confirmations.ask(&question("write"), content).await;
+            answer.unwrap().verdict
+        };
+        assert_eq!(ask().await, Verdict::Permit);
+        bench.confirmations.permitted.invalidate(&question("write"));
+        tokio::time::advance(SECOND / 100).await;
+        assert_eq!(ask().await, Verdict::NotApplicable);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn asking_behind_takes_up_what_was_told_and_leaves_the_rest() {
+        let bench = bench(&[
+            Ok(Verdict::Permit),
+            // Behind: the right is suddenly gone, and then gone indeed; the other cannot be told.
+            Ok(Verdict::NotApplicable),
+            Err(Cause::TimedOut),
+            Ok(Verdict::NotApplicable),
+            Ok(Verdict::NotApplicable),
+        ]);
+        assert_eq!(bench.ask(false).await, Ok(Verdict::Permit));
+        tokio::time::advance(SECOND).await;
+        bench.confirmations.ask_behind(&[question("read"), question("write")], CALL).await;
+        assert_eq!(bench.held(), Some((Verdict::NotApplicable, Duration::ZERO)));
+        assert_eq!(bench.confirmations.held(&question("write")), None);
+        assert_eq!(*bench.doubts.lock().unwrap(), [SecondAsking::Confirmed]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_journal_tells_every_new_answer_and_that_one_was_lost() {
+        let script = vec![Ok(Verdict::Permit); JOURNAL + 2];
+        let mut bench = bench(&script);
+        let mut journal = bench.confirmations.keep_journal();
+        bench.ask(false).await.unwrap();
+        let (noted, answer) = journal.notes.try_recv().unwrap();
+        assert_eq!((noted, answer.verdict), (question("read"), Verdict::Permit));
+        for _ in 0..JOURNAL {
+            bench.confirmations.note(&question("read"), answer);
+        }
+        assert!(!journal.incomplete.load(Ordering::Acquire));
+        bench.confirmations.note(&question("read"), answer);
+        assert!(journal.incomplete.load(Ordering::Acquire));
     }
 }

@@ -9,14 +9,13 @@ use super::fields::{self, FieldError, fold_case};
 use super::rejection::{Bound, Rejection};
 use super::route::Routed;
 use super::scope::Scoped;
-use crate::config::{LimitConfig, PartyConfig, RightConfig};
+use crate::config::{Freshness, LimitConfig, PartyConfig, RightConfig};
 use crate::domain::claims::SystemUserClaims;
 use crate::domain::json::Json;
 use crate::domain::party::{CheckDigits, OrgNumber, Party};
 use crate::domain::resource::{InstanceId, Right};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, header};
-use std::time::Duration;
 
 /// A request, the party it concerns and the right it needs.
 #[derive(Debug)]
@@ -26,7 +25,7 @@ pub struct Concerned<'r> {
     pub(super) party: Party,
     pub(super) right: Right,
     pub(super) instance: Option<InstanceId>,
-    pub(super) max_age: Duration,
+    pub(super) freshness: Freshness,
 }
 
 /// Where a party was looked for.
@@ -124,8 +123,9 @@ pub async fn party<'r>(
     found.extend(read.in_body(routed.admitted.facts, limits, body).await?);
     let party = agreed(&found)?;
     let instance = instance(routed, config)?;
-    let (right, max_age) = (config.right.clone(), config.max_age);
-    Ok(Concerned { scoped, system_user, party, right, instance, max_age })
+    let freshness = config.freshness(routed.admitted.facts.method);
+    let right = config.right.clone();
+    Ok(Concerned { scoped, system_user, party, right, instance, freshness })
 }
 
 fn agreed(found: &[Party]) -> Result<Party, PartyError> {

@@ -51,6 +51,9 @@ pub enum Malformed {
     /// An allowed `Upgrade` beside others, or beside a body.
     #[error("the Upgrade request is malformed")]
     Upgrade,
+    /// `Portvakt-Max-Age` stands twice, or is no number of seconds.
+    #[error("Portvakt-Max-Age is repeated or no number of seconds")]
+    MaxAge,
 }
 
 impl Malformed {
@@ -71,6 +74,7 @@ impl Malformed {
             Self::ConnectionField => "connection_field",
             Self::Body => "body",
             Self::Upgrade => "upgrade",
+            Self::MaxAge => "max_age",
         }
     }
 }

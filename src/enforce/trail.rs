@@ -2,10 +2,10 @@
 //! `explain`. Complete at every moment, so that a client that leaves is recorded as far as it came.
 
 use super::authenticate::{TokenCache, VerifiedToken};
-use super::authorize::Permit;
+use super::authorize::{Evidence, Permit};
 use super::rejection::Rejection;
 use super::route::Route;
-use crate::domain::decision::{Answer, Source};
+use crate::domain::decision::Answer;
 use crate::domain::party::Party;
 use crate::domain::system_user::SystemUserId;
 use std::sync::Arc;
@@ -71,10 +71,8 @@ pub struct Trail {
     pub party: Option<Party>,
     /// The system user that the answer is about: the one that holds the right, or the first named.
     pub system_user: Option<SystemUserId>,
-    /// Where the permit came from.
-    pub source: Option<Source>,
-    /// How old it was.
-    pub age: Option<Duration>,
+    /// What the permit rests on.
+    pub evidence: Option<Evidence>,
     /// The answer, once there is one.
     pub answer: Option<Answer>,
     /// The refusal, if there is one.
@@ -92,8 +90,7 @@ impl Default for Trail {
             token_cache: None,
             party: None,
             system_user: None,
-            source: None,
-            age: None,
+            evidence: None,
             answer: None,
             rejection: None,
             steps: Vec::with_capacity(Step::ALL.len()),
@@ -114,8 +111,7 @@ impl Trail {
     pub(super) fn permitted(&mut self, permit: &Permit) {
         self.answer = Some(Answer::Permit);
         self.system_user = Some(permit.question().system_user());
-        self.source = Some(permit.source());
-        self.age = Some(permit.age());
+        self.evidence = Some(permit.evidence());
     }
 
     /// Notes what went wrong after the answer was given; the answer stays.

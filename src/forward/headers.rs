@@ -280,8 +280,12 @@ fn set_evidence(headers: &mut HeaderMap, grant: &Grant) {
             set("portvakt-party", question.party().expose());
             set("portvakt-resource", question.resource().as_str());
             set("portvakt-action", question.action().as_str());
-            set("portvakt-source", permit.source().label());
-            set("portvakt-age", &permit.age().as_secs().to_string());
+            let evidence = permit.evidence();
+            set("portvakt-source", evidence.source.label());
+            set("portvakt-age", &evidence.age.as_secs().to_string());
+            if let Some(policy) = evidence.policy {
+                set("portvakt-policy-version", &policy.to_string());
+            }
         }
     }
     let Some(token) = grant.token() else { return };

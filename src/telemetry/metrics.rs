@@ -1,10 +1,15 @@
 //! Every metric family, in one place. Label values come from enums and the configuration, never
 //! from a request, so that their number is bounded.
 
+use crate::domain::decision::Source;
+use crate::sync::metrics::SyncMetrics;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
 };
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 /// The families, registered once at start.
 #[derive(Clone, Debug)]
@@ -36,8 +41,16 @@ pub struct Metrics {
     pub key_set_fetched: IntGauge,
     /// Keys of the issuer that are not used, by reason.
     pub key_set_ignored: IntCounterVec,
-    /// Permits served, by `held` (a confirmation) or `asked`.
-    pub confirmations: IntCounterVec,
+    /// Permits served, by `derived`, `confirmed` (held) or `asked`.
+    pub permits: IntCounterVec,
+    /// Permits served that could not be derived, by reason.
+    pub not_derived: IntCounterVec,
+    /// Permits served beyond the age that their route allows, since Altinn could not be asked.
+    pub permits_in_grace: IntCounter,
+    /// Notices of requests to the register that found its queue full.
+    pub notices_lost: IntCounter,
+    /// The register and what keeps it.
+    pub sync: SyncMetrics,
     /// Confirmations held.
     pub confirmations_held: IntGauge,
     /// Answers that nothing covers a question that was permitted shortly before, by what the second
@@ -46,7 +59,7 @@ pub struct Metrics {
     /// The age of permits when they were served.
     pub permit_age_seconds: Histogram,
     /// The greatest age at which any permit was served, seconds, rounded up.
-    pub permit_age_worst_seconds: IntGauge,
+    pub permit_age_worst: WorstAge,
     /// Calls to the PDP, by result.
     pub pdp_calls: IntCounterVec,
     /// Time of a call to the PDP.
@@ -81,6 +94,30 @@ pub struct Metrics {
     pub limits: IntGaugeVec,
     /// Whether the program is ready: 0 or 1.
     pub ready: IntGauge,
+}
+
+/// The greatest age so far. A gauge alone could be set back by another worker.
+#[derive(Clone, Debug)]
+pub struct WorstAge {
+    seconds: Arc<AtomicI64>,
+    gauge: IntGauge,
+}
+
+impl WorstAge {
+    fn new(gauge: IntGauge) -> Self {
+        Self { seconds: Arc::default(), gauge }
+    }
+
+    /// Notes an age, rounded up to seconds.
+    pub fn note(&self, age: Duration) {
+        let seconds = age.as_secs() + u64::from(age.subsec_nanos() > 0);
+        self.seconds.fetch_max(i64::try_from(seconds).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    /// Sets the gauge.
+    pub fn observe(&self) {
+        self.gauge.set(self.seconds.load(Ordering::Relaxed));
+    }
 }
 
 const SECONDS: [f64; 14] = [
@@ -200,11 +237,25 @@ impl Metrics {
                 "Keys in the issuer's set that are not used, by reason.",
                 &["reason"],
             )?,
-            confirmations: families.counters(
-                "portvakt_confirmations_total",
-                "Permits served, from a confirmation held or by asking.",
-                &["result"],
+            permits: families.counters(
+                "portvakt_permits_total",
+                "Permits served: derived, confirmed (an answer held) or asked.",
+                &["basis"],
             )?,
+            not_derived: families.counters(
+                "portvakt_not_derived_total",
+                "Permits served that the register could not derive, by reason.",
+                &["reason"],
+            )?,
+            permits_in_grace: families.counter(
+                "portvakt_permits_in_grace_total",
+                "Permits served beyond their greatest age, since Altinn could not be asked.",
+            )?,
+            notices_lost: families.counter(
+                "portvakt_notices_lost_total",
+                "Notices of requests to the register that found its queue full.",
+            )?,
+            sync: SyncMetrics::register(&families.registry)?,
             confirmations_held: families
                 .gauge("portvakt_confirmations_held", "Confirmed answers held.")?,
             suspicious: families.counters(
@@ -217,10 +268,10 @@ impl Metrics {
                 "Age of permits when served.",
                 &[0.001, 0.1, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0],
             )?,
-            permit_age_worst_seconds: families.gauge(
+            permit_age_worst: WorstAge::new(families.gauge(
                 "portvakt_permit_age_worst_seconds",
                 "Greatest age at which any permit was served since the start.",
-            )?,
+            )?),
             pdp_calls: families.counters(
                 "portvakt_pdp_calls_total",
                 "Calls to the PDP by result.",
@@ -303,8 +354,8 @@ impl Metrics {
         for result in ["hit", "miss"] {
             self.token_cache.with_label_values(&[result]);
         }
-        for result in ["held", "asked"] {
-            self.confirmations.with_label_values(&[result]);
+        for source in [Source::Derived, Source::Confirmed, Source::Pdp] {
+            self.permits.with_label_values(&[source.basis()]);
         }
         for result in ["waited", "refused"] {
             self.pdp_ceiling.with_label_values(&[result]);

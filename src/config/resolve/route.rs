@@ -1,6 +1,7 @@
 //! Routes: what each matches and demands, and that no two of them are for the same request.
 
 use super::path::Template;
+use super::register::ByMethod;
 use super::section::{DEFAULT_UPSTREAM, Upstreams, is_name};
 use super::{Resolver, either};
 use crate::config::error::Place;
@@ -11,7 +12,6 @@ use crate::domain::resource::Right;
 use crate::domain::scope::{Scope, ScopeRule};
 use http::{HeaderName, Method};
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 type List<T> = Setting<Vec<Setting<T>>>;
 
@@ -43,7 +43,7 @@ impl Resolver<'_> {
         &mut self,
         written: &List<RawRoute>,
         upstreams: &Upstreams,
-        permit_for: Duration,
+        freshness: ByMethod,
     ) -> Vec<RouteConfig> {
         const CURE: &str = "write at least one route; a request that no route matches is refused";
         let top = Place { key: String::new(), line: 1, column: 1 };
@@ -59,7 +59,7 @@ impl Resolver<'_> {
         routes
             .filter_map(|route| {
                 let (raw, place) = route.written()?;
-                self.route(raw, place, upstreams, permit_for, &mut taken)
+                self.route(raw, place, upstreams, freshness, &mut taken)
             })
             .collect()
     }
@@ -69,7 +69,7 @@ impl Resolver<'_> {
         raw: &RawRoute,
         place: &Place,
         upstreams: &Upstreams,
-        permit_for: Duration,
+        freshness: ByMethod,
         taken: &mut Taken,
     ) -> Option<RouteConfig> {
         let id = self.route_id(&raw.id, place, taken);
@@ -82,7 +82,7 @@ impl Resolver<'_> {
             Setting::Written(RawAccess::Anonymous, _) => Some(self.anonymous(raw, &name)),
             Setting::Written(RawAccess::Scopes, _) => self.scopes_only(raw, place),
             Setting::Written(RawAccess::Right, _) | Setting::Absent => {
-                self.right(raw, place, &matching, permit_for)
+                self.right(raw, place, &matching, freshness)
             }
             // What else belongs to the route depends on the word that was meant.
             Setting::Wrong(_) => None,
@@ -233,7 +233,7 @@ impl Resolver<'_> {
         raw: &RawRoute,
         place: &Place,
         matching: &Matching,
-        permit_for: Duration,
+        freshness: ByMethod,
     ) -> Option<AccessConfig> {
         let scopes = self.scopes(&raw.scopes, place);
         let resource = self.required(
@@ -248,13 +248,14 @@ impl Resolver<'_> {
         );
         let party = self.party(&raw.party, place, matching);
         let instance = self.instance(raw, matching);
-        let max_age = self.max_age(raw, permit_for);
+        let [read, write] = self.freshness(&raw.freshness, freshness);
         Some(AccessConfig::Right(RightConfig {
             scopes: scopes?,
             right: Right { resource: resource?, action: action? },
             party: party?,
             instance,
-            max_age,
+            read,
+            write,
         }))
     }
 
@@ -269,16 +270,6 @@ impl Resolver<'_> {
             self.sink.report_absent(place, message, cure);
         }
         self.parsed(written, cure)
-    }
-
-    fn max_age(&mut self, raw: &RawRoute, permit_for: Duration) -> Duration {
-        let written = raw.freshness.value().map(|freshness| &freshness.max_age);
-        let Some((written, place)) = written.and_then(|age| Some((age, age.place()?))) else {
-            return permit_for;
-        };
-        let age = self.time_or_zero(written, permit_for);
-        self.warn_of_old_permits(&place.key, age);
-        age
     }
 
     fn scopes(&self, written: &Setting<RawScopes>, route: &Place) -> Option<ScopeRule> {

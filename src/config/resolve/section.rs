@@ -213,23 +213,10 @@ impl Resolver<'_> {
         written: Setting<RawConfirmations>,
     ) -> ConfirmationConfig {
         let raw = section(written, "confirmations").raw;
-        let permit_for = self.time_or_zero(&raw.permit_for, Duration::from_secs(30));
-        self.warn_of_old_permits("confirmations.permit_for", permit_for);
         ConfirmationConfig {
-            permit_for,
             no_for: self.time_or_zero(&raw.no_for, Duration::from_secs(5)),
             max_entries: wide(self.count(&raw.max_entries, number(100_000)).get()),
             suspicious_for: self.time_or_zero(&raw.suspicious_for, Duration::from_secs(3600)),
-        }
-    }
-
-    /// A right that is withdrawn is felt this late.
-    pub(super) fn warn_of_old_permits(&mut self, key: &str, age: Duration) {
-        if age > Duration::from_secs(3600) {
-            self.warnings.push(format!(
-                "`{key}` lets a right that was withdrawn work for {} minutes",
-                age.as_secs() / 60
-            ));
         }
     }
 

@@ -271,6 +271,7 @@ impl Resolver<'_> {
         written: Setting<RawMaskinporten>,
         world: Option<&World>,
         needed: bool,
+        register: bool,
     ) -> Option<MaskinportenConfig> {
         let section = section(written, "maskinporten");
         let raw = &section.raw;
@@ -284,7 +285,7 @@ impl Resolver<'_> {
         }
         let unknown_kid_interval = self.time(&raw.unknown_kid_interval, Duration::from_secs(10));
         let timeout = self.time(&raw.timeout, Duration::from_secs(5));
-        let client = self.client(&section, needed);
+        let client = self.client(&section, needed, register);
         let world = world?;
         Some(MaskinportenConfig {
             issuer: world.issuer.clone(),
@@ -297,7 +298,12 @@ impl Resolver<'_> {
         })
     }
 
-    fn client(&mut self, section: &Section<RawMaskinporten>, needed: bool) -> Option<ClientConfig> {
+    fn client(
+        &mut self,
+        section: &Section<RawMaskinporten>,
+        needed: bool,
+        register: bool,
+    ) -> Option<ClientConfig> {
         let raw = &section.raw;
         let required = needed && section.readable;
         let client_id = self.platform_text(&raw.client_id, "MASKINPORTEN_CLIENT_ID");
@@ -305,7 +311,7 @@ impl Resolver<'_> {
             let cure = "write the id of your own client, or set MASKINPORTEN_CLIENT_ID";
             self.missing(&section.place, "client_id", cure);
         }
-        let scopes = self.own_scopes(&raw.scopes, required);
+        let scopes = self.own_scopes(&raw.scopes, required, register);
         let key = self.secret(&Reference {
             inline: None,
             file: &raw.key_file,
@@ -329,8 +335,10 @@ impl Resolver<'_> {
         &mut self,
         written: &Setting<Vec<Setting<String>>>,
         required: bool,
+        register: bool,
     ) -> Vec<String> {
         const DEFAULT: &str = "altinn:authorization/authorize";
+        const PARTIES: &str = "altinn:accessmanagement/authorizedparties";
         let scopes: Vec<String> = match written {
             Setting::Written(list, place) => {
                 if list.is_empty() {
@@ -345,12 +353,18 @@ impl Resolver<'_> {
             Setting::Wrong(_) => return Vec::new(),
             Setting::Absent => match self.variable("MASKINPORTEN_SCOPES") {
                 Some(scopes) => scopes.split_whitespace().map(str::to_owned).collect(),
+                None if register => vec![DEFAULT.to_owned(), format!("{PARTIES}.resourceowner")],
                 None => vec![DEFAULT.to_owned()],
             },
         };
         if required && !scopes.iter().any(|scope| scope.starts_with(DEFAULT)) {
             let warning = format!("none of our own scopes is `{DEFAULT}`: Altinn will not answer");
             self.warnings.push(warning);
+        } else if register && required && !scopes.iter().any(|scope| scope.starts_with(PARTIES)) {
+            self.warnings.push(format!(
+                "none of our own scopes is `{PARTIES}.resourceowner`: nothing is derived, every \
+                 question is asked; write `register: {{ enabled: false }}` if that is meant"
+            ));
         }
         scopes
     }

@@ -1,0 +1,511 @@
+//! The task against an Altinn in memory, under paused time.
+
+use super::ports::{AccessList, AccessLists, Feed, FeedPosition, PublishedResource};
+use super::*;
+use crate::clock::SystemClock;
+use crate::config::{ConfirmationConfig, PolicyConfig};
+use crate::domain::decision::Cause;
+use crate::domain::delegation::PackageId;
+use crate::domain::party::{OrgNumber, Party};
+use crate::domain::resource::ResourceId;
+use crate::enforce::answers::Sampler;
+use crate::enforce::confirmations::Confirmations;
+use crate::enforce::notices::Notices;
+use crate::enforce::ports::EdgeFuture;
+use crate::register::{self, Limits, NotDerived, Seen};
+use std::num::NonZeroUsize;
+use std::sync::Mutex;
+
+const RESOURCE: &str = "ex-returns";
+const PARTY: &str = "310000027";
+const VENDOR: &str = "310000035";
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What Altinn says.
+#[derive(Default)]
+struct Altinn {
+    packages: Vec<&'static str>,
+    policy: Option<String>,
+    access_list: bool,
+    members: Vec<&'static str>,
+    changed_at: u32,
+    feed_absent: bool,
+    away: bool,
+    verdict: Option<Verdict>,
+    parties_read: usize,
+    policies_read: usize,
+    asked: usize,
+}
+
+#[derive(Clone, Default)]
+struct Outside(Arc<Mutex<Altinn>>);
+
+impl Outside {
+    fn answer<T: Send + 'static>(
+        &self,
+        say: impl FnOnce(&mut Altinn) -> T + Send + 'static,
+    ) -> EdgeFuture<'static, Result<T, Undecided>> {
+        let altinn = Arc::clone(&self.0);
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let mut altinn = altinn.lock().unwrap();
+            let said = say(&mut altinn);
+            if altinn.away { Err(Cause::Unreachable.into()) } else { Ok(said) }
+        })
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Altinn)) {
+        change(&mut self.0.lock().unwrap());
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Altinn) -> T) -> T {
+        read(&self.0.lock().unwrap())
+    }
+}
+
+impl Source for Outside {
+    fn parties<'a>(
+        &'a self,
+        _: SystemUserId,
+        wanted: &'a Arc<Wanted>,
+        _: Account,
+    ) -> EdgeFuture<'a, Result<Vec<PartyRights>, Undecided>> {
+        let wanted = Arc::clone(wanted);
+        self.answer(move |altinn| {
+            altinn.parties_read += 1;
+            let packages: Vec<PackageId> = altinn
+                .packages
+                .iter()
+                .filter_map(|code| wanted.packages.get(*code).cloned())
+                .collect();
+            let rights =
+                PartyRights { party: PARTY.parse().unwrap(), packages, resources: Vec::new() };
+            if rights.packages.is_empty() { Vec::new() } else { vec![rights] }
+        })
+    }
+
+    fn resource<'a>(
+        &'a self,
+        _: &'a ResourceId,
+    ) -> EdgeFuture<'a, Result<Option<PublishedResource>, Undecided>> {
+        self.answer(|altinn| {
+            altinn.policies_read += 1;
+            let policy = altinn.policy.clone()?;
+            let access_list = altinn.access_list;
+            Some(PublishedResource { policy: policy.into_bytes().into(), access_list })
+        })
+    }
+
+    fn changes<'a>(
+        &'a self,
+        _: Option<&'a FeedPosition>,
+    ) -> EdgeFuture<'a, Result<Feed, Undecided>> {
+        self.answer(|altinn| {
+            if altinn.feed_absent {
+                return Feed::Absent;
+            }
+            let change = (RESOURCE.to_owned(), altinn.changed_at.to_string());
+            Feed::Changes(
+                vec![change, ("other".into(), "1".into())],
+                Some(FeedPosition("1".into())),
+            )
+        })
+    }
+
+    fn packages(&self) -> EdgeFuture<'_, Result<HashMap<String, PackageId>, Undecided>> {
+        self.answer(|_| {
+            let pair = |code: &str, suffix: &str| (code.to_owned(), suffix.parse().unwrap());
+            HashMap::from([pair("lonn", "lonn"), pair("code-of-utlegg", "utlegg")])
+        })
+    }
+
+    fn access_lists<'a>(&'a self, _: &'a str) -> EdgeFuture<'a, Result<AccessLists, Undecided>> {
+        self.answer(|altinn| {
+            let members = altinn.members.iter().map(|member| member.parse().unwrap()).collect();
+            let list = AccessList { members, actions: None };
+            AccessLists::from([(RESOURCE.parse().unwrap(), vec![list])])
+        })
+    }
+}
+
+impl RemotePdp for Outside {
+    fn ask<'a>(&'a self, _: &'a Question, _: Call) -> EdgeFuture<'a, Result<Verdict, Undecided>> {
+        self.answer(|altinn| {
+            altinn.asked += 1;
+            altinn.verdict.unwrap_or(Verdict::NotApplicable)
+        })
+    }
+
+    fn ask_all<'a>(
+        &'a self,
+        questions: &'a [Question],
+        call: Call,
+    ) -> EdgeFuture<'a, Vec<Result<Verdict, Undecided>>> {
+        Box::pin(async move {
+            let mut all = Vec::new();
+            for question in questions {
+                all.push(self.ask(question, call).await);
+            }
+            all
+        })
+    }
+}
+
+/// `read` opens for who holds one of the packages.
+fn policy(packages: &[&str]) -> String {
+    let matching = |category: &str, attribute: &str, value: &str| {
+        format!(
+            r#"<AllOf><Match MatchId="urn:oasis:names:tc:xacml:1.0:function:string-equal"><AttributeValue
+            DataType="http://www.w3.org/2001/XMLSchema#string">{value}</AttributeValue><AttributeDesignator
+            AttributeId="{attribute}" Category="{category}" MustBePresent="false"
+            DataType="http://www.w3.org/2001/XMLSchema#string"/></Match></AllOf>"#
+        )
+    };
+    let subject = "urn:oasis:names:tc:xacml:1.0:subject-category:access-subject";
+    let resource = "urn:oasis:names:tc:xacml:3.0:attribute-category:resource";
+    let action = "urn:oasis:names:tc:xacml:3.0:attribute-category:action";
+    let subjects: String =
+        packages.iter().map(|name| matching(subject, "urn:altinn:accesspackage", name)).collect();
+    format!(
+        r#"<Policy xmlns="urn:oasis:names:tc:xacml:3.0:core:schema:wd-17" PolicyId="p" Version="1.0"
+        RuleCombiningAlgId="urn:oasis:names:tc:xacml:3.0:rule-combining-algorithm:deny-overrides"><Target/>
+        <Rule RuleId="r" Effect="Permit"><Target><AnyOf>{subjects}</AnyOf><AnyOf>{}</AnyOf><AnyOf>{}</AnyOf>
+        </Target></Rule></Policy>"#,
+        matching(resource, "urn:altinn:resource", RESOURCE),
+        matching(action, "urn:oasis:names:tc:xacml:1.0:action:action-id", "read"),
+    )
+}
+
+struct Bench {
+    outside: Outside,
+    answers: Arc<Answers>,
+    metrics: SyncMetrics,
+    stop: CancellationToken,
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn config() -> RegisterConfig {
+    RegisterConfig {
+        max_system_users: NonZeroUsize::new(100).unwrap(),
+        max_bytes: usize::MAX,
+        keep_for: 60 * MINUTE,
+        system_users: Vec::new(),
+        refresh_least: MINUTE,
+        refresh_most: 10 * MINUTE,
+        policies: PolicyConfig { poll: MINUTE, check: 60 * MINUTE, max_age: 10 * MINUTE },
+        access_lists_owner: None,
+        sample_one_in: NonZeroUsize::MAX,
+        snapshot: None,
+    }
+}
+
+/// Runs the task against `altinn` for a moment.
+async fn start(altinn: Altinn, config: RegisterConfig) -> Bench {
+    let outside = Outside(Arc::new(Mutex::new(altinn)));
+    let (ticks, pdp): (_, Arc<dyn RemotePdp>) = (Ticks::new(), Arc::new(outside.clone()));
+    let rights = vec![right()];
+    let limits = Limits { max_entries: config.max_system_users.get(), max_sets: 100 };
+    let (writer, reader) = register::open(rights.clone(), limits, ticks.clone()).unwrap();
+    let lost = prometheus::IntCounter::new("lost", "lost").unwrap();
+    let (notices, receiver) = Notices::new(lost);
+    let confirmations = Confirmations::new(
+        Arc::clone(&pdp),
+        ticks.clone(),
+        &ConfirmationConfig { no_for: SECOND, max_entries: 100, suspicious_for: MINUTE },
+        60 * MINUTE,
+        Box::new(|_, _| {}),
+    );
+    let answers = Arc::new(Answers {
+        register: Some(reader.clone()),
+        confirmations,
+        notices: Some(notices),
+        ticks,
+        no_for: SECOND,
+        policy_max_age: config.policies.max_age,
+        sampler: Sampler::new(NonZeroUsize::MAX),
+    });
+    let metrics = SyncMetrics::register(&prometheus::Registry::new()).unwrap();
+    let parts = Parts {
+        config,
+        rights,
+        graces: vec![("route".into(), 60 * MINUTE)],
+        writer,
+        source: Arc::new(outside.clone()),
+        pdp,
+        answers: Arc::clone(&answers),
+        clock: Arc::new(SystemClock),
+        notices: receiver,
+        metrics: metrics.clone(),
+    };
+    let stop = CancellationToken::new();
+    tokio::spawn(Sync::new(parts, reader).run(stop.clone()));
+    let bench = Bench { outside, answers, metrics, stop };
+    bench.after(2 * SECOND).await;
+    bench
+}
+
+impl Bench {
+    async fn after(&self, time: Duration) {
+        // In steps, so that what is due in between happens in between.
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            tokio::time::sleep(SECOND / 10).await;
+        }
+    }
+
+    fn seen(&self) {
+        self.answers.watch(user(), || Seen {
+            id: user(),
+            owner: PARTY.parse().unwrap(),
+            system: "310000035_system".parse().unwrap(),
+            vendor: VENDOR.parse().unwrap(),
+        });
+    }
+
+    fn reader(&self) -> &Reader {
+        self.answers.register.as_ref().unwrap()
+    }
+
+    fn derived(&self) -> Result<Duration, NotDerived> {
+        let derived = self.reader().look_up(&question()).derived;
+        derived.map(|permit| self.answers.ticks.age(permit.fetched))
+    }
+
+    fn samples(&self, outcome: Outcome) -> u64 {
+        self.metrics.samples.with_label_values(&[outcome.label()]).get()
+    }
+}
+
+fn right() -> Right {
+    Right { resource: RESOURCE.parse().unwrap(), action: "read".parse().unwrap() }
+}
+
+fn user() -> SystemUserId {
+    "11111111-1111-4111-8111-111111111111".parse().unwrap()
+}
+
+fn question() -> Question {
+    let party = Party::Organization(PARTY.parse::<OrgNumber>().unwrap());
+    Question::new(user(), party, right(), None)
+}
+
+fn holding(packages: &[&'static str]) -> Altinn {
+    Altinn { packages: packages.to_vec(), policy: Some(policy(&["lonn"])), ..Altinn::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_system_user_seen_is_read_and_derived_from_within_a_second() {
+    let bench = start(holding(&["lonn"]), config()).await;
+    assert_eq!(bench.derived(), Err(NotDerived::Unwatched));
+    bench.seen();
+    bench.after(SECOND).await;
+    assert!(bench.derived().unwrap() < 2 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_that_is_not_the_suffix_is_turned_into_it() {
+    let altinn = Altinn { policy: Some(policy(&["utlegg"])), ..holding(&["code-of-utlegg"]) };
+    let bench = start(altinn, config()).await;
+    bench.seen();
+    bench.after(SECOND).await;
+    assert!(bench.derived().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_used_is_read_at_the_least_interval_and_what_is_not_ever_more_seldom() {
+    let bench = start(holding(&["lonn"]), config()).await;
+    bench.seen();
+    for _ in 0..100 {
+        bench.after(6 * SECOND).await;
+        let _ = bench.derived();
+    }
+    let used = bench.outside.read(|altinn| altinn.parties_read);
+    assert!((5..=12).contains(&used), "{used} readings in ten minutes of use");
+    bench.after(40 * MINUTE).await;
+    let idle = bench.outside.read(|altinn| altinn.parties_read) - used;
+    assert!((3..=9).contains(&idle), "{idle} readings in forty minutes without");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_right_withdrawn_is_felt_within_the_interval() {
+    let bench = start(holding(&["lonn"]), config()).await;
+    bench.seen();
+    bench.after(SECOND).await;
+    assert!(bench.derived().is_ok());
+    bench.outside.set(|altinn| altinn.packages.clear());
+    // The interval, a tenth of it, and the round in which it is looked over.
+    for _ in 0..130 {
+        bench.after(SECOND).await;
+        let _ = bench.derived();
+    }
+    assert_eq!(bench.derived(), Err(NotDerived::NoParty));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_reading_never_makes_an_entry_younger_and_is_tried_again() {
+    let bench = start(holding(&["lonn"]), config()).await;
+    bench.seen();
+    bench.after(SECOND).await;
+    let before = bench.derived().unwrap();
+    bench.outside.set(|altinn| altinn.away = true);
+    bench.after(10 * MINUTE).await;
+    assert!(bench.derived().unwrap() >= before + 10 * MINUTE);
+    assert!(bench.metrics.refreshes.with_label_values(&["failed"]).get() >= 2);
+    bench.after(MINUTE).await;
+    assert!(bench.metrics.grace_seconds.with_label_values(&["route"]).get() <= 50 * 60);
+    bench.outside.set(|altinn| altinn.away = false);
+    bench.after(6 * MINUTE).await;
+    assert!(bench.derived().unwrap() < 6 * MINUTE, "healed by itself");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_does_not_bring_a_storm() {
+    let bench = start(holding(&["lonn"]), config()).await;
+    bench.outside.set(|altinn| altinn.away = true);
+    bench.seen();
+    bench.after(10 * MINUTE).await;
+    let tried = bench.outside.read(|altinn| altinn.parties_read);
+    assert!((3..=20).contains(&tried), "{tried} tries in ten minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_changed_counts_after_the_next_look_at_the_feed() {
+    let bench = start(holding(&["lonn"]), config()).await;
+    bench.seen();
+    bench.after(SECOND).await;
+    assert!(bench.derived().is_ok());
+    let read = bench.outside.read(|altinn| altinn.policies_read);
+    bench.after(5 * MINUTE).await;
+    let idle = bench.outside.read(|altinn| altinn.policies_read);
+    assert_eq!(idle, read, "nothing changed, nothing read");
+    bench.outside.set(|altinn| {
+        altinn.policy = Some(policy(&["utlegg"]));
+        altinn.changed_at += 1;
+    });
+    bench.after(62 * SECOND).await;
+    assert_eq!(bench.derived(), Err(NotDerived::NotCovered));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_change_is_found_by_the_full_check() {
+    let bench = start(holding(&["lonn"]), config()).await;
+    bench.seen();
+    bench.outside.set(|altinn| altinn.policy = None);
+    bench.after(50 * MINUTE).await;
+    assert!(bench.derived().is_ok());
+    bench.after(12 * MINUTE).await;
+    assert_eq!(bench.derived(), Err(NotDerived::PolicyMissing));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_without_a_feed_is_read_whole_at_every_look() {
+    let bench = start(Altinn { feed_absent: true, ..holding(&["lonn"]) }, config()).await;
+    bench.seen();
+    bench.after(SECOND).await;
+    assert!(bench.derived().is_ok());
+    bench.outside.set(|altinn| altinn.policy = Some("<Policy/>".into()));
+    bench.after(62 * SECOND).await;
+    assert_eq!(bench.derived(), Err(NotDerived::PolicyNotUnderstood("policy")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_access_list_is_asked_for_unless_it_is_our_own() {
+    let altinn = || Altinn { access_list: true, members: vec![VENDOR], ..holding(&["lonn"]) };
+    let without = start(altinn(), config()).await;
+    without.seen();
+    without.after(SECOND).await;
+    assert_eq!(without.derived(), Err(NotDerived::AccessListsUnknown));
+    let own = RegisterConfig { access_lists_owner: Some("ex".into()), ..config() };
+    let with = start(altinn(), own).await;
+    with.seen();
+    with.after(SECOND).await;
+    assert_eq!(with.derived(), Err(NotDerived::NotOnAccessList));
+    with.outside.set(|altinn| altinn.members.push(PARTY));
+    with.after(62 * SECOND).await;
+    assert!(with.derived().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pdp_that_disagrees_switches_derivation_off_until_it_agrees_again() {
+    let bench = start(holding(&["lonn"]), config()).await;
+    bench.seen();
+    // Past the time in which Altinn may answer from memory.
+    bench.after(15 * MINUTE).await;
+    assert!(bench.derived().is_ok());
+    let notices = bench.answers.notices.as_ref().unwrap();
+    notices.sample(&question());
+    bench.after(SECOND).await;
+    assert_eq!(bench.samples(Outcome::Disagreed), 1);
+    assert_eq!(bench.derived(), Err(NotDerived::SwitchedOff));
+    for agreements in 0..10 {
+        assert_eq!(bench.derived(), Err(NotDerived::SwitchedOff), "{agreements}");
+        notices.compared(&question(), true);
+        bench.after(SECOND + SECOND / 10).await;
+    }
+    assert!(bench.derived().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_difference_that_altinns_own_memory_explains_is_set_apart() {
+    let bench = start(holding(&["lonn"]), config()).await;
+    bench.seen();
+    bench.after(SECOND).await;
+    bench.answers.notices.as_ref().unwrap().sample(&question());
+    bench.after(SECOND).await;
+    assert_eq!(bench.samples(Outcome::AltinnCaches), 1);
+    assert!(bench.derived().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sample_that_finds_a_right_withdrawn_has_it_felt_at_once() {
+    let bench = start(holding(&["lonn"]), config()).await;
+    bench.seen();
+    bench.after(15 * MINUTE).await;
+    bench.outside.set(|altinn| altinn.packages.clear());
+    bench.answers.notices.as_ref().unwrap().sample(&question());
+    bench.after(SECOND).await;
+    assert_eq!(bench.samples(Outcome::Outdated), 1);
+    assert_eq!(bench.derived(), Err(NotDerived::NoParty));
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_are_not_fresh_are_asked_for_behind() {
+    let bench = start(holding(&[]), config()).await;
+    bench.outside.set(|altinn| altinn.verdict = Some(Verdict::Permit));
+    let account = Account::Vendor(VENDOR.parse().unwrap());
+    bench.answers.notices.as_ref().unwrap().reconfirm(&question(), account);
+    bench.after(2 * SECOND).await;
+    let held = bench.answers.confirmations.held(&question()).unwrap();
+    assert_eq!(held.verdict, Verdict::Permit);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_register_makes_room_by_letting_go_of_who_was_used_least() {
+    let bench = start(holding(&["lonn"]), config()).await;
+    let watch = |number: u32| {
+        let id: SystemUserId = format!("11111111-1111-4111-8111-{number:012}").parse().unwrap();
+        bench.answers.watch(id, || Seen {
+            id,
+            owner: PARTY.parse().unwrap(),
+            system: "310000035_system".parse().unwrap(),
+            vendor: VENDOR.parse().unwrap(),
+        });
+    };
+    for number in 0..100 {
+        watch(number);
+        bench.after(SECOND / 10).await;
+    }
+    bench.after(SECOND).await;
+    assert_eq!(bench.reader().size(), 100);
+    bench.seen();
+    bench.after(3 * SECOND).await;
+    bench.seen();
+    bench.after(2 * SECOND).await;
+    assert!(bench.derived().is_ok(), "there is room for it now");
+    assert!(bench.reader().size() <= 96);
+}
