@@ -18,5 +18,6 @@ mod paced;
 pub mod record;
 pub mod register;
 pub mod serve;
+pub mod store;
 pub mod sync;
 pub mod telemetry;

@@ -109,8 +109,10 @@ impl Reader {
     #[must_use]
     pub fn look_up(&self, question: &Question) -> LookUp {
         let id = question.system_user();
+        // Reading the clock waits for every read of memory before it, so it comes first.
+        let now = self.shared.ticks.now();
         self.with(id, |found| {
-            found.usage.mark(self.shared.ticks.now());
+            found.row.mark(now);
             self.judge(question, found)
         })
         .unwrap_or(LookUp { watched: None, derived: Err(NotDerived::Unwatched) })
@@ -141,7 +143,7 @@ impl Reader {
     /// Notes that the PDP said no where the entry permits: nothing fetched up to now permits any more.
     pub fn doubt(&self, id: SystemUserId) {
         let _held = self.shared.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        let _known = self.with(id, |found| found.usage.doubt(self.shared.ticks.now()));
+        let _known = self.with(id, |found| found.row.doubt(self.shared.ticks.now()));
     }
 
     /// How many system users are watched.
@@ -211,7 +213,7 @@ impl Reader {
         let book = self.shared.book.load();
         let policy = book.permits(right, party, grant.rights)?;
         let policies_verified = book.verified.ok_or(NotDerived::PolicyUnread)?;
-        if found.usage.stands_against(fetched) {
+        if found.row.stands_against(fetched) {
             return Err(NotDerived::Doubted);
         }
         Ok(DerivedPermit { fetched, policies_verified, policy })
@@ -228,8 +230,8 @@ impl Reader {
             vendor: OrgNumber::from_packed(row.vendor)?,
             fetched: row.fetched,
             changed: row.changed,
-            last_used: found.usage.last_used()?,
-            doubted: found.usage.doubted(),
+            last_used: found.row.last_used()?,
+            doubted: found.row.doubted(),
             parties: found.grants().iter().filter_map(named).collect(),
             complete: found.grants().iter().all(|grant| grant.rights != TOO_MANY),
         })
@@ -242,7 +244,7 @@ impl Stats {
         self.parties += found.grants().len();
         let Some(fetched) = found.row.fetched else { return };
         self.read += 1;
-        self.doubted += usize::from(found.usage.stands_against(fetched));
+        self.doubted += usize::from(found.row.stands_against(fetched));
         self.oldest = Some(self.oldest.map_or(fetched, |oldest| oldest.min(fetched)));
     }
 }

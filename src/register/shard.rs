@@ -1,16 +1,24 @@
 //! One shard of the watched set: an immutable table, built anew for every change and swapped in whole.
 //!
 //! Rows lie in the order of a keyed hash, so that one is found in two or three steps; nobody outside can
-//! choose ids that meet in one place. What readers mark (last use, doubt) lies beside the table and is
-//! shared by all versions with the same members.
+//! choose ids that meet in one place. A row fills one line of the processor's cache, with what readers mark
+//! on it (last use, doubt). Tables that no reader holds any more are built anew in place: a busy writer
+//! neither takes memory nor scatters it.
 
 use super::ticks::Tick;
 use crate::domain::system_user::SystemUserId;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 /// A list longer than this lies in an allocation of its own, shared by versions of the table.
 const POOLED: usize = 32;
+
+/// Rows are made room for by so many at a time.
+const ROOM: usize = 16;
+
+/// Most replaced tables that are kept to be built anew.
+const SPARES: usize = 16;
 
 /// What is held for one party: the rights set of this number.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,8 +29,9 @@ pub(super) struct Grant {
     pub(super) rights: u32,
 }
 
-/// One system user, without its parties.
-#[derive(Clone, Copy, Debug)]
+/// One system user, without its parties, and what readers mark on it.
+#[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Row {
     pub(super) id: SystemUserId,
     pub(super) owner: u32,
@@ -33,43 +42,39 @@ pub(super) struct Row {
     /// When the content last became another; for one never read, when it was watched.
     pub(super) changed: Tick,
     grants: Place,
-}
-
-impl Row {
-    /// One that was never read.
-    pub(super) fn new(id: SystemUserId, owner: u32, vendor: u32, system: u32, now: Tick) -> Self {
-        Self { id, owner, vendor, system, fetched: None, changed: now, grants: Place::None }
-    }
-}
-
-/// Where the parties of a row are.
-#[derive(Clone, Copy, Debug)]
-enum Place {
-    None,
-    One(Grant),
-    Pooled { start: u32, length: u32 },
-    Large(u32),
-}
-
-/// What readers mark.
-#[derive(Debug)]
-pub(super) struct Usage {
     last_used: AtomicU32,
     doubted: AtomicU32,
     uses: AtomicU16,
 }
 
-impl Usage {
-    pub(super) fn new(last_used: Tick) -> Self {
+impl Row {
+    /// One that was never read.
+    pub(super) fn new(id: SystemUserId, owner: u32, vendor: u32, system: u32, now: Tick) -> Self {
         Self {
-            last_used: AtomicU32::new(last_used.number()),
+            id,
+            owner,
+            vendor,
+            system,
+            fetched: None,
+            changed: now,
+            grants: Place::None,
+            last_used: AtomicU32::new(now.number()),
             doubted: AtomicU32::new(0),
             uses: AtomicU16::new(0),
         }
     }
 
-    fn copy(&self) -> Self {
+    /// As it is now. A mark that a reader makes meanwhile may be missing, so doubts are noted and rows
+    /// copied under one lock; of uses one may get lost.
+    pub(super) fn copy(&self) -> Self {
         Self {
+            id: self.id,
+            owner: self.owner,
+            vendor: self.vendor,
+            system: self.system,
+            fetched: self.fetched,
+            changed: self.changed,
+            grants: self.grants,
             last_used: AtomicU32::new(self.last_used.load(Ordering::Relaxed)),
             doubted: AtomicU32::new(self.doubted.load(Ordering::Acquire)),
             uses: AtomicU16::new(self.uses.load(Ordering::Relaxed)),
@@ -94,13 +99,17 @@ impl Usage {
         Tick::from_number(self.last_used.load(Ordering::Relaxed))
     }
 
+    pub(super) fn used_at(&mut self, at: Tick) {
+        *self.last_used.get_mut() = at.number();
+    }
+
     /// Seconds in which it was used since the last publishing, up to 65,535.
     pub(super) fn uses(&self) -> u16 {
         self.uses.load(Ordering::Relaxed)
     }
 
-    pub(super) fn forget_uses(&self) {
-        self.uses.store(0, Ordering::Relaxed);
+    pub(super) fn forget_uses(&mut self) {
+        *self.uses.get_mut() = 0;
     }
 
     pub(super) fn doubt(&self, now: Tick) {
@@ -115,6 +124,15 @@ impl Usage {
     pub(super) fn stands_against(&self, fetched: Tick) -> bool {
         self.doubted().is_some_and(|doubted| doubted >= fetched)
     }
+}
+
+/// Where the parties of a row are.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    None,
+    One(Grant),
+    Pooled { start: u32, length: u32 },
+    Large(u32),
 }
 
 /// The parties of one row, on their way into a table.
@@ -141,20 +159,17 @@ impl<'a> Grants<'a> {
 /// The table.
 #[derive(Debug, Default)]
 pub(super) struct Shard {
-    tags: Box<[u16]>,
-    rows: Box<[Row]>,
-    pool: Box<[Grant]>,
-    large: Box<[Arc<[Grant]>]>,
-    usage: Arc<[Usage]>,
+    tags: Vec<u16>,
+    rows: Vec<Row>,
+    pool: Vec<Grant>,
+    large: Vec<Arc<[Grant]>>,
 }
 
 /// A row found.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Found<'a> {
     pub(super) row: &'a Row,
-    pub(super) usage: &'a Usage,
     shard: &'a Shard,
-    place: usize,
 }
 
 impl<'a> Found<'a> {
@@ -180,9 +195,17 @@ impl<'a> Found<'a> {
     }
 }
 
+/// A row on its way into a table.
+#[derive(Debug)]
+pub(super) struct Added<'a> {
+    pub(super) tag: u16,
+    pub(super) row: Row,
+    pub(super) grants: Grants<'a>,
+}
+
 impl Shard {
-    /// Bytes of a row with everything that lies beside it, without its parties.
-    pub(super) const ROW: usize = size_of::<Row>() + size_of::<Usage>() + size_of::<u16>();
+    /// Bytes of a row, without its parties.
+    pub(super) const ROW: usize = size_of::<Row>() + size_of::<u16>();
 
     /// How many system users.
     pub(super) fn len(&self) -> usize {
@@ -191,8 +214,11 @@ impl Shard {
 
     /// All rows.
     pub(super) fn iter(&self) -> impl Iterator<Item = Found<'_>> {
-        let rows = self.rows.iter().zip(self.usage.iter()).enumerate();
-        rows.map(|(place, (row, usage))| Found { row, usage, shard: self, place })
+        self.rows.iter().map(|row| Found { row, shard: self })
+    }
+
+    fn tagged(&self) -> impl Iterator<Item = (u16, Found<'_>)> {
+        self.tags.iter().copied().zip(self.iter())
     }
 
     /// The row of this id, whose hash ends in `tag`.
@@ -201,7 +227,7 @@ impl Shard {
         while self.tags.get(place) == Some(&tag) {
             let row = self.rows.get(place)?;
             if row.id == id {
-                return Some(Found { row, usage: self.usage.get(place)?, shard: self, place });
+                return Some(Found { row, shard: self });
             }
             place += 1;
         }
@@ -221,93 +247,65 @@ impl Shard {
         place
     }
 
-    /// This table with another content in the place of `at`. What readers marked stays shared.
-    pub(super) fn with_replaced(&self, at: &Found<'_>, row: Row, grants: &Grants<'_>) -> Self {
-        let mut builder = Builder::sized(self, grants.len());
-        for found in self.iter() {
-            if found.place == at.place {
-                builder.push(row, grants);
-            } else {
-                builder.push(*found.row, &found.carried());
+    /// Becomes `old` with another content of the one row of this id.
+    pub(super) fn become_replaced(&mut self, old: &Self, row: Row, grants: &Grants<'_>) {
+        self.clear(old.len());
+        let (id, mut new) = (row.id, Some(row));
+        for (tag, found) in old.tagged() {
+            match new.take_if(|_| found.row.id == id) {
+                Some(row) => self.push(tag, row, grants),
+                None => self.push(tag, found.row.copy(), &found.carried()),
             }
         }
-        builder.finish(self.tags.clone(), Arc::clone(&self.usage))
     }
 
-    /// This table with all of `added`, none of which it holds.
-    pub(super) fn with_added(&self, mut added: Vec<Added<'_>>) -> Self {
+    /// Becomes `old` with all of `added`, none of which it holds.
+    pub(super) fn become_added(&mut self, old: &Self, mut added: Vec<Added<'_>>) {
         added.sort_by_key(|one| (one.tag, one.row.id));
-        let grants = added.iter().map(|one| one.grants.len()).sum();
-        let total = self.len() + added.len();
-        let mut builder = Builder::sized(self, grants);
-        let (mut tags, mut usage) = (Vec::with_capacity(total), Vec::with_capacity(total));
+        self.clear(old.len() + added.len());
         let mut added = added.into_iter().peekable();
-        let mut put = |builder: &mut Builder, tags: &mut Vec<u16>, one: Added<'_>| {
-            builder.push(one.row, &one.grants);
-            tags.push(one.tag);
-            usage.push(one.usage);
-        };
-        for (found, tag) in self.iter().zip(&self.tags) {
-            let before = (*tag, found.row.id);
+        for (tag, found) in old.tagged() {
+            let before = (tag, found.row.id);
             while let Some(one) = added.next_if(|one| (one.tag, one.row.id) < before) {
-                put(&mut builder, &mut tags, one);
+                self.push(one.tag, one.row, &one.grants);
             }
-            let (row, grants, usage) = (*found.row, found.carried(), found.usage.copy());
-            put(&mut builder, &mut tags, Added { tag: *tag, row, grants, usage });
+            self.push(tag, found.row.copy(), &found.carried());
         }
-        added.for_each(|one| put(&mut builder, &mut tags, one));
-        builder.finish(tags.into(), usage.into())
-    }
-
-    /// This table without the rows that `goes` names.
-    pub(super) fn without(&self, goes: impl Fn(&Found<'_>) -> bool) -> Self {
-        let mut builder = Builder::sized(self, 0);
-        let (mut tags, mut usage) = (Vec::new(), Vec::new());
-        for (found, tag) in self.iter().zip(&self.tags).filter(|(found, _)| !goes(found)) {
-            builder.push(*found.row, &found.carried());
-            tags.push(*tag);
-            usage.push(found.usage.copy());
-        }
-        builder.finish(tags.into(), usage.into())
-    }
-
-    fn pooled(&self, start: u32, length: u32) -> Option<&[Grant]> {
-        let (start, length) = (usize::try_from(start).ok()?, usize::try_from(length).ok()?);
-        self.pool.get(start..)?.get(..length)
-    }
-
-    fn large(&self, number: u32) -> Option<&Arc<[Grant]>> {
-        self.large.get(usize::try_from(number).ok()?)
-    }
-}
-
-/// A row on its way into a table.
-#[derive(Debug)]
-pub(super) struct Added<'a> {
-    pub(super) tag: u16,
-    pub(super) row: Row,
-    pub(super) grants: Grants<'a>,
-    pub(super) usage: Usage,
-}
-
-/// The next table, row by row.
-struct Builder {
-    rows: Vec<Row>,
-    pool: Vec<Grant>,
-    large: Vec<Arc<[Grant]>>,
-}
-
-impl Builder {
-    fn sized(old: &Shard, grants: usize) -> Self {
-        Self {
-            rows: Vec::with_capacity(old.len()),
-            pool: Vec::with_capacity(old.pool.len() + grants.min(POOLED)),
-            large: Vec::with_capacity(old.large.len()),
+        for one in added {
+            self.push(one.tag, one.row, &one.grants);
         }
     }
 
-    fn push(&mut self, row: Row, grants: &Grants<'_>) {
+    /// Becomes `old` without the rows that `goes` names.
+    pub(super) fn become_without(&mut self, old: &Self, goes: impl Fn(&Found<'_>) -> bool) {
+        self.clear(old.len());
+        for (tag, found) in old.tagged().filter(|(_, found)| !goes(found)) {
+            self.push(tag, found.row.copy(), &found.carried());
+        }
+    }
+
+    /// How many rows it has room for.
+    pub(super) fn room(&self) -> usize {
+        self.rows.capacity()
+    }
+
+    /// The room that a table of so many rows takes: sizes are few, so that tables fit each other's places.
+    pub(super) fn room_for(rows: usize) -> usize {
+        rows.next_multiple_of(ROOM)
+    }
+
+    fn clear(&mut self, rows: usize) {
+        self.tags.clear();
+        self.rows.clear();
+        self.pool.clear();
+        self.large.clear();
+        self.tags.reserve_exact(Self::room_for(rows));
+        self.rows.reserve_exact(Self::room_for(rows));
+    }
+
+    fn push(&mut self, tag: u16, row: Row, grants: &Grants<'_>) {
         let grants = self.place(grants);
+        self.tags.push(tag);
         self.rows.push(Row { grants, ..row });
     }
 
@@ -328,9 +326,40 @@ impl Builder {
         }
     }
 
-    fn finish(self, tags: Box<[u16]>, usage: Arc<[Usage]>) -> Shard {
-        let Self { rows, pool, large } = self;
-        Shard { tags, rows: rows.into(), pool: pool.into(), large: large.into(), usage }
+    fn pooled(&self, start: u32, length: u32) -> Option<&[Grant]> {
+        let (start, length) = (usize::try_from(start).ok()?, usize::try_from(length).ok()?);
+        self.pool.get(start..)?.get(..length)
+    }
+
+    fn large(&self, number: u32) -> Option<&Arc<[Grant]>> {
+        self.large.get(usize::try_from(number).ok()?)
+    }
+}
+
+/// Tables that were replaced, to be built anew.
+#[derive(Debug, Default)]
+pub(super) struct Spares(VecDeque<Arc<Shard>>);
+
+impl Spares {
+    /// A table with room for `rows`, and not much more: one that no reader holds any more, or a new one.
+    pub(super) fn take(&mut self, rows: usize) -> Shard {
+        let room = Shard::room_for(rows);
+        let fits = |shard: &mut Arc<Shard>| {
+            (room..=room + ROOM).contains(&shard.room()) && Arc::get_mut(shard).is_some()
+        };
+        let place = self.0.iter_mut().position(fits);
+        let spare = place.and_then(|place| self.0.swap_remove_back(place));
+        let mut table = spare.and_then(Arc::into_inner).unwrap_or_default();
+        table.clear(rows);
+        table
+    }
+
+    /// Keeps a replaced table; the one kept longest makes room.
+    pub(super) fn keep(&mut self, shard: Arc<Shard>) {
+        self.0.push_back(shard);
+        if self.0.len() > SPARES {
+            self.0.pop_front();
+        }
     }
 }
 
@@ -339,7 +368,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_takes_62_bytes() {
-        assert_eq!(Shard::ROW, 62);
+    fn a_row_takes_a_line_of_the_cache_and_its_tag() {
+        assert_eq!(Shard::ROW, 64 + 2);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::book::{PolicyState, Scribe, TOO_MANY};
 use super::chunked::Chunked;
-use super::shard::{Added, Found, Grant, Grants, Row, Shard, Usage};
+use super::shard::{Added, Found, Grant, Grants, Row, Shard, Spares};
 use super::ticks::{Tick, Ticks};
 use super::{RightIndex, SHARDS, Seen, Shared, Spot};
 use crate::domain::delegation::PartyRights;
@@ -89,6 +89,7 @@ pub struct Writer {
     scribe: Scribe,
     systems: HashMap<SystemId, u32>,
     system_names: Chunked<SystemId>,
+    spares: Spares,
     max_entries: usize,
     users: usize,
     parties: usize,
@@ -117,6 +118,7 @@ impl Writer {
             scribe,
             systems: HashMap::new(),
             system_names: Chunked::default(),
+            spares: Spares::default(),
             max_entries,
             users: 0,
             parties: 0,
@@ -155,8 +157,8 @@ impl Writer {
             return Watch::Full;
         }
         let row = self.row(seen, now);
-        let (grants, usage) = (Grants::Slice(&[]), Usage::new(now));
-        self.add(spot.number, vec![Added { tag: spot.tag, row, grants, usage }]);
+        let grants = Grants::Slice(&[]);
+        self.add(spot, vec![Added { tag: spot.tag, row, grants }]);
         Watch::New
     }
 
@@ -169,7 +171,8 @@ impl Writer {
         for user in users {
             let mut row = self.row(&user.seen, user.changed);
             row.fetched = user.fetched;
-            rows.push((row, Usage::new(user.last_used)));
+            row.used_at(user.last_used);
+            rows.push(row);
             grants.push(self.intern_all(user.parties));
         }
         // The book first: a reader that sees an entry must find its rights sets.
@@ -211,21 +214,35 @@ impl Writer {
     ) -> Publish {
         let known = found.row.fetched.is_some() && grants.iter().all(|g| g.rights != TOO_MANY);
         let changed = !known || found.grants() != grants;
-        let mut row = *found.row;
-        row.fetched = Some(fetched);
-        row.changed = if changed { fetched } else { row.changed };
-        let next = old.with_replaced(found, row, &Grants::of(grants));
-        spot.shard.store(Arc::new(next));
-        found.usage.forget_uses();
+        self.replace(spot, old.len(), |next, old| {
+            let Some(found) = old.find(spot.tag, found.row.id) else { return };
+            let mut row = found.row.copy();
+            row.fetched = Some(fetched);
+            row.changed = if changed { fetched } else { row.changed };
+            row.forget_uses();
+            next.become_replaced(old, row, &Grants::of(grants));
+        });
         self.count(0, 0, grants.len(), found.grants().len());
-        let doubted = found.usage.stands_against(fetched);
+        let doubted = found.row.stands_against(fetched);
         Publish::Published { changed, parties: grants.len(), doubted }
+    }
+
+    /// Swaps in the table that `build` makes of the one that is there. Doubts wait meanwhile, so that none
+    /// is noted in a table that was copied already.
+    fn replace(&mut self, spot: Spot<'_>, rows: usize, build: impl FnOnce(&mut Shard, &Shard)) {
+        let mut next = self.spares.take(rows);
+        let held = self.shared.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        build(&mut next, &spot.shard.load());
+        let old = spot.shard.swap(Arc::new(next));
+        drop(held);
+        self.spares.keep(old);
     }
 
     /// Watches a system user no longer; whether it was.
     pub fn forget(&mut self, id: SystemUserId) -> bool {
-        let Some(number) = self.shared.spot(id).map(|spot| spot.number) else { return false };
-        self.remove(number, |found| found.row.id == id) > 0
+        let shared = Arc::clone(&self.shared);
+        let Some(spot) = shared.spot(id) else { return false };
+        self.remove(spot, |found| found.row.id == id) > 0
     }
 
     /// Puts these states in the place of those they name; the other rights stay as they are. Every
@@ -276,9 +293,10 @@ impl Writer {
         }
         used.truncate(count);
         let gone: HashSet<SystemUserId> = used.iter().map(|(_, id)| *id).collect();
-        let spots = gone.iter().filter_map(|id| self.shared.spot(*id)).map(|spot| spot.number);
-        for number in spots.collect::<HashSet<_>>() {
-            self.remove(number, |found| gone.contains(&found.row.id));
+        let shared = Arc::clone(&self.shared);
+        let spots = gone.iter().filter_map(|id| shared.spot(*id)).map(|spot| (spot.number, spot));
+        for spot in spots.collect::<HashMap<_, _>>().into_values() {
+            self.remove(spot, |found| gone.contains(&found.row.id));
         }
         gone.into_iter().collect()
     }
@@ -294,7 +312,7 @@ impl Writer {
         let mut used = Vec::with_capacity(self.users);
         for shard in &self.shared.shards {
             let shard = shard.load();
-            let last = |found: &Found<'_>| found.usage.last_used().map_or(0, Tick::number);
+            let last = |found: &Found<'_>| found.row.last_used().map_or(0, Tick::number);
             used.extend(shard.iter().map(|found| (last(&found), found.row.id)));
         }
         used
@@ -331,14 +349,17 @@ impl Writer {
     }
 
     fn update_seen(&mut self, spot: Spot<'_>, old: &Shard, found: &Found<'_>, seen: &Seen) {
-        let mut row = self.row(seen, found.row.changed);
-        let same = (row.owner, row.vendor, row.system)
-            == (found.row.owner, found.row.vendor, found.row.system);
-        if !same {
-            row.fetched = found.row.fetched;
-            let grants = found.carried();
-            spot.shard.store(Arc::new(old.with_replaced(found, row, &grants)));
+        let row = self.row(seen, found.row.changed);
+        let (owner, vendor, system) = (row.owner, row.vendor, row.system);
+        if (owner, vendor, system) == (found.row.owner, found.row.vendor, found.row.system) {
+            return;
         }
+        self.replace(spot, old.len(), |next, old| {
+            let Some(found) = old.find(spot.tag, seen.id) else { return };
+            let mut row = found.row.copy();
+            (row.owner, row.vendor, row.system) = (owner, vendor, system);
+            next.become_replaced(old, row, &found.carried());
+        });
     }
 
     /// The grants of these rights, sorted; the first wins where a party is named twice.
@@ -358,44 +379,40 @@ impl Writer {
         self.shared.book.store(self.scribe.book());
     }
 
-    fn add_all(&mut self, rows: Vec<(Row, Usage)>, grants: &[Vec<Grant>]) {
+    fn add_all(&mut self, rows: Vec<Row>, grants: &[Vec<Grant>]) {
         let shared = Arc::clone(&self.shared);
-        let mut by_shard: HashMap<usize, Vec<Added<'_>>> = HashMap::new();
+        let mut by_shard: HashMap<usize, (Spot<'_>, Vec<Added<'_>>)> = HashMap::new();
         let mut known = HashSet::with_capacity(rows.len());
-        for ((row, usage), grants) in rows.into_iter().zip(grants) {
+        for (row, grants) in rows.into_iter().zip(grants) {
             let Some(spot) = shared.spot(row.id) else { continue };
             let room = self.users + known.len() < self.max_entries;
             let new = spot.shard.load().find(spot.tag, row.id).is_none();
             if room && new && known.insert(row.id) {
-                let added = Added { tag: spot.tag, row, grants: Grants::of(grants), usage };
-                by_shard.entry(spot.number).or_default().push(added);
+                let added = Added { tag: spot.tag, row, grants: Grants::of(grants) };
+                by_shard.entry(spot.number).or_insert((spot, Vec::new())).1.push(added);
             }
         }
-        for (number, added) in by_shard {
-            self.add(number, added);
+        for (spot, added) in by_shard.into_values() {
+            self.add(spot, added);
         }
     }
 
-    fn add(&mut self, number: usize, added: Vec<Added<'_>>) {
-        let shared = Arc::clone(&self.shared);
-        let Some(place) = shared.shards.get(number) else { return };
+    fn add(&mut self, spot: Spot<'_>, added: Vec<Added<'_>>) {
         let users = added.len();
         let parties = added.iter().map(|one| one.grants.len()).sum();
-        let _held = shared.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        place.store(Arc::new(place.load().with_added(added)));
+        let total = spot.shard.load().len() + users;
+        self.replace(spot, total, |next, old| next.become_added(old, added));
         self.count(users, 0, parties, 0);
     }
 
-    fn remove(&mut self, number: usize, goes: impl Fn(&Found<'_>) -> bool) -> usize {
-        let shared = Arc::clone(&self.shared);
-        let Some(place) = shared.shards.get(number) else { return 0 };
-        let _held = shared.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = place.load_full();
+    fn remove(&mut self, spot: Spot<'_>, goes: impl Fn(&Found<'_>) -> bool) -> usize {
+        let old = spot.shard.load_full();
         let gone = old.iter().filter(|found| goes(found));
         let (users, parties) =
             gone.fold((0, 0), |(users, parties), one| (users + 1, parties + one.grants().len()));
         if users > 0 {
-            place.store(Arc::new(old.without(goes)));
+            let left = old.len() - users;
+            self.replace(spot, left, |next, old| next.become_without(old, &goes));
             self.count(0, users, 0, parties);
         }
         users
@@ -414,9 +431,9 @@ fn scanned(found: &Found<'_>) -> Option<Scanned> {
         id: found.row.id,
         vendor: OrgNumber::from_packed(found.row.vendor)?,
         fetched: found.row.fetched,
-        last_used: found.usage.last_used()?,
-        uses: found.usage.uses(),
-        doubted: found.row.fetched.is_some_and(|fetched| found.usage.stands_against(fetched)),
+        last_used: found.row.last_used()?,
+        uses: found.row.uses(),
+        doubted: found.row.fetched.is_some_and(|fetched| found.row.stands_against(fetched)),
     })
 }
 

@@ -3,11 +3,14 @@
 use crate::domain::decision::Undecided;
 use crate::domain::delegation::{PackageId, PartyRights};
 use crate::domain::party::OrgNumber;
-use crate::domain::resource::{ActionId, ResourceId};
-use crate::domain::system_user::SystemUserId;
+use crate::domain::party::Party;
+use crate::domain::resource::{ActionId, Question, ResourceId};
+use crate::domain::system_user::{SystemId, SystemUserId};
 use crate::enforce::ports::{Account, EdgeFuture};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::error::Error;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Facts that Altinn tells to a service owner. Source: contract sync.md §1.1.
 ///
@@ -102,4 +105,122 @@ pub struct AccessList {
     pub members: Vec<OrgNumber>,
     /// The actions it covers; `None` for all.
     pub actions: Option<BTreeSet<ActionId>>,
+}
+
+/// Where what was read outlives the program. Calls wait for the disk: make them from a thread that may.
+pub trait Store: Send {
+    /// Saves all of `batch` in its order, or nothing of it. Once it returns, the batch outlives a crash.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was saved before is still there, but for [`StoreError::Lost`]. A later call
+    /// may succeed: nothing has to be done but calling.
+    fn save(&mut self, batch: Vec<Saved>) -> Result<(), StoreError>;
+}
+
+/// One fact that is saved, or that a saved one is gone. Times are times of day, kept to the millisecond
+/// and rounded down, so that what is loaded is never younger than it was.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Saved {
+    /// A watched system user and what it holds.
+    User(Box<SavedUser>),
+    /// It is watched no longer.
+    ForgetUser(SystemUserId),
+    /// A resource as published.
+    Resource(Box<SavedResource>),
+    /// The registry has no such resource any more.
+    ResourceGone(ResourceId),
+    /// Every access package, as [`Source::packages`] told them.
+    Catalogue(HashMap<String, PackageId>),
+    /// The access lists of one service owner.
+    AccessLists(SavedLists),
+    /// The PDP permitted this.
+    Confirmation(StorableQuestion, SystemTime),
+    /// That permit counts no longer.
+    Unconfirm(StorableQuestion),
+    /// How far the registry's feed was read.
+    Feed(FeedPosition),
+    /// When it was saved last. A snapshot from the future is not loaded.
+    LastSaved(SystemTime),
+}
+
+/// A system user on disk, by names, so that it outlives every numbering.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SavedUser {
+    /// Its id.
+    pub id: SystemUserId,
+    /// The organisation that owns it.
+    pub owner: OrgNumber,
+    /// The vendor's system.
+    pub system: SystemId,
+    /// The system vendor.
+    pub vendor: OrgNumber,
+    /// Just before Altinn was asked; `None` when never answered, or when the answer is in doubt.
+    pub fetched: Option<SystemTime>,
+    /// When the content last became another.
+    pub changed: SystemTime,
+    /// When it was last looked up.
+    pub last_used: SystemTime,
+    /// What it holds, sorted by party.
+    pub parties: Vec<PartyRights>,
+}
+
+/// A resource on disk.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SavedResource {
+    /// Its id.
+    pub id: ResourceId,
+    /// As published.
+    pub published: PublishedResource,
+    /// When this was last known to be current.
+    pub verified: SystemTime,
+}
+
+/// Access lists on disk.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SavedLists {
+    /// The service owner's org code.
+    pub owner: String,
+    /// By resource.
+    pub lists: AccessLists,
+    /// Just before the registry was asked.
+    pub fetched: SystemTime,
+}
+
+/// A question that may be written to disk: its party is an organisation. Nothing of persons is kept.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct StorableQuestion(Question);
+
+impl StorableQuestion {
+    /// `None` for a question about a person.
+    #[must_use]
+    pub fn of(question: Question) -> Option<Self> {
+        match question.party() {
+            Party::Organization(_) => Some(Self(question)),
+            Party::Person(_) => None,
+        }
+    }
+
+    /// The question.
+    #[must_use]
+    pub fn question(&self) -> &Question {
+        &self.0
+    }
+}
+
+/// Why nothing was saved.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk is full, or does not take it.
+    #[error("the snapshot cannot be written")]
+    Disk(#[source] Box<dyn Error + Send + Sync>),
+    /// Another process has taken the snapshot.
+    #[error("another process uses the snapshot")]
+    InUse,
+    /// The snapshot could not be used any more and was put aside as this file; an empty one is in its
+    /// place. Save everything again.
+    #[error("the snapshot was damaged and is set aside as {0}; a new one was begun")]
+    Lost(String),
+    /// A record could not be sealed, or is past four gigabytes.
+    #[error("a record cannot be sealed")]
+    Sealing,
 }
