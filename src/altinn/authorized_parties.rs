@@ -463,22 +463,23 @@ pub(super) mod tests {
     #[test]
     fn ten_thousand_clients_are_read_and_a_hundred_thousand_and_one_are_not() {
         let number = |index: usize| format!("{:09}", 100_000_000 + index);
-        let answer = |count: usize| {
-            let mut party = party("N", &["lonn", "jordbruk"], &["ske-arkiv"]);
-            party.as_object_mut().unwrap().remove("authorizedInstances");
+        let answer = |count: usize, party: &Value| {
             let party = party.to_string();
-            let parties: Vec<_> = (0..count)
-                .map(|it| party.replace("\"N\"", &format!("\"{}\"", number(it))))
-                .collect();
-            format!("[{}]", parties.join(","))
+            let of = |index| party.replace("\"N\"", &format!("\"{}\"", number(index)));
+            format!("[{}]", (0..count).map(of).collect::<Vec<_>>().join(","))
         };
+        let full = party("N", &["lonn", "jordbruk"], &["ske-arkiv"]);
+        let least = json!({ "organizationNumber": "N", "type": "Organization", "isDeleted": false,
+            "onlyHierarchyElementWithNoAccess": false, "authorizedAccessPackages": [],
+            "authorizedResources": [] });
         let read =
             |answer: String| read_parties(answer.as_bytes(), &wanted(), CheckDigits::Ignored);
-        let told = read(answer(10_000)).unwrap();
+        let told = read(answer(10_000, &full)).unwrap();
         assert_eq!(told.parties.len(), 10_000);
         assert!(told.parties.is_sorted_by_key(|rights| rights.party));
         assert_eq!(told.ignored.packages, 10_000);
-        assert_eq!(read(answer(MAX_PARTIES + 1)), Err(Unreadable));
+        assert!(read(answer(MAX_PARTIES, &least)).unwrap().parties.is_empty());
+        assert_eq!(read(answer(MAX_PARTIES + 1, &least)), Err(Unreadable));
     }
 
     /// Gives its bytes in pieces of these sizes, then one by one.

@@ -124,7 +124,7 @@ impl Gate {
             in_flight: metrics.altinn_in_flight.clone(),
         };
         // One of one place: without it nothing would ever be kept fresh.
-        let behind_places = places - places / 4;
+        let behind_places = (places - places.div_ceil(4)).max(1);
         let state = Mutex::new(state);
         Self { shared: Arc::new(Shared { state, places, behind_places, runtime, gauges }) }
     }
