@@ -159,7 +159,7 @@ pub struct AltinnConfig {
     pub requests_per_second: NonZeroUsize,
     /// All the time one question may take, retries included.
     pub budget: Duration,
-    /// Longest wait for one answer.
+    /// Longest wait for one answer of the PDP; larger answers get a multiple of it.
     pub attempt_timeout: Duration,
     /// Most attempts within the budget.
     pub max_attempts: NonZeroUsize,
@@ -167,7 +167,7 @@ pub struct AltinnConfig {
     pub circuit_failures: NonZeroUsize,
     /// How long an open circuit stays open before one call is let through.
     pub circuit_open_for: Duration,
-    /// Most questions in flight at once.
+    /// Most calls to Altinn in flight at once.
     pub max_in_flight: NonZeroUsize,
 }
 

@@ -13,7 +13,7 @@ use crate::domain::decision::{Cause, Undecided};
 use crate::enforce::ports::{Call, Urgency};
 use crate::telemetry::metrics::Metrics;
 use line::{Line, Room, Ticket};
-use prometheus::IntGauge;
+use prometheus::{IntCounterVec, IntGauge};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -55,6 +55,7 @@ struct Gauges {
     waiting: IntGauge,
     behind: IntGauge,
     in_flight: IntGauge,
+    passed: IntCounterVec,
 }
 
 type Waiter = oneshot::Sender<Result<Place, Refused>>;
@@ -122,9 +123,10 @@ impl Gate {
             waiting: waiting("waiting"),
             behind: waiting("behind"),
             in_flight: metrics.altinn_in_flight.clone(),
+            passed: metrics.altinn_gate.clone(),
         };
         // One of one place: without it nothing would ever be kept fresh.
-        let behind_places = places - places / 4;
+        let behind_places = (places - places.div_ceil(4)).max(1);
         let state = Mutex::new(state);
         Self { shared: Arc::new(Shared { state, places, behind_places, runtime, gauges }) }
     }
@@ -164,6 +166,22 @@ impl Gate {
 
     /// Waits for a place and a turn, until `latest` at most. Cancel safe: who leaves takes nothing along.
     pub(super) async fn enter(&self, call: Call, latest: Instant) -> Result<Place, Refused> {
+        let entered = self.wait(call, latest).await;
+        let urgency = match call.urgency {
+            Urgency::Waiting => "waiting",
+            Urgency::Behind => "behind",
+        };
+        let result = match &entered {
+            Ok(Place { waited: false, .. }) => "at_once",
+            Ok(Place { waited: true, .. }) => "waited",
+            Err(Refused::Bounds) => "refused",
+            Err(Refused::Paused(_)) => "paused",
+        };
+        self.shared.gauges.passed.with_label_values(&[urgency, result]).inc();
+        entered
+    }
+
+    async fn wait(&self, call: Call, latest: Instant) -> Result<Place, Refused> {
         let (ask, mut answer) = oneshot::channel();
         let ticket = self.shared.stand_in_line(call, latest, ask)?;
         if let Ok(answer) = answer.try_recv() {

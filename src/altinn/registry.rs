@@ -13,6 +13,8 @@ use std::collections::BTreeSet;
 /// Largest answer of the registry, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
+/// Longest token of a page: it has to fit into an address.
+const MAX_TOKEN_BYTES: usize = 2048;
 const ORGANIZATION: &str = "urn:altinn:organization:identifier-no";
 
 fn parse(bytes: &[u8]) -> Result<Json, Unreadable> {
@@ -73,7 +75,9 @@ fn token(next: &str) -> Option<String> {
     let url = base.join(next).ok()?;
     let mut tokens = url.query_pairs().filter(|(name, _)| name == "token");
     match (tokens.next(), tokens.next()) {
-        (Some((_, token)), None) if !token.is_empty() => Some(token.into_owned()),
+        (Some((_, token)), None) if (1..=MAX_TOKEN_BYTES).contains(&token.len()) => {
+            Some(token.into_owned())
+        }
         _ => None,
     }
 }
@@ -195,6 +199,9 @@ mod tests {
             assert_eq!(next(json!(refused)), Err(Unreadable), "{refused}");
         }
         assert_eq!(next(json!(7)), Err(Unreadable));
+        let long = |length| format!("/?token={}", "a".repeat(length));
+        assert!(next(json!(long(MAX_TOKEN_BYTES))).is_ok());
+        assert_eq!(next(json!(long(MAX_TOKEN_BYTES + 1))), Err(Unreadable));
         let bare = |text: &str| read_changes(text.as_bytes()).map(|page| page.next);
         assert_eq!(bare(r#"{"data":[]}"#), Ok(None));
         assert_eq!(bare(r#"{"links":{},"data":[]}"#), Ok(None));

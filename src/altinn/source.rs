@@ -413,8 +413,9 @@ mod tests {
             url: altinn.url.clone(),
             subscription_key: Some("gateway-key".into()),
             requests_per_second: number(1000),
-            budget: Duration::from_millis(600),
-            attempt_timeout: Duration::from_millis(60),
+            budget: Duration::from_millis(900),
+            // Ten times for a head, five for silence, thirty for the whole of a large answer.
+            attempt_timeout: Duration::from_millis(150),
             max_attempts: number(1),
             circuit_failures: number(1000),
             circuit_open_for: Duration::from_secs(1),
@@ -529,6 +530,25 @@ mod tests {
             let result = expected.err().map_or("ok", Cause::label);
             assert_eq!(world.count("parties", result), 1, "{label}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_agent_with_ten_thousand_clients_is_read_whole() {
+        let numbers: Vec<String> = (100_000_000..)
+            .map(|number: u32| number.to_string())
+            .filter(|number| number.parse::<crate::domain::party::OrgNumber>().is_ok())
+            .take(10_000)
+            .collect();
+        let party = party("N", &["lonn"], &[]).to_string();
+        let parties: Vec<_> =
+            numbers.iter().map(|number| party.replace("\"N\"", &format!("\"{number}\""))).collect();
+        let answer = format!("[{}]", parties.join(","));
+        assert!(answer.len() > 4_000_000);
+        let world = world(move |_| Answer::json(answer.clone())).await;
+        let told = world.parties().await.unwrap();
+        assert!(
+            told.iter().map(|rights| rights.party.as_str()).eq(numbers.iter().map(String::as_str))
+        );
     }
 
     #[tokio::test]

@@ -155,7 +155,7 @@ pub struct RawAltinn {
     pub circuit_failures: Setting<Count>,
     /// How long it is left alone before one call is tried.
     pub circuit_open_for: Setting<Time>,
-    /// Most questions in flight at once.
+    /// Most calls to Altinn in flight at once.
     pub max_in_flight: Setting<Count>,
 }
 

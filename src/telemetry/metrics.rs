@@ -76,6 +76,8 @@ pub struct Metrics {
     pub altinn_seconds: HistogramVec,
     /// Calls that wait for a turn or a place, by urgency.
     pub altinn_waiting: IntGaugeVec,
+    /// What became of calls at the gate, by urgency and result.
+    pub altinn_gate: IntCounterVec,
     /// Calls to Altinn in flight.
     pub altinn_in_flight: IntGauge,
     /// Access package codes and parties of Altinn's answers that were left out, by kind.
@@ -306,6 +308,11 @@ impl Metrics {
                 "Calls to Altinn that wait for a turn or a place.",
                 &["urgency"],
             )?,
+            altinn_gate: families.counters(
+                "portvakt_altinn_gate_total",
+                "Calls to Altinn by urgency and whether they went at once, waited or were refused.",
+                &["urgency", "result"],
+            )?,
             altinn_in_flight: families
                 .gauge("portvakt_altinn_in_flight", "Calls to Altinn in flight.")?,
             altinn_ignored: families.counters(
@@ -359,6 +366,11 @@ impl Metrics {
         }
         for result in ["waited", "refused"] {
             self.pdp_ceiling.with_label_values(&[result]);
+        }
+        for urgency in ["waiting", "behind"] {
+            for result in ["at_once", "waited", "refused", "paused"] {
+                self.altinn_gate.with_label_values(&[urgency, result]);
+            }
         }
     }
 

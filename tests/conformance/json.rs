@@ -4,6 +4,9 @@ use crate::keys::{Key, base64url};
 use crate::vectors::{Tally, read, same};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use portvakt::altinn::authorized_parties::read_parties;
+use portvakt::altinn::packages::read_packages;
+use portvakt::altinn::registry;
 use portvakt::altinn::wire::read_answer;
 use portvakt::clock::{Clock, SystemClock};
 use portvakt::config::TokenConfig;
@@ -16,6 +19,7 @@ use portvakt::enforce::ports::{EdgeFuture, KeyError, KeySource, VerificationKey}
 use portvakt::enforce::rejection::Rejection;
 use portvakt::maskinporten::key_set::parse_key_set;
 use portvakt::maskinporten::parse_metadata;
+use portvakt::sync::ports::Wanted;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -229,5 +233,68 @@ fn metadata_are_read_strictly() {
     });
     for case in cases().unwrap_or_default() {
         assert!(parse_metadata(&case.text, ISSUER, &source).is_err(), "{}: metadata", case.name);
+    }
+}
+
+fn wanted() -> Wanted {
+    let package = |code: &str| (code.to_owned(), code.parse().unwrap());
+    Wanted { packages: [package("lonn")].into(), resources: ["ske-arkiv".parse().unwrap()].into() }
+}
+
+/// How many parties of ours an answer of authorized parties tells of.
+fn parties(text: &[u8]) -> Option<usize> {
+    read_parties(text, &wanted(), CheckDigits::Required).ok().map(|told| told.parties.len())
+}
+
+#[test]
+fn authorized_parties_are_read_strictly() {
+    const PARTY: &str = r#"{"organizationNumber":"310000027","type":"Organization","isDeleted":false,"onlyHierarchyElementWithNoAccess":false,"authorizedAccessPackages":["lonn"],"authorizedResources":[]}"#;
+    run("in a party, beside what is read", |text| {
+        let party = with_unknown_member(PARTY, text);
+        match parties(&[b"[", party.as_slice(), b"]"].concat()) {
+            Some(1) => Ok(true),
+            None => Ok(false),
+            Some(other) => Err(format!("{other} parties")),
+        }
+    });
+    for case in cases().unwrap_or_default() {
+        // Nothing of it is a party; an array without elements is an answer.
+        let empty = Json::parse(&case.text) == Ok(Json::Array(Vec::new()));
+        assert_eq!(parties(&case.text), empty.then_some(0), "{}", case.name);
+    }
+}
+
+#[test]
+fn a_catalogue_of_packages_is_read_strictly() {
+    const PACKAGE: &str = r#"{"urn":"urn:altinn:accesspackage:lonn"}"#;
+    run("in a package, beside what is read", |text| {
+        let package = with_unknown_member(PACKAGE, text);
+        let parts: [&[u8]; 3] = [br#"[{"areas":[{"packages":["#, &package, b"]}]}]"];
+        Ok(read_packages(parts.concat().as_slice()).is_ok_and(|packages| packages.len() == 1))
+    });
+    for case in cases().unwrap_or_default() {
+        assert!(read_packages(case.text.as_slice()).is_err(), "{}: a catalogue", case.name);
+    }
+}
+
+#[test]
+fn answers_of_the_registry_are_read_strictly() {
+    let id = "ske-arkiv".parse().unwrap();
+    let metadata = r#"{"identifier":"ske-arkiv","accessListMode":"Enabled"}"#;
+    run("in metadata of a resource", |text| {
+        Ok(registry::read_metadata(&with_unknown_member(metadata, text), &id) == Ok(true))
+    });
+    run("beside a page of changes", |text| {
+        let page = r#"{"links":{},"data":[{"resourceId":"r","changedAt":"t"}]}"#;
+        let page = registry::read_changes(&with_unknown_member(page, text));
+        Ok(page.is_ok_and(|page| page.items.len() == 1))
+    });
+    for case in cases().unwrap_or_default() {
+        assert!(registry::read_metadata(&case.text, &id).is_err(), "{}: metadata", case.name);
+        assert!(registry::read_changes(&case.text).is_err(), "{}: changes", case.name);
+        assert!(registry::read_lists(&case.text).is_err(), "{}: lists", case.name);
+        assert!(registry::read_connections(&case.text).is_err(), "{}: connections", case.name);
+        let members = registry::read_members(&case.text, CheckDigits::Required);
+        assert!(members.is_err(), "{}: members", case.name);
     }
 }
