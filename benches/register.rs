@@ -182,8 +182,8 @@ impl World {
     fn seen(&self, user: u64) -> Seen {
         Seen {
             id: id(user),
-            owner: org(random(user) as u32 % 900_000_000),
-            system: self.systems[user as usize % self.systems.len()].clone(),
+            owner: Some(org(random(user) as u32 % 900_000_000)),
+            system: Some(self.systems[user as usize % self.systems.len()].clone()),
             vendor: org(user as u32 % 100),
         }
     }

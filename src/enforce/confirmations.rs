@@ -147,6 +147,11 @@ impl Confirmations {
         self.hold(question, Confirmation { verdict: Verdict::Permit, asked });
     }
 
+    /// Shows every answer held.
+    pub fn each_held(&self, show: &mut dyn FnMut(Question, Confirmation)) {
+        self.held.iter().for_each(|(question, answer)| show(Question::clone(&question), answer));
+    }
+
     /// About how many answers are held.
     #[must_use]
     pub fn count(&self) -> u64 {

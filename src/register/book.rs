@@ -34,6 +34,9 @@ pub enum PolicyState {
         version: PolicyVersion,
         /// Who stands on the access lists; `None` when the resource asks for none.
         access: Option<Vec<AccessList>>,
+        /// What was read up to this moment may lack a package by which the policy denies, since nothing
+        /// named it then; `None` for a policy that denies by none.
+        since: Option<Tick>,
     },
     /// It cannot, and why.
     NotDerivable(NotDerived),
@@ -93,6 +96,7 @@ enum Gate {
     Open {
         version: PolicyVersion,
         members: Option<Arc<[u32]>>,
+        since: Option<Tick>,
     },
     Shut(NotDerived),
 }
@@ -114,8 +118,13 @@ impl Book {
         right: RightIndex,
         party: u32,
         rights: u32,
+        fetched: Tick,
     ) -> Result<PolicyVersion, NotDerived> {
-        let (version, members) = self.gate(right)?;
+        let (version, members, since) = match self.gates.get(right.place()) {
+            Some(Gate::Open { version, members, since }) => (*version, members.as_deref(), *since),
+            Some(Gate::Shut(why)) => return Err(*why),
+            None => return Err(NotDerived::NotRouted),
+        };
         if rights == TOO_MANY {
             return Err(NotDerived::TooManySets);
         }
@@ -126,17 +135,14 @@ impl Book {
         if members.is_some_and(|members| members.binary_search(&party).is_err()) {
             return Err(NotDerived::NotOnAccessList);
         }
-        Ok(version)
-    }
-
-    /// The policy's version and the access list, if the right can be derived at all.
-    fn gate(&self, right: RightIndex) -> Result<(PolicyVersion, Option<&[u32]>), NotDerived> {
-        match self.gates.get(right.place()) {
-            Some(Gate::Open { .. }) if self.is_switched_off(right) => Err(NotDerived::SwitchedOff),
-            Some(Gate::Open { version, members }) => Ok((*version, members.as_deref())),
-            Some(Gate::Shut(why)) => Err(*why),
-            None => Err(NotDerived::NotRouted),
+        if since.is_some_and(|since| fetched <= since) {
+            return Err(NotDerived::ReadBefore);
         }
+        // Last, so that it is said only of what would be derived otherwise.
+        if self.is_switched_off(right) {
+            return Err(NotDerived::SwitchedOff);
+        }
+        Ok(version)
     }
 
     fn is_switched_off(&self, right: RightIndex) -> bool {
@@ -273,9 +279,9 @@ impl Scribe {
 
 fn gate(state: &PolicyState, right: &Right) -> Gate {
     match state {
-        PolicyState::Derivable { version, access, .. } => {
+        PolicyState::Derivable { version, access, since, .. } => {
             let members = access.as_ref().map(|lists| members(lists, right));
-            Gate::Open { version: *version, members }
+            Gate::Open { version: *version, members, since: *since }
         }
         PolicyState::NotDerivable(why) => Gate::Shut(*why),
     }

@@ -47,12 +47,12 @@ pub struct Explanation {
 pub struct UserView {
     /// Its id.
     pub id: SystemUserId,
-    /// The organisation that owns it.
-    pub owner: OrgNumber,
+    /// The organisation that owns it; `None` before a token has named it.
+    pub owner: Option<OrgNumber>,
     /// The vendor's system; `None` past the limit of distinct systems.
     pub system: Option<SystemId>,
-    /// The system vendor.
-    pub vendor: OrgNumber,
+    /// The system vendor; `None` before a token has named it.
+    pub vendor: Option<OrgNumber>,
     /// Just before Altinn was asked; `None` when never answered.
     pub fetched: Option<Tick>,
     /// When the content last became another.
@@ -211,7 +211,7 @@ impl Reader {
         let grant = grant(found.grants(), party).ok_or(NotDerived::NoParty)?;
         // Read after the entry, so that it knows every rights set of the entry.
         let book = self.shared.book.load();
-        let policy = book.permits(right, party, grant.rights)?;
+        let policy = book.permits(right, party, grant.rights, fetched)?;
         let policies_verified = book.verified.ok_or(NotDerived::PolicyUnread)?;
         if found.row.stands_against(fetched) {
             return Err(NotDerived::Doubted);
@@ -225,9 +225,9 @@ impl Reader {
         let named = |grant: &Grant| named(&book, *grant);
         Some(UserView {
             id: row.id,
-            owner: OrgNumber::from_packed(row.owner)?,
+            owner: OrgNumber::from_packed(row.owner),
             system: self.shared.systems.load().get(row.system).cloned(),
-            vendor: OrgNumber::from_packed(row.vendor)?,
+            vendor: OrgNumber::from_packed(row.vendor),
             fetched: row.fetched,
             changed: row.changed,
             last_used: found.row.last_used()?,
