@@ -167,7 +167,12 @@ fn disk(users: u64, mode: &str) {
         let Saved::User(user) = saved else { return };
         let moment = |at| ticks.from_wall(at, wall + Duration::from_secs(60)).unwrap();
         restored.push(Restored {
-            seen: Seen { id: user.id, owner: user.owner, system: user.system, vendor: user.vendor },
+            seen: Seen {
+                id: user.id,
+                owner: Some(user.owner),
+                system: Some(user.system),
+                vendor: Some(user.vendor),
+            },
             fetched: user.fetched.map(moment),
             changed: moment(user.changed),
             last_used: moment(user.last_used),
@@ -234,6 +239,7 @@ impl World {
                 derive: Box::new(move |holds| wanted.iter().any(holds)),
                 version: PolicyVersion(number as u64),
                 access: None,
+                since: None,
             }
         };
         let rights = self.rights.iter().map(|right| writer.right_index(right).unwrap());
@@ -248,7 +254,7 @@ impl World {
             id: id(user),
             owner: Some(org(random(user) as u32 % 900_000_000)),
             system: Some(self.systems[user as usize % self.systems.len()].clone()),
-            vendor: org(user as u32 % 100),
+            vendor: Some(org(user as u32 % 100)),
         }
     }
 
@@ -272,9 +278,9 @@ impl World {
         let parties = self.parties(user);
         SavedUser {
             id,
-            owner,
-            system,
-            vendor,
+            owner: owner.unwrap(),
+            system: system.unwrap(),
+            vendor: vendor.unwrap(),
             fetched: Some(wall),
             changed: wall,
             last_used: wall,

@@ -46,7 +46,7 @@ fn register() -> (Writer, Reader) {
     let state = |number: usize| {
         let package = format!("p{number}").parse().unwrap();
         let derive = Box::new(move |holds: &dyn Fn(&_) -> bool| holds(&package));
-        PolicyState::Derivable { derive, version: PolicyVersion(0), access: None }
+        PolicyState::Derivable { derive, version: PolicyVersion(0), access: None, since: None }
     };
     let states = (0..3).map(|n| (writer.right_index(&right(n)).unwrap(), state(n))).collect();
     writer.set_policies(states);
@@ -55,8 +55,8 @@ fn register() -> (Writer, Reader) {
 }
 
 fn seen(user: u8) -> Seen {
-    let system = "310000019_regnskap".parse().unwrap();
-    Seen { id: id(user), owner: org(1), system, vendor: org(2) }
+    let system = Some("310000019_regnskap".parse().unwrap());
+    Seen { id: id(user), owner: Some(org(1)), system, vendor: Some(org(2)) }
 }
 
 #[derive(Clone, Debug)]
