@@ -1,7 +1,8 @@
 //! The command line: start, say where, stop on a signal.
 
+use crate::scenario::{Scenario, ScenarioError, ScenarioOptions, run_scenario};
 use crate::server::{RunningSandbox, Sandbox, SandboxError, SandboxOptions, Seed};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -25,6 +26,23 @@ struct Arguments {
     /// A world in YAML instead of the built-in one.
     #[arg(long, value_name = "FILE")]
     seed: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Tells the story of a system user to a running sandbox, from registration to the first call.
+    Scenario {
+        /// The pattern of use.
+        name: Scenario,
+        /// The running sandbox.
+        #[arg(long, default_value = "http://127.0.0.1:8400")]
+        sandbox: String,
+        /// A proxy with the routes of `config/sandbox.yaml`, for the calls at the end.
+        #[arg(long)]
+        proxy: Option<String>,
+    },
 }
 
 /// Why the program ended badly.
@@ -32,6 +50,8 @@ struct Arguments {
 enum RunError {
     #[error("the sandbox did not start")]
     Start(#[from] SandboxError),
+    #[error("the scenario did not come to its end")]
+    Scenario(#[from] ScenarioError),
     #[error("input or output failed")]
     Io(#[from] io::Error),
 }
@@ -48,13 +68,29 @@ pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    match serve(arguments) {
+    let done = match arguments.command {
+        Some(Command::Scenario { name, sandbox, proxy }) => {
+            tell(&ScenarioOptions { scenario: name, sandbox, proxy })
+        }
+        None => serve(arguments),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "portvakt-sandbox: {}", chain(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+fn tell(options: &ScenarioOptions) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let steps = runtime.block_on(run_scenario(options))?;
+    for (number, step) in (1..).zip(&steps) {
+        writeln!(io::stdout(), "{number:2}. {}", step.what)?;
+        writeln!(io::stdout(), "    {} → {}: {}", step.call, step.status, step.outcome)?;
+    }
+    Ok(())
 }
 
 fn serve(arguments: Arguments) -> Result<(), RunError> {

@@ -217,6 +217,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::
         .merge(maskinporten::router())
         .merge(altinn::router())
         .merge(knobs::router())
+        .fallback(altinn::absent)
         .with_state(Arc::clone(&shared));
     let mut connections = JoinSet::new();
     loop {
