@@ -2,6 +2,7 @@
 
 use crate::scenario::{Scenario, ScenarioError, ScenarioOptions, run_scenario};
 use crate::server::{RunningSandbox, Sandbox, SandboxError, SandboxOptions, Seed};
+use crate::tls::TlsOptions;
 use clap::{Parser, Subcommand};
 use std::error::Error;
 use std::ffi::OsString;
@@ -20,6 +21,18 @@ struct Arguments {
     /// The port alone, on loopback; 0 takes a free one.
     #[arg(long, conflicts_with = "listen")]
     port: Option<u16>,
+    /// Serve TLS too, with a certificate for this name; may be repeated.
+    #[arg(long, value_name = "NAME", requires = "ca_file")]
+    tls_host: Vec<String>,
+    /// Where to write the certificate of the local authority that clients must trust.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// What Maskinporten calls itself, e.g. `https://test.maskinporten.no/`.
+    #[arg(long, value_name = "URL", requires = "tls_host")]
+    issuer: Option<String>,
+    /// Altinn's base address, e.g. `https://platform.tt02.altinn.no`.
+    #[arg(long, value_name = "URL", requires = "tls_host")]
+    altinn: Option<String>,
     /// Altinn's own caches of 5 and 10 minutes in the decision point.
     #[arg(long)]
     caches: bool,
@@ -98,11 +111,20 @@ fn serve(arguments: Arguments) -> Result<(), RunError> {
     let listen = arguments
         .port
         .map_or(arguments.listen, |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    let options = SandboxOptions { listen, seed, caching_pods: usize::from(arguments.caches) };
+    let tls = (!arguments.tls_host.is_empty()).then_some(TlsOptions {
+        hosts: arguments.tls_host,
+        issuer: arguments.issuer,
+        altinn: arguments.altinn,
+    });
+    let caching_pods = usize::from(arguments.caches);
+    let options = SandboxOptions { listen, seed, caching_pods, tls };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut stop = StopSignal::new()?;
         let sandbox = Sandbox::start(options).await?;
+        if let (Some(file), Some(authority)) = (arguments.ca_file, sandbox.authority_pem()) {
+            std::fs::write(file, authority)?;
+        }
         writeln!(io::stdout(), "{}", ready_line(&sandbox).map_err(io::Error::from)?)?;
         stop.received().await;
         sandbox.stop().await;
@@ -112,13 +134,12 @@ fn serve(arguments: Arguments) -> Result<(), RunError> {
 
 /// The ready line, with members in the order people read them.
 fn ready_line(sandbox: &RunningSandbox) -> Result<String, serde_json::Error> {
-    let altinn = sandbox.altinn_url();
     serde_json::to_string(&ReadyLine {
         ready: true,
         address: sandbox.address(),
         issuer: sandbox.issuer(),
-        altinn,
-        knobs: format!("{altinn}/sandbox"),
+        altinn: sandbox.altinn_url(),
+        knobs: format!("http://{}/sandbox", sandbox.address()),
     })
 }
 

@@ -27,6 +27,7 @@ mod model;
 mod scenario;
 mod server;
 mod state;
+mod tls;
 mod world;
 
 pub use cli::run;
@@ -34,4 +35,5 @@ pub use crypto::rsa::KeyError;
 pub use model::{Answer, Model, Question};
 pub use scenario::{Scenario, ScenarioError, ScenarioOptions, Step, run_scenario};
 pub use server::{RunningSandbox, Sandbox, SandboxError, SandboxOptions, Seed};
+pub use tls::{TlsError, TlsOptions};
 pub use world::seed::SeedError;

@@ -19,4 +19,6 @@ mod system_users;
 #[cfg(test)]
 mod time;
 #[cfg(test)]
+mod tls;
+#[cfg(test)]
 mod worlds;
