@@ -634,4 +634,8 @@ fn publish_limits(config: &Config, metrics: &Metrics) {
     set("altinn_requests_per_second", config.altinn.requests_per_second.get());
     set("altinn_in_flight", config.altinn.max_in_flight.get());
     set("audit_queue", config.audit.queue.get());
+    if let Some(register) = &config.register {
+        set("register_system_users", register.max_system_users.get());
+        set("register_bytes", register.max_bytes);
+    }
 }

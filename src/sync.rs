@@ -112,7 +112,7 @@ impl std::fmt::Debug for Sync {
 enum Done {
     Read(UserReading),
     Policies(MirrorReading),
-    Reconfirmed,
+    Reconfirmed { id: SystemUserId, account: Account, refused: bool },
     Sampled(Question, Result<Verdict, Undecided>),
     Disputed(Question, UserReading, Result<Verdict, Undecided>),
     Saved(Box<Written>),
@@ -312,15 +312,14 @@ impl Sync {
     /// Asks behind for answers that are not fresh any more.
     fn ask_again(&mut self) {
         let due: Vec<_> = self.reconfirm.keys().copied().take(RECONFIRMED).collect();
-        for (account, questions) in
-            due.iter().filter_map(|id| self.reconfirm.remove(id)).collect::<Vec<_>>()
-        {
+        for id in due {
+            let Some((account, questions)) = self.reconfirm.remove(&id) else { continue };
             let answers = Arc::clone(&self.answers);
             self.tasks.spawn(async move {
                 let questions: Vec<Question> = questions.into_iter().collect();
                 let call = Call { account, urgency: Urgency::Behind };
-                answers.confirmations.ask_behind(&questions, call).await;
-                Done::Reconfirmed
+                let refused = answers.confirmations.ask_behind(&questions, call).await;
+                Done::Reconfirmed { id, account, refused }
             });
         }
     }
@@ -332,7 +331,14 @@ impl Sync {
             }
             Done::Policies(reading) => self.apply_policies(reading),
             Done::Saved(written) => self.land_saved(*written),
-            Done::Reconfirmed => {}
+            Done::Reconfirmed { id, account, refused } => {
+                // Whatever may be derived of it is older than that no.
+                if refused {
+                    self.reader.doubt(id);
+                    self.changed(id);
+                    self.users.want(account, id, true, Instant::now());
+                }
+            }
             Done::Sampled(question, verdict) => self.judge_sample(question, verdict),
             Done::Disputed(question, reading, second) => {
                 let read = self.publish(reading);
