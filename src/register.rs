@@ -12,8 +12,8 @@ mod shard;
 mod ticks;
 mod writer;
 
-pub use book::{Derive, MAX_SETS, PolicyState};
-pub use reader::{Explanation, Reader, Stats, UserView};
+pub use book::{Derive, Explain, MAX_SETS, PolicyState};
+pub use reader::{Explanation, Reader, Shown, Stats, UserView};
 pub use ticks::{HISTORY, InvalidWall, Tick, Ticks};
 pub use writer::{Publish, Restored, Scanned, Watch, Writer};
 

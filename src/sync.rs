@@ -8,15 +8,17 @@ mod drift;
 pub mod metrics;
 mod mirror;
 pub mod ports;
+pub mod revive;
 pub mod schedule;
+pub mod status;
 mod users;
 mod wall;
 
 use crate::clock::Clock;
 use crate::config::RegisterConfig;
 use crate::domain::decision::{Undecided, Verdict};
-use crate::domain::delegation::PartyRights;
-use crate::domain::resource::{Question, Right};
+use crate::domain::delegation::{PackageId, PartyRights};
+use crate::domain::resource::{Question, ResourceId, Right};
 use crate::domain::system_user::SystemUserId;
 use crate::enforce::answers::Answers;
 use crate::enforce::notices::Notice;
@@ -26,6 +28,7 @@ use drift::{Dispute, Outcome, SwitchedOff};
 use metrics::SyncMetrics;
 use mirror::{Mirror, MirrorReading};
 use ports::{Source, Wanted};
+use status::StatusReader;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +94,7 @@ pub struct Sync {
     /// When the policies were last known to be the current ones.
     verified: Option<Tick>,
     graces: Vec<(String, Duration)>,
+    status: StatusReader,
     tasks: JoinSet<Done>,
 }
 
@@ -140,6 +144,7 @@ impl Sync {
             next_count: now,
             verified: None,
             graces,
+            status: StatusReader::default(),
             tasks: JoinSet::new(),
             config,
             writer,
@@ -151,6 +156,12 @@ impl Sync {
             metrics,
             mirror,
         }
+    }
+
+    /// Tells how it stands, while it runs.
+    #[must_use]
+    pub fn status(&self) -> StatusReader {
+        self.status.clone()
     }
 
     /// Runs until `stop`. What was under way then is dropped: nothing of it was promised to anybody.
@@ -343,6 +354,20 @@ impl Sync {
         for (state, count) in self.mirror.count() {
             self.metrics.policies.with_label_values(&[state]).set(count);
         }
+        self.tell_policies();
+        self.status.change(|status| status.policy_readings += 1);
+    }
+
+    fn tell_policies(&self) {
+        let is_off = |resource: &ResourceId| self.switched_off.contains(resource);
+        let resources = self.mirror.tell(self.rights.iter().map(|(right, _)| right), is_off);
+        let mut packages: Vec<PackageId> = self.wanted.packages.values().cloned().collect();
+        packages.sort();
+        self.status.change(|status| {
+            status.verified = self.verified;
+            status.resources = resources.into();
+            status.packages = packages.into();
+        });
     }
 
     fn sample(&mut self, question: Question) {
@@ -388,8 +413,9 @@ impl Sync {
         self.count_sample(outcome);
         if outcome == Outcome::Disagreed {
             self.writer.switch_off(question.resource());
+            let first = self.switched_off.disagreed(question.resource());
             self.derivation_off(question, 1);
-            if self.switched_off.disagreed(question.resource()) {
+            if first {
                 tracing::error!(
                     system_user = %question.system_user(),
                     resource = %question.resource(),
@@ -409,6 +435,7 @@ impl Sync {
 
     fn derivation_off(&self, question: &Question, off: i64) {
         self.metrics.derivation_off.with_label_values(&[question.resource().as_str()]).set(off);
+        self.tell_policies();
     }
 
     fn evict(&mut self) {
@@ -430,6 +457,9 @@ impl Sync {
         self.metrics.lag_seconds.set(seconds(lag));
         self.metrics.system_users.set(gauge(self.writer.size()));
         self.metrics.bytes.set(gauge(self.reader.bytes()));
+        self.status.change(|status| {
+            (status.waiting, status.lag, status.oldest) = (waiting, lag, self.users.oldest());
+        });
         let oldest = self.users.oldest().map_or(Duration::ZERO, |tick| self.ticks.age(tick));
         self.metrics.age_seconds.set(seconds(oldest));
         for (route, grace) in &self.graces {

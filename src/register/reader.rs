@@ -6,6 +6,7 @@ use super::ticks::{Tick, Ticks};
 use super::{DerivedPermit, LookUp, NotDerived, PolicyVersion, RightIndex, Shared, Spot, Watched};
 use crate::domain::delegation::{PackageId, PartyRights};
 use crate::domain::party::{OrgNumber, Party};
+use crate::domain::policy;
 use crate::domain::resource::{Question, ResourceId, Right};
 use crate::domain::system_user::{SystemId, SystemUserId};
 use std::fmt;
@@ -40,6 +41,17 @@ pub struct Explanation {
     pub policy: Option<PolicyVersion>,
     /// When the policies were last known to be current.
     pub policies_verified: Option<Tick>,
+    /// Which rules of that policy apply to these packages, and which packages would open the right.
+    pub rules: Option<policy::Explanation>,
+}
+
+/// One system user, and what follows from what it holds.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The system user.
+    pub user: UserView,
+    /// For each of its parties, in their order: the routed rights that are derived.
+    pub derives: Vec<Vec<Right>>,
 }
 
 /// One system user, with names.
@@ -130,13 +142,16 @@ impl Reader {
         let (look_up, user, grant) = explained
             .map_or((unwatched, None, None), |(look_up, user, grant)| (look_up, user, grant));
         let held = grant.and_then(|grant| book.set(grant.rights));
+        let packages = held.map(|set| set.packages.to_vec()).unwrap_or_default();
+        let right = self.right_index(question.right());
         Explanation {
             look_up,
             user,
-            packages: held.map(|set| set.packages.to_vec()).unwrap_or_default(),
             resources: held.map(|set| set.resources.to_vec()).unwrap_or_default(),
-            policy: self.right_index(question.right()).and_then(|right| book.version(right)),
+            policy: right.and_then(|right| book.version(right)),
             policies_verified: book.verified,
+            rules: right.and_then(|right| book.explain(right, &packages)),
+            packages,
         }
     }
 
@@ -185,6 +200,39 @@ impl Reader {
             let shard = shard.load_full();
             shard.iter().filter_map(|found| self.view_of(&found)).for_each(&mut *show);
         }
+    }
+
+    /// One system user, and what follows from what it holds; marks nothing.
+    #[must_use]
+    pub fn show(&self, id: SystemUserId) -> Option<Shown> {
+        self.with(id, |found| self.shown(found)).flatten()
+    }
+
+    /// Shows every system user of one shard, below [`SHARDS`](super::SHARDS), as it is now.
+    pub fn show_shard(&self, number: usize, show: &mut dyn FnMut(Shown)) {
+        let Some(shard) = self.shared.shards.get(number) else { return };
+        let shard = shard.load_full();
+        shard.iter().filter_map(|found| self.shown(&found)).for_each(&mut *show);
+    }
+
+    fn shown(&self, found: &Found<'_>) -> Option<Shown> {
+        let user = self.view_of(found)?;
+        let book = self.shared.book.load();
+        // Those that have names, as in the view.
+        let named = found.grants().iter().filter(|grant| book.set(grant.rights).is_some());
+        let derives = named.map(|grant| self.derives(&book, found, *grant)).collect();
+        Some(Shown { user, derives })
+    }
+
+    /// What [`look_up`](Self::look_up) derives for one party.
+    fn derives(&self, book: &Book, found: &Found<'_>, grant: Grant) -> Vec<Right> {
+        let fetched = found.row.fetched.filter(|fetched| !found.row.stands_against(*fetched));
+        if fetched.is_none() || book.verified.is_none() {
+            return Vec::new();
+        }
+        let all = self.shared.indices.iter();
+        let derived = |right| book.permits(right, grant.party, grant.rights).is_ok();
+        all.filter(|(_, index)| derived(**index)).map(|(right, _)| right.clone()).collect()
     }
 
     fn with<T>(&self, id: SystemUserId, then: impl FnOnce(&Found<'_>) -> T) -> Option<T> {

@@ -494,6 +494,7 @@ mod tests {
         let package = package.parse().unwrap();
         PolicyState::Derivable {
             derive: Box::new(move |holds| holds(&package)),
+            explain: None,
             version: PolicyVersion(version),
             access: None,
         }
@@ -599,7 +600,7 @@ mod tests {
             let PolicyState::Derivable { derive, version, .. } = opens_for(package, 5) else {
                 unreachable!()
             };
-            let state = PolicyState::Derivable { derive, version, access: lists() };
+            let state = PolicyState::Derivable { derive, explain: None, version, access: lists() };
             writer.set_policies(vec![(index(&writer, action), state)]);
         }
         assert_eq!(derived(&reader, 1, PARTY, "read"), Ok(()));
