@@ -380,7 +380,8 @@ impl Running {
             pseudonyms: Pseudonyms::new(&config.audit)?,
             refusals: Refusals::default(),
         });
-        let Judge { enforcer, keys, sync, altinn } = Judge::build(config, &metrics, control.handle())?;
+        let Judge { enforcer, keys, sync, altinn } =
+            Judge::build(config, &metrics, control.handle())?;
         let enforcer = Arc::new(enforcer);
         let readiness = Arc::new(AppReadiness {
             keys: Arc::clone(&keys),

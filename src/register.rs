@@ -18,6 +18,7 @@ pub use ticks::{HISTORY, InvalidWall, Tick, Ticks};
 pub use writer::{Publish, Restored, Scanned, Watch, Writer};
 
 use crate::domain::party::OrgNumber;
+use crate::domain::policy::NotDerivable;
 use crate::domain::resource::Right;
 use crate::domain::system_user::{SystemId, SystemUserId};
 use arc_swap::ArcSwap;
@@ -131,7 +132,7 @@ pub enum NotDerived {
     #[error("the policy was not read yet")]
     PolicyUnread,
     /// The policy holds something that is not evaluated; which.
-    #[error("the policy is not evaluated here: {0}")]
+    #[error("nothing is derived from the policy: {}", NotDerivable::in_words(.0))]
     PolicyNotUnderstood(&'static str),
     /// Derivation is off for the resource, because it did not agree with Altinn's PDP.
     #[error("derivation is switched off for the resource")]

@@ -92,7 +92,7 @@ impl RegisterPages {
         let (stats, status, ticks) = (self.stats(), self.status.status(), self.reader.ticks());
         json!({
             "system_users": {
-                "watched": stats.users,
+                "watched": self.reader.size(),
                 "read": stats.read,
                 "doubted": stats.doubted,
                 "most": self.bounds.max_system_users,
@@ -100,7 +100,7 @@ impl RegisterPages {
             "parties": stats.parties,
             "rights_sets": stats.sets,
             "rights_sets_refused": stats.refused_sets,
-            "bytes": stats.bytes,
+            "bytes": self.reader.bytes(),
             "most_bytes": self.bounds.max_bytes,
             "oldest_seconds": age(ticks, stats.oldest),
             "oldest_in_use_seconds": age(ticks, status.oldest),
@@ -262,7 +262,10 @@ fn rights(rights: &[Right]) -> Vec<Value> {
     let mut names: Vec<(&str, &str)> =
         rights.iter().map(|right| (right.resource.as_str(), right.action.as_str())).collect();
     names.sort_unstable();
-    names.iter().map(|(resource, action)| json!({ "resource": resource, "action": action })).collect()
+    names
+        .iter()
+        .map(|(resource, action)| json!({ "resource": resource, "action": action }))
+        .collect()
 }
 
 #[cfg(test)]
@@ -292,7 +295,11 @@ mod tests {
         let left = |grace: Duration| grace.saturating_sub(19 * MINUTE);
         for (reads, writes, words) in [
             (Some(60 * MINUTE), None, "reads safe for 41 min"),
-            (Some(60 * MINUTE), Some(Duration::ZERO), "reads safe for 41 min, writes stop with Altinn"),
+            (
+                Some(60 * MINUTE),
+                Some(Duration::ZERO),
+                "reads safe for 41 min, writes stop with Altinn",
+            ),
             (None, Some(20 * MINUTE), "writes safe for 60 s"),
         ] {
             let told = grace(reads, writes).json(left);

@@ -46,7 +46,8 @@ impl From<Trouble> for LookError {
 /// # Errors
 /// [`LookError`]; the file is as it was.
 pub fn look(options: &Options, now: SystemTime) -> Result<Loader, LookError> {
-    let (seal, head) = Seal::new(&options.binding, options.key.as_ref()).map_err(|_| LookError::Key)?;
+    let (seal, head) =
+        Seal::new(&options.binding, options.key.as_ref()).map_err(|_| LookError::Key)?;
     let place = Place { path: options.path.clone(), seal: Arc::new(seal), head };
     let file = File::open(&place.path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => LookError::Missing,
@@ -149,7 +150,8 @@ impl StorageBackend for Untouched {
             let (number, within) = place_of(at);
             let count = rest.len().min(PAGE - within);
             let (now, later) = rest.split_at_mut(count);
-            let written = state.pages.get(&number).and_then(|page| page.get(within..within + count));
+            let written =
+                state.pages.get(&number).and_then(|page| page.get(within..within + count));
             if let Some(written) = written {
                 now.copy_from_slice(written);
             }

@@ -89,16 +89,23 @@ impl Revival {
 
     /// Publishes all of it with `writer`, which must read the clock that this was begun with.
     #[must_use]
-    pub fn publish(self, rights: &[Right], config: &RegisterConfig, writer: &mut Writer) -> Revived {
+    pub fn publish(
+        self,
+        rights: &[Right],
+        config: &RegisterConfig,
+        writer: &mut Writer,
+    ) -> Revived {
         let (ticks, now) = (self.ticks, Instant::now());
         let at = self.verified.and_then(|at| ticks.from_wall(at, self.wall).ok());
         let owner = config.access_lists_owner.clone();
         let mut mirror = Mirror::new(rights, config.policies, owner, now);
         if let Some(at) = at {
-            let read = |(id, published)| ResourceReading { id, change: None, result: Ok(Some(published)) };
+            let read =
+                |(id, published)| ResourceReading { id, change: None, result: Ok(Some(published)) };
             let resources = self.resources.into_iter().map(read).collect();
             let (lists, feed) = (self.lists.map(Ok), Ok(Feed::Absent));
-            let _applied = mirror.apply(MirrorReading { at, feed, resources, packages: None, lists }, now);
+            let _applied =
+                mirror.apply(MirrorReading { at, feed, resources, packages: None, lists }, now);
             let index = |right: &Right| Some((writer.right_index(right)?, mirror.state(right)));
             let states = rights.iter().filter_map(index).collect();
             writer.set_policies(states);
