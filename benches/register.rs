@@ -237,6 +237,7 @@ impl World {
                 (0..8).map(|pick| self.packages[(number + 5 * pick) % PACKAGES].clone()).collect();
             PolicyState::Derivable {
                 derive: Box::new(move |holds| wanted.iter().any(holds)),
+                explain: None,
                 version: PolicyVersion(number as u64),
                 access: None,
                 since: None,

@@ -4,6 +4,9 @@
 //! its own. Everything else (keys, our own token, the PDP, the admin listener) lives on the control
 //! runtime, so that it is reachable when the workers are not.
 
+pub mod offline;
+mod told;
+
 use crate::altinn::gate::Gate;
 use crate::altinn::pdp::PdpClient;
 use crate::altinn::source::AltinnSource;
@@ -27,6 +30,7 @@ use crate::maskinporten::http::HttpError;
 use crate::maskinporten::jwks::JwksKeySource;
 use crate::record::Recorder;
 use crate::record::audit::{Audit, AuditError, Pseudonyms};
+use crate::record::refusals::Refusals;
 use crate::register::{self, Limits, Reader, Ticks, TooManyRights};
 use crate::serve::admin::{Admin, Readiness};
 use crate::serve::proxy::Proxy;
@@ -99,6 +103,23 @@ pub struct Judge {
     pub keys: Arc<JwksKeySource>,
     /// Keeps the register; to be run by whoever serves. `None` when there is none to keep.
     pub sync: Option<Sync>,
+    /// The way to Altinn; `None` when nothing goes it.
+    pub altinn: Option<Way>,
+}
+
+/// The way to Altinn: what asks, and the gate that all calls pass.
+#[derive(Clone)]
+pub struct Way {
+    /// Altinn's PDP.
+    pub pdp: Arc<dyn RemotePdp>,
+    /// The ceiling of calls.
+    pub gate: Gate,
+}
+
+impl std::fmt::Debug for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Way").field("gate", &self.gate).finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Judge {
@@ -123,7 +144,9 @@ impl Judge {
             Arc::clone(&shared_metrics),
             control.clone(),
         ));
-        let rights = match outside(config, issuer, &clock, &shared_metrics, control)? {
+        let outside = outside(config, issuer, &clock, &shared_metrics, control)?;
+        let altinn = outside.as_ref().map(|outside| outside.way.clone());
+        let rights = match outside {
             Some(outside) => Some(rights(config, outside, &clock, metrics)?),
             None => None,
         };
@@ -137,13 +160,13 @@ impl Judge {
             budget: config.altinn.budget,
             check_digits: config.tokens.rules.check_digits,
         };
-        Ok(Self { enforcer, keys, sync })
+        Ok(Self { enforcer, keys, sync, altinn })
     }
 }
 
 /// Altinn as this program sees it.
 struct Outside {
-    pdp: Arc<dyn RemotePdp>,
+    way: Way,
     source: Arc<dyn Source>,
 }
 
@@ -173,7 +196,7 @@ fn outside(
         metrics,
         control.clone(),
     );
-    let pdp = Arc::new(PdpClient::new(
+    let pdp: Arc<dyn RemotePdp> = Arc::new(PdpClient::new(
         &config.altinn,
         Arc::clone(&altinn),
         Arc::clone(&own_token),
@@ -187,12 +210,12 @@ fn outside(
         config.tokens.rules.check_digits,
         altinn,
         own_token,
-        gate,
+        gate.clone(),
         Arc::clone(clock),
         Arc::clone(metrics),
         control.clone(),
     ));
-    Ok(Some(Outside { pdp, source }))
+    Ok(Some(Outside { way: Way { pdp, gate }, source }))
 }
 
 /// What answers questions, and what keeps it in step with Altinn.
@@ -203,7 +226,7 @@ fn rights(
     metrics: &Metrics,
 ) -> Result<(Arc<Answers>, Option<Sync>), AppError> {
     let ticks = Ticks::new();
-    let mut confirmations = confirmations(config, &outside, &ticks, metrics);
+    let mut confirmations = confirmations(config, &outside.way.pdp, &ticks, metrics);
     let Some(register) = &config.register else {
         return Ok((Arc::new(answers(config, confirmations, ticks, None)), None));
     };
@@ -229,7 +252,7 @@ fn rights(
         graces: graces(config),
         writer,
         source: outside.source,
-        pdp: outside.pdp,
+        pdp: outside.way.pdp,
         answers: Arc::clone(&answers),
         clock: Arc::clone(clock),
         notices: receiver,
@@ -333,7 +356,7 @@ fn routed(config: &Config) -> Vec<Right> {
 
 fn confirmations(
     config: &Config,
-    outside: &Outside,
+    pdp: &Arc<dyn RemotePdp>,
     ticks: &Ticks,
     metrics: &Metrics,
 ) -> Confirmations {
@@ -351,7 +374,7 @@ fn confirmations(
             "a right permitted shortly before was suddenly not covered; asked once more"
         );
     };
-    let pdp = Arc::clone(&outside.pdp);
+    let pdp = Arc::clone(pdp);
     let config = &config.confirmations;
     Confirmations::new(pdp, ticks.clone(), config, longest, Box::new(told))
 }
@@ -426,8 +449,10 @@ impl Running {
             metrics: metrics.clone(),
             audit: Audit::open(&config.audit, &metrics)?,
             pseudonyms: Pseudonyms::new(&config.audit)?,
+            refusals: Refusals::default(),
         });
-        let Judge { enforcer, keys, sync } = Judge::build(config, &metrics, control.handle())?;
+        let Judge { enforcer, keys, sync, altinn } =
+            Judge::build(config, &metrics, control.handle())?;
         let enforcer = Arc::new(enforcer);
         let readiness = Arc::new(AppReadiness {
             keys: Arc::clone(&keys),
@@ -441,7 +466,10 @@ impl Running {
         let admin_address = local(&admin, config.admin.address)?;
         supervise(control, &tell, "the admin listener", {
             let readiness: Arc<dyn Readiness> = Arc::<AppReadiness>::clone(&readiness);
-            Admin { metrics, readiness }.run(admin, stop_control.clone())
+            let recorder = Arc::clone(&recorder);
+            let pages = told::pages(config, &enforcer, sync.as_ref(), altinn);
+            let register = pages.map(Arc::new);
+            Admin { metrics, readiness, recorder, register }.run(admin, stop_control.clone())
         });
         supervise(
             control,

@@ -1,6 +1,7 @@
-//! The command line: `run`, `check`, `schema` and `explain`.
+//! The command line: `run`, `check`, `schema`, `explain` and `register`.
 
 pub mod explain;
+pub mod register;
 
 use crate::app;
 use crate::config::Config;
@@ -40,6 +41,9 @@ enum Command {
     Schema,
     /// Tell what every step would say to a request, and why.
     Explain(explain::Request),
+    /// Tell what the register holds, and whether Altinn agrees.
+    #[command(subcommand)]
+    Register(register::Command),
 }
 
 /// Exit codes: 0 done, 1 refused or failed, 2 wrong arguments, 3 it could not be told.
@@ -60,6 +64,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check { config } => check(&config),
         Command::Schema => schema(),
         Command::Explain(request) => explain::run(&request),
+        Command::Register(command) => register::run(&command),
     }
 }
 

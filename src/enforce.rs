@@ -24,13 +24,14 @@ pub mod trail;
 use crate::config::{AccessConfig, LimitConfig, RightConfig};
 use crate::domain::decision::Answer;
 use crate::domain::party::CheckDigits;
+use crate::domain::resource::Question;
 use crate::domain::scope::ScopeRule;
 use admit::admit;
 use answers::Answers;
 use authenticate::{Authenticated, Authenticator, TokenCache, VerifiedToken};
 use authorize::{Permit, authorize};
 use facts::{BodyReader, Facts};
-use party::party;
+use party::{Concerned, party};
 use rejection::Rejection;
 use route::{Route, Routed, Routes};
 use scope::scope;
@@ -173,12 +174,7 @@ impl Enforcer {
         body: &mut dyn BodyReader,
         trail: &mut Trail,
     ) -> Result<Permit, Rejection> {
-        let authenticated = self.authenticate(routed, trail).await?;
-        let scoped = timed(trail, Step::Scope, scope(authenticated, &right.scopes))?;
-        let concerned = party(scoped, right, &self.limits, self.check_digits, body).await;
-        let concerned = timed(trail, Step::Party, concerned)?;
-        trail.party = Some(concerned.party);
-        trail.system_user = concerned.system_user.ids.first().copied();
+        let concerned = self.concerned(routed, right, body, trail).await?;
         // INVARIANT: the configuration demands Altinn's address and our client for a route with a right.
         let answers = self.answers.as_ref().ok_or(Rejection::Internal)?;
         if let (Some(TokenCache::Miss), Some(id)) = (trail.token_cache, trail.system_user) {
@@ -188,6 +184,42 @@ impl Enforcer {
         let permit = timed(trail, Step::Authorize, permit)?;
         trail.permitted(&permit);
         Ok(permit)
+    }
+}
+
+impl Enforcer {
+    /// The steps before the right.
+    async fn concerned<'r>(
+        &self,
+        routed: Routed<'r>,
+        right: &RightConfig,
+        body: &mut dyn BodyReader,
+        trail: &mut Trail,
+    ) -> Result<Concerned<'r>, Rejection> {
+        let authenticated = self.authenticate(routed, trail).await?;
+        let scoped = timed(trail, Step::Scope, scope(authenticated, &right.scopes))?;
+        let concerned = party(scoped, right, &self.limits, self.check_digits, body).await;
+        let concerned = timed(trail, Step::Party, concerned)?;
+        trail.party = Some(concerned.party);
+        trail.system_user = concerned.system_user.ids.first().copied();
+        Ok(concerned)
+    }
+
+    /// What would be asked about a request, a question for each system user of its token, and has these
+    /// watched. Empty where the request is refused before, or no right is asked for.
+    pub async fn questions(&self, facts: Facts<'_>, body: &mut dyn BodyReader) -> Vec<Question> {
+        let routed = admit(facts, &self.limits).and_then(|admitted| self.routes.route(admitted));
+        let Ok(routed) = routed else { return Vec::new() };
+        let route = Arc::clone(&routed.route);
+        let AccessConfig::Right(right) = &route.config.access else { return Vec::new() };
+        let concerned = self.concerned(routed, right, body, &mut Trail::default()).await;
+        let Ok(concerned) = concerned else { return Vec::new() };
+        for id in &concerned.system_user.ids {
+            if let Some(answers) = &self.answers {
+                answers.watch(*id, || concerned.seen(*id));
+            }
+        }
+        concerned.system_user.ids.iter().map(|id| concerned.question(*id)).collect()
     }
 }
 

@@ -4,6 +4,7 @@
 //! the answer, when the client leaves, or when a panic unwinds. So there is exactly one.
 
 pub mod audit;
+pub mod refusals;
 
 use crate::config::AccessConfig;
 use crate::domain::decision::Answer;
@@ -16,6 +17,7 @@ use crate::forward::body::Progress;
 use crate::telemetry::metrics::Metrics;
 use audit::{Audit, Pseudonyms};
 use http::{Method, StatusCode};
+use refusals::Refusals;
 use serde::Serialize;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -31,6 +33,8 @@ pub struct Recorder {
     pub audit: Audit,
     /// Stand-ins for persons.
     pub pseudonyms: Pseudonyms,
+    /// The last refusals.
+    pub refusals: Refusals,
 }
 
 /// A request that the HTTP library could not read, and so refused without asking us.
@@ -51,7 +55,7 @@ impl Recorder {
     pub fn unreadable(&self, request: &Unreadable<'_>) {
         let answer = Answer::NotAsked.label();
         self.metrics.requests.with_label_values(&["none", answer, request.code]).inc();
-        self.audit.write(&Line {
+        let line = Line {
             time: audit::rfc3339(request.at),
             trace_id: request.trace_id,
             mode: "proxy",
@@ -81,7 +85,9 @@ impl Recorder {
             response_bytes: 0,
             duration_us: 0,
             complete: false,
-        });
+        };
+        self.refusals.note(&line);
+        self.audit.write(&line);
     }
 }
 
@@ -303,7 +309,11 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.write_metrics();
-        self.recorder.audit.write(&self.line());
+        let line = self.line();
+        if self.trail.rejection.is_some() {
+            self.recorder.refusals.note(&line);
+        }
+        self.recorder.audit.write(&line);
     }
 }
 

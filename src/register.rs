@@ -12,12 +12,13 @@ mod shard;
 mod ticks;
 mod writer;
 
-pub use book::{Derive, MAX_SETS, PolicyState};
-pub use reader::{Explanation, Reader, Stats, UserView};
+pub use book::{Derive, Explain, MAX_SETS, PolicyState};
+pub use reader::{Explanation, Reader, Shown, Stats, UserView};
 pub use ticks::{HISTORY, InvalidWall, Tick, Ticks};
 pub use writer::{Publish, Restored, Scanned, Watch, Writer};
 
 use crate::domain::party::OrgNumber;
+use crate::domain::policy::NotDerivable;
 use crate::domain::resource::Right;
 use crate::domain::system_user::{SystemId, SystemUserId};
 use arc_swap::ArcSwap;
@@ -131,7 +132,7 @@ pub enum NotDerived {
     #[error("the policy was not read yet")]
     PolicyUnread,
     /// The policy holds something that is not evaluated; which.
-    #[error("the policy is not evaluated here: {0}")]
+    #[error("nothing is derived from the policy: {}", NotDerivable::in_words(.0))]
     PolicyNotUnderstood(&'static str),
     /// It was read before the policy named a package by which it denies.
     #[error("what the system user holds was read before the policy changed")]

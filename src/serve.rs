@@ -3,6 +3,7 @@
 mod activity;
 pub mod admin;
 pub mod proxy;
+pub mod register;
 pub mod respond;
 mod streams;
 mod texts;

@@ -7,8 +7,11 @@
 //! and how large. Talks to no network; times of day come from the caller.
 
 mod aside;
+mod look;
 mod record;
 mod seal;
+
+pub use look::{LookError, look};
 
 use crate::sync::ports::{Saved, Store, StoreError};
 use record::{decode, encode};

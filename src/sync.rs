@@ -8,8 +8,10 @@ mod drift;
 pub mod metrics;
 mod mirror;
 pub mod ports;
+pub mod revive;
 mod save;
 pub mod schedule;
+pub mod status;
 mod users;
 mod wall;
 
@@ -18,8 +20,8 @@ pub use save::Saving;
 use crate::clock::Clock;
 use crate::config::RegisterConfig;
 use crate::domain::decision::{Undecided, Verdict};
-use crate::domain::delegation::PartyRights;
-use crate::domain::resource::{Question, Right};
+use crate::domain::delegation::{PackageId, PartyRights};
+use crate::domain::resource::{Question, ResourceId, Right};
 use crate::domain::system_user::SystemUserId;
 use crate::enforce::answers::Answers;
 use crate::enforce::notices::Notice;
@@ -30,6 +32,7 @@ use metrics::SyncMetrics;
 use mirror::{Mirror, MirrorReading};
 use ports::{Saved, Source, Wanted};
 use save::{Restoring, Saver, State, Written};
+use status::StatusReader;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,6 +102,7 @@ pub struct Sync {
     /// When the policies were last known to be the current ones.
     verified: Option<Tick>,
     graces: Vec<(String, Duration)>,
+    status: StatusReader,
     tasks: JoinSet<Done>,
 }
 
@@ -163,6 +167,7 @@ impl Sync {
             next_count: now,
             verified: None,
             graces,
+            status: StatusReader::default(),
             tasks: JoinSet::new(),
             config,
             writer,
@@ -174,6 +179,12 @@ impl Sync {
             metrics,
             mirror,
         }
+    }
+
+    /// Tells how it stands, while it runs.
+    #[must_use]
+    pub fn status(&self) -> StatusReader {
+        self.status.clone()
     }
 
     /// Takes up what was saved: before anything is served. `load` hands over each fact.
@@ -398,6 +409,20 @@ impl Sync {
         for (state, count) in self.mirror.count() {
             self.metrics.policies.with_label_values(&[state]).set(count);
         }
+        self.tell_policies();
+        self.status.change(|status| status.policy_readings += 1);
+    }
+
+    fn tell_policies(&self) {
+        let is_off = |resource: &ResourceId| self.switched_off.contains(resource);
+        let resources = self.mirror.tell(self.rights.iter().map(|(right, _)| right), is_off);
+        let mut packages: Vec<PackageId> = self.wanted.packages.values().cloned().collect();
+        packages.sort();
+        self.status.change(|status| {
+            status.verified = self.verified;
+            status.resources = resources.into();
+            status.packages = packages.into();
+        });
     }
 
     fn set_policies(&mut self) {
@@ -425,12 +450,11 @@ impl Sync {
 
     async fn save_last(mut self) {
         // A writing that is under way ends first; the store is in it.
-        while let Some(done) = self.tasks.join_next().await {
-            if let Ok(Done::Saved(written)) = done {
-                self.land_saved(*written);
-            }
-            if self.saver.as_ref().is_none_or(Saver::is_idle) {
-                break;
+        while self.saver.as_ref().is_some_and(|saver| !saver.is_idle()) {
+            match self.tasks.join_next().await {
+                Some(Ok(Done::Saved(written))) => self.land_saved(*written),
+                Some(_) => {}
+                None => return,
             }
         }
         let Some(saver) = &mut self.saver else { return };
@@ -501,8 +525,9 @@ impl Sync {
         self.count_sample(outcome);
         if outcome == Outcome::Disagreed {
             self.writer.switch_off(question.resource());
+            let first = self.switched_off.disagreed(question.resource());
             self.derivation_off(question, 1);
-            if self.switched_off.disagreed(question.resource()) {
+            if first {
                 tracing::error!(
                     system_user = %question.system_user(),
                     resource = %question.resource(),
@@ -522,6 +547,7 @@ impl Sync {
 
     fn derivation_off(&self, question: &Question, off: i64) {
         self.metrics.derivation_off.with_label_values(&[question.resource().as_str()]).set(off);
+        self.tell_policies();
     }
 
     fn evict(&mut self) {
@@ -557,6 +583,9 @@ impl Sync {
         self.metrics.lag_seconds.set(seconds(lag));
         self.metrics.system_users.set(gauge(self.writer.size()));
         self.metrics.bytes.set(gauge(self.reader.bytes()));
+        self.status.change(|status| {
+            (status.waiting, status.lag, status.oldest) = (waiting, lag, self.users.oldest());
+        });
         let oldest = self.users.oldest().map_or(Duration::ZERO, |tick| self.ticks.age(tick));
         self.metrics.age_seconds.set(seconds(oldest));
         for (route, grace) in &self.graces {

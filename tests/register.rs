@@ -46,7 +46,13 @@ fn register() -> (Writer, Reader) {
     let state = |number: usize| {
         let package = format!("p{number}").parse().unwrap();
         let derive = Box::new(move |holds: &dyn Fn(&_) -> bool| holds(&package));
-        PolicyState::Derivable { derive, version: PolicyVersion(0), access: None, since: None }
+        PolicyState::Derivable {
+            derive,
+            explain: None,
+            version: PolicyVersion(0),
+            access: None,
+            since: None,
+        }
     };
     let states = (0..3).map(|n| (writer.right_index(&right(n)).unwrap(), state(n))).collect();
     writer.set_policies(states);

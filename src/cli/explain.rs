@@ -1,20 +1,33 @@
 //! `portvakt explain`: a token and a request, and what every step says to them, in words.
 //!
-//! The steps are those of `run`, asked with the same configuration; only nothing is forwarded.
+//! The steps are those of `run`, asked with the same configuration; only nothing is forwarded. A register
+//! is filled for the system users of the token, so that its part is told as well; offline it is the one that
+//! was saved, and nothing is asked.
+
+mod known;
 
 use super::{complain, load};
 use crate::app::Judge;
+use crate::app::offline::{self, OfflineError, SavedKeys};
 use crate::config::{AccessConfig, Config, LogConfig};
 use crate::domain::decision::Source;
-use crate::enforce::Grant;
+use crate::domain::resource::Question;
+use crate::enforce::authorize::Evidence;
 use crate::enforce::facts::{BodyError, BodyReader, Facts};
 use crate::enforce::ports::EdgeFuture;
 use crate::enforce::rejection::{DeniedBy, Rejection};
 use crate::enforce::trail::{Step, Trail};
+use crate::enforce::{Enforcer, Grant};
+use crate::maskinporten::key_set::{KeySetError, parse_key_set};
+use crate::register::Reader;
+use crate::serve::register::span;
+use crate::sync::Sync;
+use crate::sync::status::StatusReader;
 use crate::telemetry::{self, metrics::Metrics};
 use bytes::Bytes;
 use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
+use known::Known;
 use std::fmt::Write as _;
 use std::io::{self, Read, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
@@ -22,6 +35,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// The request to explain.
@@ -39,7 +53,13 @@ pub struct Request {
     /// File with the body.
     #[arg(short, long)]
     body_file: Option<PathBuf>,
-    /// Longest wait for the issuer's keys, seconds.
+    /// Ask nobody: judge as if Altinn were away, from the snapshot that the configuration names.
+    #[arg(long)]
+    offline: bool,
+    /// With --offline: file with the issuer's key set (JWKS), without which no token can be verified.
+    #[arg(long, requires = "offline")]
+    keys_file: Option<PathBuf>,
+    /// Longest wait for the issuer's keys, and then for the register, seconds.
     #[arg(long, default_value_t = 10)]
     wait: u64,
     /// The method, such as GET.
@@ -63,6 +83,10 @@ enum ExplainError {
     App(#[from] crate::app::AppError),
     #[error("the metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
+    #[error(transparent)]
+    Offline(#[from] OfflineError),
+    #[error("{} holds no key set that can be used", .0.display())]
+    Keys(PathBuf, #[source] KeySetError),
 }
 
 /// It could not be told whether the request would pass.
@@ -98,33 +122,124 @@ fn explain(request: &Request, config: &Config) -> Result<(String, u8), ExplainEr
         .enable_all()
         .build()
         .map_err(ExplainError::Runtime)?;
-    let judge = Judge::build(config, &Metrics::new()?, runtime.handle())?;
-    let (trail, result) = runtime.block_on(async {
-        let stop = CancellationToken::new();
-        let refresh = tokio::spawn(Arc::clone(&judge.keys).run(stop.clone()));
-        let wait = Duration::from_secs(request.wait);
-        // Without keys the step that needs them says so.
-        let _ = tokio::time::timeout(wait, judge.keys.wait_until_loaded()).await;
-        let facts = Facts {
-            method: &request.method,
-            uri: &request.target,
-            version: Version::HTTP_11,
-            headers: &headers,
-            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        };
-        let mut trail = Trail::default();
-        let result = judge.enforcer.enforce(facts, &mut body, &mut trail).await;
-        stop.cancel();
-        let _ = refresh.await;
-        (trail, result)
-    });
-    let code = match &result {
+    let metrics = Metrics::new()?;
+    let asked = Asked { request, headers: &headers };
+    let told = if request.offline {
+        let keys = Arc::new(request.keys()?);
+        let enforcer = offline::enforcer(config, &metrics, keys)?;
+        runtime.block_on(asked.judge(&enforcer, None, &mut body))
+    } else {
+        let judge = Judge::build(config, &metrics, runtime.handle())?;
+        runtime.block_on(asked.live(judge, &metrics, &mut body))
+    };
+    let code = match &told.result {
         Ok(_) => 0,
         Err(Rejection::Undecided(_) | Rejection::Unverified(_)) => CANNOT_TELL,
         Err(_) => REFUSED,
     };
-    Ok((tell(request, &trail, &result), code))
+    Ok((tell(request, &told), code))
 }
+/// What became of the request.
+struct Told {
+    trail: Trail,
+    result: Result<Grant, Rejection>,
+    /// What the register knows of it.
+    known: String,
+}
+
+/// The request, as the enforcer sees it.
+struct Asked<'r> {
+    request: &'r Request,
+    headers: &'r HeaderMap,
+}
+
+impl Asked<'_> {
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            method: &self.request.method,
+            uri: &self.request.target,
+            version: Version::HTTP_11,
+            headers: self.headers,
+            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        }
+    }
+
+    /// Judges with keys and a register that are filled for this request.
+    async fn live(&self, judge: Judge, metrics: &Metrics, body: &mut FileBody) -> Told {
+        let Judge { enforcer, keys, sync, .. } = judge;
+        let stop = CancellationToken::new();
+        let refresh = tokio::spawn(Arc::clone(&keys).run(stop.clone()));
+        let status = sync.as_ref().map(Sync::status);
+        let keeping = sync.map(|sync| tokio::spawn(sync.run(stop.clone())));
+        // Without keys the step that needs them says so.
+        let _ = timeout_at(self.patience(), keys.wait_until_loaded()).await;
+        let filling = status.map(|status| Filling { status, metrics, end: self.patience() });
+        let told = self.judge(&enforcer, filling, body).await;
+        stop.cancel();
+        let _ = refresh.await;
+        if let Some(keeping) = keeping {
+            let _ = keeping.await;
+        }
+        told
+    }
+
+    fn patience(&self) -> Instant {
+        Instant::now() + Duration::from_secs(self.request.wait)
+    }
+
+    async fn judge(
+        &self,
+        enforcer: &Enforcer,
+        filling: Option<Filling<'_>>,
+        body: &mut FileBody,
+    ) -> Told {
+        if let Some(filling) = &filling {
+            filling.policies().await;
+        }
+        let questions = enforcer.questions(self.facts(), body).await;
+        let reader = enforcer.answers.as_ref().and_then(|answers| answers.register.as_ref());
+        if let (Some(filling), Some(reader)) = (&filling, reader) {
+            filling.system_users(reader, &questions).await;
+        }
+        let mut trail = Trail::default();
+        let result = enforcer.enforce(self.facts(), body, &mut trail).await;
+        let (permitted, offline) = (result.is_ok(), self.request.offline);
+        let known = reader.map(|reader| Known { reader, permitted, offline }.tell(&questions));
+        Told { trail, result, known: known.unwrap_or_default() }
+    }
+}
+
+/// A register that is being filled.
+struct Filling<'m> {
+    status: StatusReader,
+    metrics: &'m Metrics,
+    end: Instant,
+}
+
+impl Filling<'_> {
+    /// Waits for the first reading of the policies: what system users hold is kept by what these name.
+    async fn policies(&self) {
+        self.until(|| self.status.status().policy_readings > 0).await;
+    }
+
+    /// Waits until these system users were read, or could not be.
+    async fn system_users(&self, reader: &Reader, questions: &[Question]) {
+        let is_read = |question: &Question| {
+            let watched = reader.explain(question).look_up.watched;
+            watched.is_some_and(|watched| watched.fetched.is_some())
+        };
+        let failed = self.metrics.sync.refreshes.with_label_values(&["failed"]);
+        self.until(|| failed.get() > 0 || questions.iter().all(is_read)).await;
+    }
+
+    async fn until(&self, reached: impl Fn() -> bool) {
+        while !reached() && Instant::now() < self.end {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 impl Request {
     fn headers(&self) -> Result<HeaderMap, ExplainError> {
@@ -147,6 +262,13 @@ impl Request {
             headers.append(header::AUTHORIZATION, value);
         }
         Ok(headers)
+    }
+
+    fn keys(&self) -> Result<SavedKeys, ExplainError> {
+        let Some(path) = &self.keys_file else { return Ok(SavedKeys::new(None)) };
+        let text = std::fs::read(path).map_err(|error| ExplainError::File(path.clone(), error))?;
+        let keys = parse_key_set(&text).map_err(|error| ExplainError::Keys(path.clone(), error))?;
+        Ok(SavedKeys::new(Some(keys)))
     }
 
     fn token(&self) -> Result<Option<String>, ExplainError> {
@@ -174,7 +296,8 @@ impl BodyReader for FileBody {
 }
 
 /// The verdict of every step that was reached, then the outcome.
-fn tell(request: &Request, trail: &Trail, result: &Result<Grant, Rejection>) -> String {
+fn tell(request: &Request, told: &Told) -> String {
+    let Told { trail, result, known } = told;
     // The template, not the path: that may hold a national identity number.
     let place = trail.route.as_ref().map_or("(no route)", |route| route.config.path.as_str());
     let mut text = format!("{} {place}\n\n", request.method);
@@ -193,6 +316,7 @@ fn tell(request: &Request, trail: &Trail, result: &Result<Grant, Rejection>) -> 
     for step in judged.filter(|step| result.is_err() && !reached(step)) {
         let _ = writeln!(text, "  {:<13} --  not reached", step.label());
     }
+    text.push_str(known);
     let outcome = match result {
         Ok(grant) => format!("forwarded to upstream `{}`", grant.route().config.upstream),
         Err(rejection) => {
@@ -236,15 +360,31 @@ fn step_in_words(step: Step, trail: &Trail) -> String {
         },
         Step::Authorize => {
             let user = trail.system_user.map_or_else(String::new, |id| id.to_string());
-            let source = match trail.evidence.as_ref().map(|evidence| evidence.source) {
-                Some(Source::Derived) => "derived from its access packages",
-                Some(Source::Confirmed) => "from a confirmation held",
-                Some(Source::Pdp) | None => "confirmed by Altinn's PDP now",
-            };
+            let source = trail.evidence.as_ref().map_or_else(String::new, in_words);
             format!("system user {user} holds the right, {source}")
         }
         Step::Forward => String::new(),
     }
+}
+
+/// Where a permit came from, how old it was, and why it was not derived.
+fn in_words(evidence: &Evidence) -> String {
+    let age = span(evidence.age);
+    let mut words = match evidence.source {
+        Source::Derived => {
+            let version = evidence.policy.map(|version| format!(", policy {version}"));
+            format!("derived from its access packages, {age} old{}", version.unwrap_or_default())
+        }
+        Source::Confirmed => format!("confirmed by Altinn's PDP {age} ago"),
+        Source::Pdp => "confirmed by Altinn's PDP now".to_owned(),
+    };
+    if let Some(why) = evidence.not_derived {
+        let _ = write!(words, "; not derived: {why}");
+    }
+    if evidence.in_grace {
+        words.push_str("; older than the route allows, used since Altinn cannot be asked");
+    }
+    words
 }
 
 fn token_in_words(trail: &Trail) -> String {

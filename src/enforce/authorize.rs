@@ -125,7 +125,8 @@ pub async fn authorize(
 }
 
 impl Concerned<'_> {
-    fn question(&self, id: SystemUserId) -> Question {
+    /// What is asked about one system user of the token.
+    pub(super) fn question(&self, id: SystemUserId) -> Question {
         Question::new(id, self.party, self.right.clone(), self.instance.clone())
     }
 
@@ -345,6 +346,7 @@ mod tests {
         let lonn = "lonn".parse().unwrap();
         let read = PolicyState::Derivable {
             derive: Box::new(move |held| held(&lonn)),
+            explain: None,
             version: PolicyVersion(7),
             access: None,
             since: None,

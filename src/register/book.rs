@@ -8,6 +8,7 @@ use super::ticks::Tick;
 use super::{NotDerived, PolicyVersion, RightIndex};
 use crate::domain::delegation::{PackageId, PartyRights};
 use crate::domain::party::OrgNumber;
+use crate::domain::policy;
 use crate::domain::resource::{ResourceId, Right};
 use crate::sync::ports::AccessList;
 use std::collections::{HashMap, HashSet};
@@ -24,12 +25,17 @@ pub(super) const TOO_MANY: u32 = u32::MAX;
 /// Whether a policy permits a system user that holds the packages for which the function says yes.
 pub type Derive = Box<dyn Fn(&dyn Fn(&PackageId) -> bool) -> bool + Send + Sync>;
 
+/// Which rules of a policy apply to a system user that holds the packages for which the function says yes.
+pub type Explain = Arc<dyn Fn(&dyn Fn(&PackageId) -> bool) -> policy::Explanation + Send + Sync>;
+
 /// What is known of the policy that governs one routed right.
 pub enum PolicyState {
     /// Its answer can be computed.
     Derivable {
         /// The compiled policy, for this right.
         derive: Derive,
+        /// Why it says what it says, for people; `None` where nobody can tell.
+        explain: Option<Explain>,
         /// Of which text.
         version: PolicyVersion,
         /// Who stands on the access lists; `None` when the resource asks for none.
@@ -90,15 +96,25 @@ struct Evaluated {
 }
 
 /// What stands between a rights set and a permit, for one routed right.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Gate {
     /// The bit says it, if the party stands on the list.
     Open {
         version: PolicyVersion,
         members: Option<Arc<[u32]>>,
         since: Option<Tick>,
+        explain: Option<Explain>,
     },
     Shut(NotDerived),
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open { version, .. } => f.debug_tuple("Open").field(version).finish(),
+            Self::Shut(why) => f.debug_tuple("Shut").field(why).finish(),
+        }
+    }
 }
 
 /// Everything but the watched set, as one value.
@@ -121,7 +137,9 @@ impl Book {
         fetched: Tick,
     ) -> Result<PolicyVersion, NotDerived> {
         let (version, members, since) = match self.gates.get(right.place()) {
-            Some(Gate::Open { version, members, since }) => (*version, members.as_deref(), *since),
+            Some(Gate::Open { version, members, since, .. }) => {
+                (*version, members.as_deref(), *since)
+            }
             Some(Gate::Shut(why)) => return Err(*why),
             None => return Err(NotDerived::NotRouted),
         };
@@ -145,6 +163,12 @@ impl Book {
         Ok(version)
     }
 
+    /// Whether the registry has no policy for the resource.
+    pub(super) fn is_missing(&self, right: RightIndex) -> bool {
+        let gate = self.gates.get(right.place());
+        matches!(gate, Some(Gate::Shut(NotDerived::PolicyMissing)))
+    }
+
     fn is_switched_off(&self, right: RightIndex) -> bool {
         self.switched_off.get(right.place()).is_none_or(|off| *off)
     }
@@ -153,6 +177,22 @@ impl Book {
     pub(super) fn version(&self, right: RightIndex) -> Option<PolicyVersion> {
         match self.gates.get(right.place())? {
             Gate::Open { version, .. } => Some(*version),
+            Gate::Shut(_) => None,
+        }
+    }
+
+    /// Which rules of the right's policy apply to who holds `packages`, sorted; `None` when the policy is
+    /// not understood.
+    pub(super) fn explain(
+        &self,
+        right: RightIndex,
+        packages: &[PackageId],
+    ) -> Option<policy::Explanation> {
+        match self.gates.get(right.place())? {
+            Gate::Open { explain, .. } => {
+                let explain = explain.as_ref()?;
+                Some(explain(&|package| packages.binary_search(package).is_ok()))
+            }
             Gate::Shut(_) => None,
         }
     }
@@ -279,9 +319,9 @@ impl Scribe {
 
 fn gate(state: &PolicyState, right: &Right) -> Gate {
     match state {
-        PolicyState::Derivable { version, access, since, .. } => {
+        PolicyState::Derivable { version, access, since, explain, .. } => {
             let members = access.as_ref().map(|lists| members(lists, right));
-            Gate::Open { version: *version, members, since: *since }
+            Gate::Open { version: *version, members, since: *since, explain: explain.clone() }
         }
         PolicyState::NotDerivable(why) => Gate::Shut(*why),
     }

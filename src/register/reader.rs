@@ -6,6 +6,7 @@ use super::ticks::{Tick, Ticks};
 use super::{DerivedPermit, LookUp, NotDerived, PolicyVersion, RightIndex, Shared, Spot, Watched};
 use crate::domain::delegation::{PackageId, PartyRights};
 use crate::domain::party::{OrgNumber, Party};
+use crate::domain::policy;
 use crate::domain::resource::{Question, ResourceId, Right};
 use crate::domain::system_user::{SystemId, SystemUserId};
 use std::fmt;
@@ -40,6 +41,17 @@ pub struct Explanation {
     pub policy: Option<PolicyVersion>,
     /// When the policies were last known to be current.
     pub policies_verified: Option<Tick>,
+    /// Which rules of that policy apply to these packages, and which packages would open the right.
+    pub rules: Option<policy::Explanation>,
+}
+
+/// One system user, and what follows from what it holds.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The system user.
+    pub user: UserView,
+    /// For each of its parties, in their order: the routed rights that are derived.
+    pub derives: Vec<Vec<Right>>,
 }
 
 /// One system user, with names.
@@ -115,7 +127,15 @@ impl Reader {
             found.row.mark(now);
             self.judge(question, found)
         })
-        .unwrap_or(LookUp { watched: None, derived: Err(NotDerived::Unwatched) })
+        .unwrap_or_else(|| self.unwatched(question))
+    }
+
+    /// Of one that is not watched it is known whether the resource has a policy at all.
+    fn unwatched(&self, question: &Question) -> LookUp {
+        let right = self.right_index(question.right());
+        let missing = right.is_some_and(|right| self.shared.book.load().is_missing(right));
+        let why = if missing { NotDerived::PolicyMissing } else { NotDerived::Unwatched };
+        LookUp { watched: None, derived: Err(why) }
     }
 
     /// Why it says so; marks nothing.
@@ -126,17 +146,20 @@ impl Reader {
             let party = packed(question.party()).and_then(|party| grant(found.grants(), party));
             (self.judge(question, found), self.view_of(found), party)
         });
-        let unwatched = LookUp { watched: None, derived: Err(NotDerived::Unwatched) };
+        let unwatched = self.unwatched(question);
         let (look_up, user, grant) = explained
             .map_or((unwatched, None, None), |(look_up, user, grant)| (look_up, user, grant));
         let held = grant.and_then(|grant| book.set(grant.rights));
+        let packages = held.map(|set| set.packages.to_vec()).unwrap_or_default();
+        let right = self.right_index(question.right());
         Explanation {
             look_up,
             user,
-            packages: held.map(|set| set.packages.to_vec()).unwrap_or_default(),
             resources: held.map(|set| set.resources.to_vec()).unwrap_or_default(),
-            policy: self.right_index(question.right()).and_then(|right| book.version(right)),
+            policy: right.and_then(|right| book.version(right)),
             policies_verified: book.verified,
+            rules: right.and_then(|right| book.explain(right, &packages)),
+            packages,
         }
     }
 
@@ -187,6 +210,37 @@ impl Reader {
         }
     }
 
+    /// One system user, and what follows from what it holds; marks nothing.
+    #[must_use]
+    pub fn show(&self, id: SystemUserId) -> Option<Shown> {
+        self.with(id, |found| self.shown(found)).flatten()
+    }
+
+    /// Shows every system user of one shard, below [`SHARDS`](super::SHARDS), as it is now.
+    pub fn show_shard(&self, number: usize, show: &mut dyn FnMut(Shown)) {
+        let Some(shard) = self.shared.shards.get(number) else { return };
+        let shard = shard.load_full();
+        shard.iter().filter_map(|found| self.shown(&found)).for_each(&mut *show);
+    }
+
+    fn shown(&self, found: &Found<'_>) -> Option<Shown> {
+        let user = self.view_of(found)?;
+        let book = self.shared.book.load();
+        // Those that have names, as in the view.
+        let named = found.grants().iter().filter(|grant| book.set(grant.rights).is_some());
+        let derives = named.map(|grant| self.derives(&book, found, *grant)).collect();
+        Some(Shown { user, derives })
+    }
+
+    /// What [`look_up`](Self::look_up) derives for one party.
+    fn derives(&self, book: &Book, found: &Found<'_>, grant: Grant) -> Vec<Right> {
+        let fetched = found.row.fetched.filter(|fetched| !found.row.stands_against(*fetched));
+        let (Some(fetched), Some(_)) = (fetched, book.verified) else { return Vec::new() };
+        let all = self.shared.indices.iter();
+        let derived = |right| book.permits(right, grant.party, grant.rights, fetched).is_ok();
+        all.filter(|(_, index)| derived(**index)).map(|(right, _)| right.clone()).collect()
+    }
+
     fn with<T>(&self, id: SystemUserId, then: impl FnOnce(&Found<'_>) -> T) -> Option<T> {
         let Spot { shard, tag, .. } = self.shared.spot(id)?;
         let shard: arc_swap::Guard<Arc<Shard>> = shard.load();
@@ -202,15 +256,19 @@ impl Reader {
     }
 
     fn derive(&self, question: &Question, found: &Found<'_>) -> Result<DerivedPermit, NotDerived> {
+        let right = self.right_index(question.right()).ok_or(NotDerived::NotRouted)?;
+        // Read after the entry, so that it knows every rights set of the entry.
+        let book = self.shared.book.load();
+        // Told whoever asks, and for whom: it closes what is known otherwise too.
+        if book.is_missing(right) {
+            return Err(NotDerived::PolicyMissing);
+        }
         let party = packed(question.party()).ok_or(NotDerived::Person)?;
         if question.instance().is_some() {
             return Err(NotDerived::Instance);
         }
-        let right = self.right_index(question.right()).ok_or(NotDerived::NotRouted)?;
         let fetched = found.row.fetched.ok_or(NotDerived::NeverRead)?;
         let grant = grant(found.grants(), party).ok_or(NotDerived::NoParty)?;
-        // Read after the entry, so that it knows every rights set of the entry.
-        let book = self.shared.book.load();
         let policy = book.permits(right, party, grant.rights, fetched)?;
         let policies_verified = book.verified.ok_or(NotDerived::PolicyUnread)?;
         if found.row.stands_against(fetched) {

@@ -496,6 +496,7 @@ mod tests {
         let package = package.parse().unwrap();
         PolicyState::Derivable {
             derive: Box::new(move |holds| holds(&package)),
+            explain: None,
             version: PolicyVersion(version),
             access: None,
             since: None,
@@ -573,6 +574,12 @@ mod tests {
             writer.set_policies(vec![(index(&writer, "write"), state)]);
             assert_eq!(derived(&reader, 1, PARTY, "write"), Err(why));
         }
+        let missing = NotDerived::PolicyMissing;
+        let state = PolicyState::NotDerivable(missing);
+        writer.set_policies(vec![(index(&writer, "write"), state)]);
+        for (number, party) in [(1, OTHER), (2, PARTY)] {
+            assert_eq!(derived(&reader, number, party, "write"), Err(missing), "told to all");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -602,7 +609,13 @@ mod tests {
             let PolicyState::Derivable { derive, version, .. } = opens_for(package, 5) else {
                 unreachable!()
             };
-            let state = PolicyState::Derivable { derive, version, access: lists(), since: None };
+            let state = PolicyState::Derivable {
+                derive,
+                explain: None,
+                version,
+                access: lists(),
+                since: None,
+            };
             writer.set_policies(vec![(index(&writer, action), state)]);
         }
         assert_eq!(derived(&reader, 1, PARTY, "read"), Ok(()));
@@ -619,7 +632,7 @@ mod tests {
             unreachable!()
         };
         let since = Some(writer.ticks().now());
-        let state = PolicyState::Derivable { derive, version, access, since };
+        let state = PolicyState::Derivable { derive, explain: None, version, access, since };
         writer.set_policies(vec![(index(&writer, "read"), state)]);
         assert_eq!(derived(&reader, 1, PARTY, "read"), Err(NotDerived::ReadBefore));
         advance(SECOND / 10).await;

@@ -1,9 +1,16 @@
-//! The admin listener: alive, ready, metrics. Its own port, its own runtime, no secret in its answers.
+//! The admin listener: alive, ready, metrics, the register and the last refusals. Its own port, its own
+//! runtime, no secret in its answers. What is long is written piece by piece, as it is taken.
 
+use super::register::RegisterPages;
+use crate::paced::Paced;
+use crate::record::Recorder;
 use crate::telemetry::metrics::Metrics;
 use bytes::Bytes;
+use futures_util::stream;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -30,7 +37,13 @@ pub struct Admin {
     pub metrics: Metrics,
     /// Readiness.
     pub readiness: Arc<dyn Readiness>,
+    /// Remembers the last refusals.
+    pub recorder: Arc<Recorder>,
+    /// The register, if there is one.
+    pub register: Option<Arc<RegisterPages>>,
 }
+
+type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 impl std::fmt::Debug for Admin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -40,6 +53,15 @@ impl std::fmt::Debug for Admin {
 
 /// Most admin connections at once.
 const CONNECTIONS: usize = 64;
+/// Who takes nothing of an answer for so long is given up.
+const IDLE: Duration = Duration::from_secs(30);
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+const PATHS: &str = "/livez, /readyz, /metrics, /register, /register/system-users/{uuid}, \
+                     /register/export or /refusals\n";
+const NO_REGISTER: &str =
+    "no register is kept: `register.enabled` is false, or no route asks for a right\n";
 
 impl Admin {
     /// Serves until `stop`.
@@ -71,7 +93,7 @@ impl Admin {
         let _ = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(Duration::from_secs(5))
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(Paced::new(stream, IDLE)), service)
             .await;
     }
 
@@ -80,9 +102,7 @@ impl Admin {
         self.metrics.render()
     }
 
-    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
-        const TEXT: &str = "text/plain; charset=utf-8";
-        const JSON: &str = "application/json";
+    fn answer(&self, method: &Method, path: &str) -> Answer {
         if !matches!(*method, Method::GET | Method::HEAD) {
             return reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET or HEAD\n".into());
         }
@@ -101,13 +121,55 @@ impl Admin {
                     reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT, String::new())
                 }
             },
-            _ => reply(StatusCode::NOT_FOUND, TEXT, "/livez, /readyz or /metrics\n".into()),
+            "/refusals" => reply(StatusCode::OK, JSON, self.recorder.refusals.json()),
+            _ => match (path.strip_prefix("/register"), &self.register) {
+                (Some("" | "/export"), None) => not_found(NO_REGISTER),
+                (Some(page), Some(register)) => self.register_page(page, register),
+                (Some(_), None) | (None, _) => not_found(PATHS),
+            },
+        }
+    }
+
+    fn register_page(&self, page: &str, register: &Arc<RegisterPages>) -> Answer {
+        match page {
+            "" => {
+                let worst = self.metrics.permit_age_worst.seconds();
+                reply(StatusCode::OK, JSON, register.summary(Some(worst)).to_string())
+            }
+            "/export" => export(register),
+            _ => match page.strip_prefix("/system-users/").map(str::parse) {
+                Some(Ok(id)) => match register.system_user(id) {
+                    Some(user) => reply(StatusCode::OK, JSON, user.to_string()),
+                    None => not_found("the system user is not in the watched set\n"),
+                },
+                Some(Err(_)) => not_found("a system user is named by its UUID\n"),
+                None => not_found(PATHS),
+            },
         }
     }
 }
 
-fn reply(status: StatusCode, media: &'static str, text: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(text.into()));
+/// Shard by shard: the next one is read when there is room for it.
+fn export(register: &Arc<RegisterPages>) -> Answer {
+    let lines = Arc::clone(register).export().map(|lines| Ok(Frame::data(lines)));
+    let body = StreamBody::new(stream::iter(lines)).boxed_unsync();
+    headed(StatusCode::OK, "application/x-ndjson", body)
+}
+
+fn not_found(text: &'static str) -> Answer {
+    reply(StatusCode::NOT_FOUND, TEXT, text.into())
+}
+
+fn reply(status: StatusCode, media: &'static str, text: String) -> Answer {
+    headed(status, media, Full::new(text.into()).boxed_unsync())
+}
+
+fn headed(
+    status: StatusCode,
+    media: &'static str,
+    body: UnsyncBoxBody<Bytes, Infallible>,
+) -> Answer {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     response

@@ -78,6 +78,11 @@ impl Dispute {
 pub(super) struct SwitchedOff(HashMap<ResourceId, u32>);
 
 impl SwitchedOff {
+    /// Whether derivation is off for it.
+    pub(super) fn contains(&self, resource: &ResourceId) -> bool {
+        self.0.contains_key(resource)
+    }
+
     /// The PDP disagreed about it; whether it was derived until now.
     pub(super) fn disagreed(&mut self, resource: &ResourceId) -> bool {
         self.0.insert(resource.clone(), 0).is_none()

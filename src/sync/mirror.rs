@@ -9,6 +9,7 @@ use super::ports::{
     Wanted,
 };
 use super::save;
+use super::status::ResourceStatus;
 use crate::config::PolicyConfig;
 use crate::domain::decision::Undecided;
 use crate::domain::delegation::PackageId;
@@ -78,18 +79,18 @@ pub(super) struct Plan {
 
 /// What was read.
 pub(super) struct MirrorReading {
-    at: Tick,
-    feed: Result<Feed, Undecided>,
-    resources: Vec<ResourceReading>,
-    packages: Option<Result<HashMap<String, PackageId>, Undecided>>,
-    lists: Option<Result<AccessLists, Undecided>>,
+    pub(super) at: Tick,
+    pub(super) feed: Result<Feed, Undecided>,
+    pub(super) resources: Vec<ResourceReading>,
+    pub(super) packages: Option<Result<HashMap<String, PackageId>, Undecided>>,
+    pub(super) lists: Option<Result<AccessLists, Undecided>>,
 }
 
-struct ResourceReading {
-    id: ResourceId,
+pub(super) struct ResourceReading {
+    pub(super) id: ResourceId,
     /// The change that made it be read.
-    change: Option<String>,
-    result: Result<Option<PublishedResource>, Undecided>,
+    pub(super) change: Option<String>,
+    pub(super) result: Result<Option<PublishedResource>, Undecided>,
 }
 
 /// What followed from a reading.
@@ -298,8 +299,11 @@ impl Mirror {
             NotDerivable::Obligation(_) => NotDerived::Obligation,
             why => NotDerived::PolicyNotUnderstood(why.label()),
         })?;
+        let compiled = Arc::new(compiled);
+        let explained = Arc::clone(&compiled);
         Ok(PolicyState::Derivable {
             derive: Box::new(move |held| compiled.derive(held) == Derived::Permit),
+            explain: Some(Arc::new(move |held| explained.explain(held))),
             version: version(&published.policy),
             access,
             since,
@@ -396,6 +400,40 @@ impl Mirror {
     /// When the resource's policy last became another.
     pub(super) fn changed(&self, resource: &ResourceId) -> Option<Tick> {
         self.resources.get(resource).and_then(|held| held.changed)
+    }
+
+    /// What is known of each resource, for people; `rights` are those of the routes.
+    pub(super) fn tell<'r>(
+        &self,
+        rights: impl Iterator<Item = &'r Right> + Clone,
+        is_off: impl Fn(&ResourceId) -> bool,
+    ) -> Vec<ResourceStatus> {
+        let tell = |(id, held): (&ResourceId, &Resource)| {
+            let published = match &held.state {
+                State::Published(published, _) => Some(published),
+                State::Unread | State::Gone => None,
+            };
+            let of_it = rights.clone().filter(|right| right.resource == *id);
+            ResourceStatus {
+                id: id.clone(),
+                state: held.state.label(),
+                version: published.map(|published| version(&published.policy)),
+                changed: held.changed,
+                access_list: published.is_some_and(|published| published.access_list),
+                switched_off: is_off(id),
+                actions: of_it
+                    .map(|right| (right.action.clone(), self.is_derivable(right)))
+                    .collect(),
+            }
+        };
+        self.resources.iter().map(tell).collect()
+    }
+
+    fn is_derivable(&self, right: &Right) -> Result<(), NotDerived> {
+        match self.state(right) {
+            PolicyState::Derivable { .. } => Ok(()),
+            PolicyState::NotDerivable(why) => Err(why),
+        }
     }
 
     /// How many resources are in each state.

@@ -116,9 +116,15 @@ impl WorstAge {
         self.seconds.fetch_max(i64::try_from(seconds).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
+    /// The greatest so far, in seconds rounded up.
+    #[must_use]
+    pub fn seconds(&self) -> i64 {
+        self.seconds.load(Ordering::Relaxed)
+    }
+
     /// Sets the gauge.
     pub fn observe(&self) {
-        self.gauge.set(self.seconds.load(Ordering::Relaxed));
+        self.gauge.set(self.seconds());
     }
 }
 

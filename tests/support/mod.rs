@@ -327,6 +327,11 @@ impl Proxy {
         &self.address
     }
 
+    /// The admin listener: `127.0.0.1:PORT`
+    pub fn admin_address(&self) -> &str {
+        &self.admin
+    }
+
     /// The configuration file.
     pub fn config_path(&self) -> PathBuf {
         self.directory.path().join("portvakt.yaml")

@@ -354,15 +354,17 @@ impl Resolver<'_> {
                     .collect()
             }
             Setting::Wrong(_) => return Vec::new(),
-            Setting::Absent => match self.variable("MASKINPORTEN_SCOPES") {
-                Some(scopes) => scopes.split_whitespace().map(str::to_owned).collect(),
-                None => {
-                    let mut scopes = vec![DEFAULT.to_owned()];
-                    scopes.extend(register.map(|_| format!("{PARTIES}.resourceowner")));
-                    scopes.extend(LISTS.iter().filter(|_| lists).map(|scope| (*scope).to_owned()));
-                    scopes
-                }
-            },
+            Setting::Absent => {
+                let own = || {
+                    let parties = register.map(|_| format!("{PARTIES}.resourceowner"));
+                    let lists = LISTS.iter().filter(|_| lists).map(|scope| (*scope).to_owned());
+                    [DEFAULT.to_owned()].into_iter().chain(parties).chain(lists).collect()
+                };
+                let platform = self.variable("MASKINPORTEN_SCOPES");
+                platform.map_or_else(own, |scopes| {
+                    scopes.split_whitespace().map(str::to_owned).collect()
+                })
+            }
         };
         if required && !scopes.iter().any(|scope| scope.starts_with(DEFAULT)) {
             let warning = format!("none of our own scopes is `{DEFAULT}`: Altinn will not answer");

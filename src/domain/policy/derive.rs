@@ -92,6 +92,26 @@ impl NotDerivable {
     }
 }
 
+impl NotDerivable {
+    /// What a [`label`](Self::label) means, for people who have no more than that.
+    #[must_use]
+    pub fn in_words(label: &str) -> &'static str {
+        match label {
+            "no_package" => "no rule opens the right by an access package alone",
+            "open_to_all" => "it opens the right to who holds no access package",
+            "permit_unless_deny" => "it permits what no rule denies",
+            "unknown_deny" => "a rule denies by what the register does not know",
+            "must_be_present" => "an attribute must be present, and may not be",
+            "function" => "an attribute is compared as something else than text",
+            "issuer" => "an attribute must be of one issuer",
+            "condition" => "a rule has a condition",
+            "obligation" => "a permit would come with an obligation that closes it",
+            "app_name" => "the id of the app can be split in more than one way",
+            _ => "it holds something that is not evaluated",
+        }
+    }
+}
+
 impl From<AmbiguousApp> for NotDerivable {
     fn from(AmbiguousApp: AmbiguousApp) -> Self {
         Self::AppName

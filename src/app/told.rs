@@ -1,0 +1,51 @@
+//! What the admin listener is given to tell of the register.
+
+use super::Way;
+use crate::config::{Config, RouteConfig};
+use crate::enforce::Enforcer;
+use crate::serve::register::{Bounds, Calls, RegisterPages, RouteGrace};
+use crate::sync::Sync;
+
+/// The register's pages; `None` when none is kept.
+pub(super) fn pages(
+    config: &Config,
+    enforcer: &Enforcer,
+    sync: Option<&Sync>,
+    altinn: Option<Way>,
+) -> Option<RegisterPages> {
+    let reader = enforcer.answers.as_ref()?.register.clone()?;
+    let calls = altinn.map(|way| Box::new(move || calls(&way)) as Box<_>);
+    Some(RegisterPages::new(reader, sync?.status(), bounds(config)?, calls))
+}
+
+fn calls(way: &Way) -> Calls {
+    let load = way.gate.load();
+    Calls {
+        left: load.free_turns,
+        in_flight: load.in_flight,
+        waiting: load.waiting,
+        behind: load.behind,
+        paused: way.gate.paused(),
+    }
+}
+
+/// What the configuration says of the register; `None` when it is switched off.
+pub(super) fn bounds(config: &Config) -> Option<Bounds> {
+    let register = config.register.as_ref()?;
+    Some(Bounds {
+        max_system_users: register.max_system_users.get(),
+        max_bytes: register.max_bytes,
+        policy_max_age: register.policies.max_age,
+        graces: config.routes.iter().filter_map(grace).collect(),
+    })
+}
+
+fn grace(route: &RouteConfig) -> Option<RouteGrace> {
+    let right = route.right()?;
+    let takes = |safe: bool| route.methods.iter().any(|method| method.is_safe() == safe);
+    Some(RouteGrace {
+        route: route.id.clone(),
+        reads: takes(true).then_some(right.read.outage_grace),
+        writes: takes(false).then_some(right.write.outage_grace),
+    })
+}
