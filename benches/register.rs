@@ -167,6 +167,7 @@ impl World {
             let wanted: Vec<_> =
                 (0..8).map(|pick| self.packages[(number + 5 * pick) % PACKAGES].clone()).collect();
             PolicyState::Derivable {
+                since: None,
                 derive: Box::new(move |holds| wanted.iter().any(holds)),
                 version: PolicyVersion(number as u64),
                 access: None,

@@ -145,6 +145,9 @@ pub enum NotDerived {
     /// A permit would come with an obligation that is not fulfilled, or not understood.
     #[error("the policy puts an obligation that is not fulfilled")]
     Obligation,
+    /// The policy denies by a package that was not looked for yet when the entry was read.
+    #[error("the entry was read before the policy denied by a package; it must be read anew")]
+    ReadBeforePolicy,
     /// Altinn's PDP said no where this entry permits; it must be read anew.
     #[error("the entry is in doubt until it is read anew")]
     Doubted,
@@ -172,6 +175,7 @@ impl NotDerived {
             Self::NotOnAccessList => "not_on_access_list",
             Self::AccessListsUnknown => "access_lists_unknown",
             Self::Obligation => "obligation",
+            Self::ReadBeforePolicy => "read_before_policy",
             Self::Doubted => "doubted",
             Self::TooManySets => "too_many_sets",
         }

@@ -6,7 +6,7 @@
 
 mod drift;
 pub mod metrics;
-mod mirror;
+pub mod mirror;
 pub mod ports;
 pub mod schedule;
 mod users;
@@ -325,7 +325,7 @@ impl Sync {
     }
 
     fn apply_policies(&mut self, reading: MirrorReading) {
-        let applied = self.mirror.apply(reading, Instant::now());
+        let applied = self.mirror.apply(reading, self.ticks.now(), Instant::now());
         for (what, well) in applied.readings {
             let result = if well { "read" } else { "failed" };
             self.metrics.policy_readings.with_label_values(&[what, result]).inc();

@@ -344,6 +344,7 @@ mod tests {
         let (mut writer, reader) = register::open(rights.to_vec(), limits, ticks.clone()).unwrap();
         let lonn = "lonn".parse().unwrap();
         let read = PolicyState::Derivable {
+            since: None,
             derive: Box::new(move |held| held(&lonn)),
             version: PolicyVersion(7),
             access: None,

@@ -30,6 +30,8 @@ pub enum PolicyState {
     Derivable {
         /// The compiled policy, for this right.
         derive: Derive,
+        /// Entries that were fetched no later than this lack packages by which the policy denies.
+        since: Option<Tick>,
         /// Of which text.
         version: PolicyVersion,
         /// Who stands on the access lists; `None` when the resource asks for none.
@@ -42,10 +44,11 @@ pub enum PolicyState {
 impl fmt::Debug for PolicyState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Derivable { version, access, .. } => f
+            Self::Derivable { version, access, since, derive: _ } => f
                 .debug_struct("Derivable")
                 .field("version", version)
                 .field("access", access)
+                .field("since", since)
                 .finish_non_exhaustive(),
             Self::NotDerivable(why) => f.debug_tuple("NotDerivable").field(why).finish(),
         }
@@ -93,9 +96,13 @@ enum Gate {
     Open {
         version: PolicyVersion,
         members: Option<Arc<[u32]>>,
+        since: Option<Tick>,
     },
     Shut(NotDerived),
 }
+
+/// Version of the policy, members of the access list, and what must be younger than what.
+type OpenGate<'a> = (PolicyVersion, Option<&'a [u32]>, Option<Tick>);
 
 /// Everything but the watched set, as one value.
 #[derive(Clone, Debug)]
@@ -108,14 +115,18 @@ pub(super) struct Book {
 }
 
 impl Book {
-    /// Whether the rights set opens the right for the party.
+    /// Whether the rights set, fetched at `fetched`, opens the right for the party.
     pub(super) fn permits(
         &self,
         right: RightIndex,
         party: u32,
         rights: u32,
+        fetched: Tick,
     ) -> Result<PolicyVersion, NotDerived> {
-        let (version, members) = self.gate(right)?;
+        let (version, members, since) = self.gate(right)?;
+        if since.is_some_and(|since| fetched <= since) {
+            return Err(NotDerived::ReadBeforePolicy);
+        }
         if rights == TOO_MANY {
             return Err(NotDerived::TooManySets);
         }
@@ -129,11 +140,13 @@ impl Book {
         Ok(version)
     }
 
-    /// The policy's version and the access list, if the right can be derived at all.
-    fn gate(&self, right: RightIndex) -> Result<(PolicyVersion, Option<&[u32]>), NotDerived> {
+    /// The gate of a right, if the right can be derived at all.
+    fn gate(&self, right: RightIndex) -> Result<OpenGate<'_>, NotDerived> {
         match self.gates.get(right.place()) {
             Some(Gate::Open { .. }) if self.is_switched_off(right) => Err(NotDerived::SwitchedOff),
-            Some(Gate::Open { version, members }) => Ok((*version, members.as_deref())),
+            Some(Gate::Open { version, members, since }) => {
+                Ok((*version, members.as_deref(), *since))
+            }
             Some(Gate::Shut(why)) => Err(*why),
             None => Err(NotDerived::NotRouted),
         }
@@ -273,9 +286,9 @@ impl Scribe {
 
 fn gate(state: &PolicyState, right: &Right) -> Gate {
     match state {
-        PolicyState::Derivable { version, access, .. } => {
+        PolicyState::Derivable { version, access, since, derive: _ } => {
             let members = access.as_ref().map(|lists| members(lists, right));
-            Gate::Open { version: *version, members }
+            Gate::Open { version: *version, members, since: *since }
         }
         PolicyState::NotDerivable(why) => Gate::Shut(*why),
     }

@@ -211,7 +211,7 @@ impl Reader {
         let grant = grant(found.grants(), party).ok_or(NotDerived::NoParty)?;
         // Read after the entry, so that it knows every rights set of the entry.
         let book = self.shared.book.load();
-        let policy = book.permits(right, party, grant.rights)?;
+        let policy = book.permits(right, party, grant.rights, fetched)?;
         let policies_verified = book.verified.ok_or(NotDerived::PolicyUnread)?;
         if found.row.stands_against(fetched) {
             return Err(NotDerived::Doubted);

@@ -493,6 +493,7 @@ mod tests {
     fn opens_for(package: &str, version: u64) -> PolicyState {
         let package = package.parse().unwrap();
         PolicyState::Derivable {
+            since: None,
             derive: Box::new(move |holds| holds(&package)),
             version: PolicyVersion(version),
             access: None,
@@ -599,7 +600,7 @@ mod tests {
             let PolicyState::Derivable { derive, version, .. } = opens_for(package, 5) else {
                 unreachable!()
             };
-            let state = PolicyState::Derivable { derive, version, access: lists() };
+            let state = PolicyState::Derivable { derive, version, access: lists(), since: None };
             writer.set_policies(vec![(index(&writer, action), state)]);
         }
         assert_eq!(derived(&reader, 1, PARTY, "read"), Ok(()));

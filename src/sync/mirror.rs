@@ -8,7 +8,7 @@ use super::ports::{AccessLists, Feed, FeedPosition, PublishedResource, Source, W
 use crate::config::PolicyConfig;
 use crate::domain::decision::Undecided;
 use crate::domain::delegation::PackageId;
-use crate::domain::policy::{Derived, NotDerivable, Policy};
+use crate::domain::policy::{CompiledRight, Derived, NotDerivable, Policy};
 use crate::domain::resource::{ResourceId, Right};
 use crate::register::{NotDerived, PolicyState, PolicyVersion, Tick};
 use aws_lc_rs::digest;
@@ -17,8 +17,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// What is known of the policies.
-pub(super) struct Mirror {
+/// What is known of the policies. [`crate::sync::Sync`] owns one; tests derive with another.
+#[derive(Debug)]
+pub struct Mirror {
     config: PolicyConfig,
     owner: Option<String>,
     resources: BTreeMap<ResourceId, Resource>,
@@ -28,9 +29,12 @@ pub(super) struct Mirror {
     next_poll: Instant,
     next_check: Instant,
     reading: bool,
+    /// Since when answers about system users tell whether they hold a package.
+    known_since: BTreeMap<PackageId, Tick>,
 }
 
 /// One resource of our routes.
+#[derive(Debug)]
 struct Resource {
     /// The time of its latest change that was read, as the registry writes it.
     change: Option<String>,
@@ -39,6 +43,7 @@ struct Resource {
     changed: Option<Tick>,
 }
 
+#[derive(Debug)]
 enum State {
     Unread,
     /// The registry knows no such resource, or no policy of it.
@@ -58,7 +63,8 @@ impl State {
 }
 
 /// What is to be read.
-pub(super) struct Plan {
+#[derive(Debug)]
+pub struct Plan {
     at: Tick,
     full: bool,
     resources: BTreeMap<ResourceId, Option<String>>,
@@ -69,7 +75,8 @@ pub(super) struct Plan {
 }
 
 /// What was read.
-pub(super) struct MirrorReading {
+#[derive(Debug)]
+pub struct MirrorReading {
     at: Tick,
     feed: Result<Feed, Undecided>,
     resources: Vec<ResourceReading>,
@@ -77,6 +84,7 @@ pub(super) struct MirrorReading {
     lists: Option<Result<AccessLists, Undecided>>,
 }
 
+#[derive(Debug)]
 struct ResourceReading {
     id: ResourceId,
     /// The change that made it be read.
@@ -86,18 +94,18 @@ struct ResourceReading {
 
 /// What followed from a reading.
 #[derive(Debug, Default)]
-pub(super) struct Applied {
+pub struct Applied {
     /// Whether any policy, list or package became another.
-    pub(super) changed: bool,
+    pub changed: bool,
     /// All is known to be current as of this moment.
-    pub(super) verified: Option<Tick>,
+    pub verified: Option<Tick>,
     /// Readings by what and whether they did well.
-    pub(super) readings: Vec<(&'static str, bool)>,
+    pub readings: Vec<(&'static str, bool)>,
 }
 
 impl Plan {
     /// Reads: the feed first, so that nothing that changes meanwhile is missed by the next reading.
-    pub(super) async fn read(self, source: Arc<dyn Source>) -> MirrorReading {
+    pub async fn read(self, source: Arc<dyn Source>) -> MirrorReading {
         let feed = source.changes(self.position.as_ref()).await;
         let which = self.which(&feed);
         let each = which.into_iter().map(async |(id, change)| {
@@ -136,7 +144,7 @@ impl Plan {
 
 impl Mirror {
     /// Nothing read yet; due at once.
-    pub(super) fn new(
+    pub fn new(
         rights: &[Right],
         config: PolicyConfig,
         owner: Option<String>,
@@ -154,11 +162,12 @@ impl Mirror {
             next_poll: now,
             next_check: now,
             reading: false,
+            known_since: BTreeMap::new(),
         }
     }
 
     /// What is to be read now; `None` when nothing is due, or a reading is under way.
-    pub(super) fn plan(&mut self, at: Tick, now: Instant) -> Option<Plan> {
+    pub fn plan(&mut self, at: Tick, now: Instant) -> Option<Plan> {
         if self.reading || now < self.next_poll {
             return None;
         }
@@ -180,8 +189,9 @@ impl Mirror {
         })
     }
 
-    /// Takes up what was read; `pause` puts the next look off after a failure.
-    pub(super) fn apply(&mut self, reading: MirrorReading, now: Instant) -> Applied {
+    /// Takes up what was read, at `tick`. What is asked about system users from then on must be read by
+    /// [`Mirror::wanted`] as it is afterwards.
+    pub fn apply(&mut self, reading: MirrorReading, tick: Tick, now: Instant) -> Applied {
         let mut applied = Applied::default();
         let mut complete = self.apply_feed(reading.feed, &mut applied);
         for resource in reading.resources {
@@ -193,6 +203,9 @@ impl Mirror {
         if let Some(lists) = reading.lists {
             complete &= replace(&mut self.lists, lists, "access_lists", &mut applied);
         }
+        if applied.changed {
+            self.note_packages(tick);
+        }
         applied.verified = complete.then_some(reading.at);
         self.reading = false;
         self.next_poll =
@@ -201,6 +214,15 @@ impl Mirror {
             self.next_check = now + self.config.check;
         }
         applied
+    }
+
+    /// A package that no policy named was left out of what was read so far.
+    fn note_packages(&mut self, tick: Tick) {
+        let wanted: BTreeSet<PackageId> = self.wanted().packages.into_values().collect();
+        self.known_since.retain(|package, _| wanted.contains(package));
+        for package in wanted {
+            self.known_since.entry(package).or_insert(tick);
+        }
     }
 
     fn apply_feed(&mut self, feed: Result<Feed, Undecided>, applied: &mut Applied) -> bool {
@@ -249,7 +271,7 @@ impl Mirror {
     }
 
     /// What the register derives with, for one right.
-    pub(super) fn state(&self, right: &Right) -> PolicyState {
+    pub fn state(&self, right: &Right) -> PolicyState {
         let held = self.resources.get(&right.resource);
         let why = match held.map(|held| &held.state) {
             None | Some(State::Unread) => NotDerived::PolicyUnread,
@@ -280,15 +302,26 @@ impl Mirror {
             NotDerivable::Obligation(_) => NotDerived::Obligation,
             why => NotDerived::PolicyNotUnderstood(why.label()),
         })?;
+        let since = self.denials_known_since(&compiled)?;
         Ok(PolicyState::Derivable {
+            since,
             derive: Box::new(move |held| compiled.derive(held) == Derived::Permit),
             version: version(&published.policy),
             access,
         })
     }
 
+    /// Since when answers tell of every package that takes a permit away: with one of them left out of
+    /// what was read, a permit would follow where the PDP says no.
+    fn denials_known_since(&self, compiled: &CompiledRight) -> Result<Option<Tick>, NotDerived> {
+        let since = compiled.denying().map(|package| self.known_since.get(package).copied());
+        let since: Option<Vec<Tick>> = since.collect();
+        let since = since.ok_or(NotDerived::PolicyNotUnderstood(UNKNOWN_PACKAGE))?;
+        Ok(since.into_iter().max())
+    }
+
     /// What of an answer about a system user is worth keeping.
-    pub(super) fn wanted(&self) -> Wanted {
+    pub fn wanted(&self) -> Wanted {
         let policies = self.resources.values().filter_map(|held| match &held.state {
             State::Published(_, Ok(policy)) => Some(policy),
             State::Published(_, Err(_)) | State::Unread | State::Gone => None,
@@ -303,12 +336,12 @@ impl Mirror {
     }
 
     /// When the resource's policy last became another.
-    pub(super) fn changed(&self, resource: &ResourceId) -> Option<Tick> {
+    pub fn changed(&self, resource: &ResourceId) -> Option<Tick> {
         self.resources.get(resource).and_then(|held| held.changed)
     }
 
     /// How many resources are in each state.
-    pub(super) fn count(&self) -> BTreeMap<&'static str, i64> {
+    pub fn count(&self) -> BTreeMap<&'static str, i64> {
         let mut counts =
             BTreeMap::from(["unread", "missing", "read", "not_understood"].map(|label| (label, 0)));
         for held in self.resources.values() {
@@ -320,6 +353,8 @@ impl Mirror {
 
 /// Why a policy is not evaluated that is not understood as a whole.
 const NOT_READ: &str = "policy";
+/// Why one is not that denies by a package of which the catalogue knows nothing.
+const UNKNOWN_PACKAGE: &str = "unknown_package";
 /// How soon a reading that was not complete is tried again.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(5);
 
