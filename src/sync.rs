@@ -4,6 +4,7 @@
 //! reads what they may do, mirrors the policies of our resources, and publishes both. It touches no
 //! request; requests read the register, leave notices, and never wait for this.
 
+pub mod bound;
 mod drift;
 pub mod metrics;
 pub mod mirror;
