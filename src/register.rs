@@ -134,9 +134,6 @@ pub enum NotDerived {
     /// The policy holds something that is not evaluated; which.
     #[error("nothing is derived from the policy: {}", NotDerivable::in_words(.0))]
     PolicyNotUnderstood(&'static str),
-    /// It was read before the policy named a package by which it denies.
-    #[error("what the system user holds was read before the policy changed")]
-    ReadBefore,
     /// Derivation is off for the resource, because it did not agree with Altinn's PDP.
     #[error("derivation is switched off for the resource")]
     SwitchedOff,
@@ -149,6 +146,9 @@ pub enum NotDerived {
     /// A permit would come with an obligation that is not fulfilled, or not understood.
     #[error("the policy puts an obligation that is not fulfilled")]
     Obligation,
+    /// The policy denies by a package that was not looked for yet when the entry was read.
+    #[error("the entry was read before the policy denied by a package; it must be read anew")]
+    ReadBeforePolicy,
     /// Altinn's PDP said no where this entry permits; it must be read anew.
     #[error("the entry is in doubt until it is read anew")]
     Doubted,
@@ -172,11 +172,11 @@ impl NotDerived {
             Self::PolicyMissing => "policy_missing",
             Self::PolicyUnread => "policy_unread",
             Self::PolicyNotUnderstood(_) => "policy_not_understood",
-            Self::ReadBefore => "read_before",
             Self::SwitchedOff => "switched_off",
             Self::NotOnAccessList => "not_on_access_list",
             Self::AccessListsUnknown => "access_lists_unknown",
             Self::Obligation => "obligation",
+            Self::ReadBeforePolicy => "read_before_policy",
             Self::Doubted => "doubted",
             Self::TooManySets => "too_many_sets",
         }

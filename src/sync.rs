@@ -4,9 +4,10 @@
 //! reads what they may do, mirrors the policies of our resources, and publishes both. It touches no
 //! request; requests read the register, leave notices, and never wait for this.
 
+pub mod bound;
 mod drift;
 pub mod metrics;
-mod mirror;
+pub mod mirror;
 pub mod ports;
 pub mod revive;
 mod save;
@@ -193,6 +194,8 @@ impl Sync {
         let mut restoring = Restoring::new(&mut self.writer, &mut self.mirror, &self.answers, wall);
         load(&mut |saved| restoring.take(saved));
         let taken = restoring.finish();
+        // Nobody knows what was looked for when it was read.
+        self.mirror.note_packages(self.ticks.now());
         self.set_policies();
         if let Some(verified) = self.mirror.verified() {
             self.writer.policies_verified(verified);
@@ -389,7 +392,7 @@ impl Sync {
     }
 
     fn apply_policies(&mut self, reading: MirrorReading) {
-        let applied = self.mirror.apply(reading, Instant::now());
+        let applied = self.mirror.apply(reading, self.ticks.now(), Instant::now());
         for (what, well) in applied.readings {
             let result = if well { "read" } else { "failed" };
             self.metrics.policy_readings.with_label_values(&[what, result]).inc();
@@ -426,7 +429,7 @@ impl Sync {
     }
 
     fn set_policies(&mut self) {
-        self.wanted = Arc::new(self.mirror.want(&self.wanted, self.ticks.now()));
+        self.wanted = Arc::new(self.mirror.wanted());
         let state = |(right, index): &(Right, RightIndex)| (*index, self.mirror.state(right));
         let states = self.rights.iter().map(state).collect();
         self.writer.set_policies(states);

@@ -474,6 +474,10 @@ ROUTE  METHODS   PATH         ACCESS     SCOPES      RIGHT                    PA
 read   GET       /v1/{party}  right      owner:read  read on ske-mva-melding  path party  default
 open   GET,POST  /            anonymous  -           -                        -           default
 
+RIGHT WITHDRAWN  METHODS  REFUSED AFTER  AT MOST  ALTINN AWAY
+read             GET      61s            5m       1h
+From when Altinn says so; its PDP remembers delegations for 5 and policies for 10 minutes.
+
 warning: route `open` opens `/`: no token is asked for there
 ";
     assert_eq!(source::check(&path).unwrap(), shown);

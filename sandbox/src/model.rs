@@ -7,7 +7,7 @@ use crate::altinn::pdp::facts::Facts;
 use crate::altinn::pdp::request::SingleRequest;
 use crate::altinn::{access_lists, packages, parties, policy_xml, registry};
 use crate::world::World;
-use crate::world::number::PartyNumber;
+use crate::world::number::{OrgNumber, PartyNumber};
 use crate::world::seed::{self, Document, SeedError};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -75,6 +75,14 @@ impl Model {
     /// [`SeedError::Write`].
     pub fn to_yaml(&self) -> Result<String, SeedError> {
         Document::of(&self.world).to_yaml()
+    }
+
+    /// Ends every relation of a client with a facilitator; what was delegated because of one counts no
+    /// longer. A seed cannot say so: it refuses a delegation that nothing carries.
+    pub fn end_relation(&mut self, client: &str, facilitator: &str) -> bool {
+        let numbers = (PartyNumber::parse(client), OrgNumber::parse(facilitator));
+        let (Ok(client), Ok(facilitator)) = numbers else { return false };
+        self.world.relations.remove(client, facilitator, None)
     }
 
     /// The decision on one question, without caches.

@@ -1,8 +1,13 @@
 //! A configuration in words, for people who are about to start it.
 
-use super::{AccessConfig, Config, Environment, PartyConfig, RouteConfig, UpstreamProtocol};
+use super::{
+    AccessConfig, Config, Environment, Freshness, PartyConfig, RegisterConfig, RouteConfig,
+    UpstreamProtocol,
+};
 use crate::domain::scope::{Scope, ScopeRule};
+use crate::sync::bound::{self, Bound};
 use std::fmt::Write;
+use std::time::Duration;
 
 /// Environment, listeners, upstreams, a table of the routes, and the warnings. Shows no secret.
 pub(super) fn write(config: &Config) -> String {
@@ -29,18 +34,68 @@ pub(super) fn write(config: &Config) -> String {
         line("upstream", &format!("{name}: http://{} ({protocol})", upstream.authority));
     }
     text.push('\n');
-    text.push_str(&table(&config.routes));
+    text.push_str(&routes(&config.routes));
+    text.push_str(&revocation(config));
     for warning in &config.warnings {
         let _ = writeln!(text, "\nwarning: {warning}");
     }
     text
 }
 
-fn table(routes: &[RouteConfig]) -> String {
+fn routes(routes: &[RouteConfig]) -> String {
     let head = ["ROUTE", "METHODS", "PATH", "ACCESS", "SCOPES", "RIGHT", "PARTY", "UPSTREAM"];
+    table(head, routes.iter().map(row))
+}
+
+/// How late a withdrawn right is refused, for each route; nothing where no route demands one.
+fn revocation(config: &Config) -> String {
+    let register = config.register.as_ref();
+    let rows: Vec<_> = config.routes.iter().flat_map(|route| bounds(route, register)).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let head = ["RIGHT WITHDRAWN", "METHODS", "REFUSED AFTER", "AT MOST", "ALTINN AWAY"];
+    let mut text = format!("\n{}", table(head, rows.into_iter()));
+    let memory = |time: Duration| time.as_secs() / 60;
+    let _ = writeln!(
+        text,
+        "From when Altinn says so; its PDP remembers delegations for {} and policies for {} minutes.",
+        memory(bound::DELEGATIONS),
+        memory(bound::POLICIES)
+    );
+    text
+}
+
+/// A line for the methods that change nothing and one for the others, if the route has such.
+fn bounds(route: &RouteConfig, register: Option<&RegisterConfig>) -> Vec<[String; 5]> {
+    let Some(right) = route.right() else { return Vec::new() };
+    let line = |freshness: Freshness, safe: bool| {
+        let of_kind = route.methods.iter().filter(|method| method.is_safe() == safe);
+        let methods: Vec<&str> = of_kind.map(http::Method::as_str).collect();
+        let Bound { usual, worst, away } = bound::of_rights(freshness, register);
+        let [usual, worst, away] = [usual, worst, away].map(time);
+        (!methods.is_empty()).then(|| [route.id.clone(), methods.join(","), usual, worst, away])
+    };
+    [line(right.read, true), line(right.write, false)].into_iter().flatten().collect()
+}
+
+/// As a configuration writes it, in the largest unit that leaves nothing over.
+fn time(time: Duration) -> String {
+    match time.as_secs() {
+        0 => "0s".to_owned(),
+        hours if hours % 3600 == 0 => format!("{}h", hours / 3600),
+        minutes if minutes % 60 == 0 => format!("{}m", minutes / 60),
+        seconds => format!("{seconds}s"),
+    }
+}
+
+fn table<const COLUMNS: usize>(
+    head: [&str; COLUMNS],
+    lines: impl Iterator<Item = [String; COLUMNS]>,
+) -> String {
     let mut rows = vec![head.map(str::to_owned)];
-    rows.extend(routes.iter().map(row));
-    let mut widths = [0; 8];
+    rows.extend(lines);
+    let mut widths = [0; COLUMNS];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.chars().count().max(*width);

@@ -345,11 +345,11 @@ mod tests {
         let (mut writer, reader) = register::open(rights.to_vec(), limits, ticks.clone()).unwrap();
         let lonn = "lonn".parse().unwrap();
         let read = PolicyState::Derivable {
+            since: None,
             derive: Box::new(move |held| held(&lonn)),
             explain: None,
             version: PolicyVersion(7),
             access: None,
-            since: None,
         };
         let write = PolicyState::NotDerivable(NotDerived::PolicyNotUnderstood("function"));
         let [first, second] = rights.map(|right| writer.right_index(&right).unwrap());

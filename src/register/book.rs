@@ -51,10 +51,11 @@ pub enum PolicyState {
 impl fmt::Debug for PolicyState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Derivable { version, access, .. } => f
+            Self::Derivable { version, access, since, .. } => f
                 .debug_struct("Derivable")
                 .field("version", version)
                 .field("access", access)
+                .field("since", since)
                 .finish_non_exhaustive(),
             Self::NotDerivable(why) => f.debug_tuple("NotDerivable").field(why).finish(),
         }
@@ -128,7 +129,7 @@ pub(super) struct Book {
 }
 
 impl Book {
-    /// Whether the rights set opens the right for the party.
+    /// Whether the rights set, fetched at `fetched`, opens the right for the party.
     pub(super) fn permits(
         &self,
         right: RightIndex,
@@ -154,7 +155,7 @@ impl Book {
             return Err(NotDerived::NotOnAccessList);
         }
         if since.is_some_and(|since| fetched <= since) {
-            return Err(NotDerived::ReadBefore);
+            return Err(NotDerived::ReadBeforePolicy);
         }
         // Last, so that it is said only of what would be derived otherwise.
         if self.is_switched_off(right) {

@@ -495,11 +495,11 @@ mod tests {
     fn opens_for(package: &str, version: u64) -> PolicyState {
         let package = package.parse().unwrap();
         PolicyState::Derivable {
+            since: None,
             derive: Box::new(move |holds| holds(&package)),
             explain: None,
             version: PolicyVersion(version),
             access: None,
-            since: None,
         }
     }
 
@@ -634,7 +634,7 @@ mod tests {
         let since = Some(writer.ticks().now());
         let state = PolicyState::Derivable { derive, explain: None, version, access, since };
         writer.set_policies(vec![(index(&writer, "read"), state)]);
-        assert_eq!(derived(&reader, 1, PARTY, "read"), Err(NotDerived::ReadBefore));
+        assert_eq!(derived(&reader, 1, PARTY, "read"), Err(NotDerived::ReadBeforePolicy));
         advance(SECOND / 10).await;
         writer.publish(user(1), writer.ticks().now(), vec![rights(PARTY, &["lonn"])]);
         assert_eq!(derived(&reader, 1, PARTY, "read"), Ok(()));

@@ -13,7 +13,7 @@ use super::status::ResourceStatus;
 use crate::config::PolicyConfig;
 use crate::domain::decision::Undecided;
 use crate::domain::delegation::PackageId;
-use crate::domain::policy::{Derived, NotDerivable, Policy};
+use crate::domain::policy::{CompiledRight, Derived, NotDerivable, Policy};
 use crate::domain::resource::{ResourceId, Right};
 use crate::register::{NotDerived, PolicyState, PolicyVersion, Tick};
 use aws_lc_rs::digest;
@@ -22,8 +22,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// What is known of the policies.
-pub(super) struct Mirror {
+/// What is known of the policies. [`crate::sync::Sync`] owns one; tests derive with another.
+#[derive(Debug)]
+pub struct Mirror {
     config: PolicyConfig,
     owner: Option<String>,
     resources: BTreeMap<ResourceId, Resource>,
@@ -35,19 +36,21 @@ pub(super) struct Mirror {
     reading: bool,
     /// When all of it was last known to be current.
     verified: Option<Tick>,
+    /// Since when answers about system users tell whether they hold a package.
+    known_since: BTreeMap<PackageId, Tick>,
 }
 
 /// One resource of our routes.
+#[derive(Debug)]
 struct Resource {
     /// The time of its latest change that was read, as the registry writes it.
     change: Option<String>,
     state: State,
     /// When it last became another.
     changed: Option<Tick>,
-    /// Since when every package that the policy names is kept of what is read; `None` while one is not.
-    kept: Option<Tick>,
 }
 
+#[derive(Debug)]
 enum State {
     Unread,
     /// The registry knows no such resource, or no policy of it.
@@ -67,7 +70,8 @@ impl State {
 }
 
 /// What is to be read.
-pub(super) struct Plan {
+#[derive(Debug)]
+pub struct Plan {
     at: Tick,
     full: bool,
     resources: BTreeMap<ResourceId, Option<String>>,
@@ -78,7 +82,8 @@ pub(super) struct Plan {
 }
 
 /// What was read.
-pub(super) struct MirrorReading {
+#[derive(Debug)]
+pub struct MirrorReading {
     pub(super) at: Tick,
     pub(super) feed: Result<Feed, Undecided>,
     pub(super) resources: Vec<ResourceReading>,
@@ -86,6 +91,7 @@ pub(super) struct MirrorReading {
     pub(super) lists: Option<Result<AccessLists, Undecided>>,
 }
 
+#[derive(Debug)]
 pub(super) struct ResourceReading {
     pub(super) id: ResourceId,
     /// The change that made it be read.
@@ -95,18 +101,18 @@ pub(super) struct ResourceReading {
 
 /// What followed from a reading.
 #[derive(Debug, Default)]
-pub(super) struct Applied {
+pub struct Applied {
     /// Whether any policy, list or package became another.
-    pub(super) changed: bool,
+    pub changed: bool,
     /// All is known to be current as of this moment.
-    pub(super) verified: Option<Tick>,
+    pub verified: Option<Tick>,
     /// Readings by what and whether they did well.
-    pub(super) readings: Vec<(&'static str, bool)>,
+    pub readings: Vec<(&'static str, bool)>,
 }
 
 impl Plan {
     /// Reads: the feed first, so that nothing that changes meanwhile is missed by the next reading.
-    pub(super) async fn read(self, source: Arc<dyn Source>) -> MirrorReading {
+    pub async fn read(self, source: Arc<dyn Source>) -> MirrorReading {
         let feed = source.changes(self.position.as_ref()).await;
         let which = self.which(&feed);
         let each = which.into_iter().map(async |(id, change)| {
@@ -145,13 +151,13 @@ impl Plan {
 
 impl Mirror {
     /// Nothing read yet; due at once.
-    pub(super) fn new(
+    pub fn new(
         rights: &[Right],
         config: PolicyConfig,
         owner: Option<String>,
         now: Instant,
     ) -> Self {
-        let unread = || Resource { change: None, state: State::Unread, changed: None, kept: None };
+        let unread = || Resource { change: None, state: State::Unread, changed: None };
         let resources = rights.iter().map(|right| (right.resource.clone(), unread())).collect();
         Self {
             config,
@@ -164,11 +170,12 @@ impl Mirror {
             next_check: now,
             reading: false,
             verified: None,
+            known_since: BTreeMap::new(),
         }
     }
 
     /// What is to be read now; `None` when nothing is due, or a reading is under way.
-    pub(super) fn plan(&mut self, at: Tick, now: Instant) -> Option<Plan> {
+    pub fn plan(&mut self, at: Tick, now: Instant) -> Option<Plan> {
         if self.reading || now < self.next_poll {
             return None;
         }
@@ -190,8 +197,9 @@ impl Mirror {
         })
     }
 
-    /// Takes up what was read; `pause` puts the next look off after a failure.
-    pub(super) fn apply(&mut self, reading: MirrorReading, now: Instant) -> Applied {
+    /// Takes up what was read, at `tick`. What is asked about system users from then on must be read by
+    /// [`Mirror::wanted`] as it is afterwards.
+    pub fn apply(&mut self, reading: MirrorReading, tick: Tick, now: Instant) -> Applied {
         let mut applied = Applied::default();
         let mut complete = self.apply_feed(reading.feed, &mut applied);
         for resource in reading.resources {
@@ -203,6 +211,9 @@ impl Mirror {
         if let Some(lists) = reading.lists {
             complete &= replace(&mut self.lists, lists, "access_lists", &mut applied);
         }
+        if applied.changed {
+            self.note_packages(tick);
+        }
         applied.verified = complete.then_some(reading.at);
         self.verified = applied.verified.or(self.verified);
         self.reading = false;
@@ -212,6 +223,15 @@ impl Mirror {
             self.next_check = now + self.config.check;
         }
         applied
+    }
+
+    /// A package that no policy named was left out of what was read so far.
+    pub(super) fn note_packages(&mut self, tick: Tick) {
+        let wanted: BTreeSet<PackageId> = self.wanted().packages.into_values().collect();
+        self.known_since.retain(|package, _| wanted.contains(package));
+        for package in wanted {
+            self.known_since.entry(package).or_insert(tick);
+        }
     }
 
     fn apply_feed(&mut self, feed: Result<Feed, Undecided>, applied: &mut Applied) -> bool {
@@ -260,17 +280,16 @@ impl Mirror {
     }
 
     /// What the register derives with, for one right.
-    pub(super) fn state(&self, right: &Right) -> PolicyState {
+    pub fn state(&self, right: &Right) -> PolicyState {
         let held = self.resources.get(&right.resource);
         let why = match held.map(|held| &held.state) {
             None | Some(State::Unread) => NotDerived::PolicyUnread,
             Some(State::Gone) => NotDerived::PolicyMissing,
             Some(State::Published(_, Err(label))) => NotDerived::PolicyNotUnderstood(label),
             Some(State::Published(published, Ok(policy))) => {
-                match held.map(|held| self.derivable(right, held, published, policy)) {
-                    Some(Ok(state)) => return state,
-                    Some(Err(why)) => why,
-                    None => NotDerived::PolicyUnread,
+                match self.derivable(right, published, policy) {
+                    Ok(state) => return state,
+                    Err(why) => why,
                 }
             }
         };
@@ -280,7 +299,6 @@ impl Mirror {
     fn derivable(
         &self,
         right: &Right,
-        held: &Resource,
         published: &PublishedResource,
         policy: &Policy,
     ) -> Result<PolicyState, NotDerived> {
@@ -289,16 +307,11 @@ impl Mirror {
             (true, Some(lists)) => Some(lists.get(&right.resource).cloned().unwrap_or_default()),
             (true, None) => return Err(NotDerived::AccessListsUnknown),
         };
-        let since = match (policy.denies(), held.kept) {
-            (false, _) => None,
-            (true, Some(since)) => Some(since),
-            // A package that cannot be told from the others may be the one by which it denies.
-            (true, None) => return Err(NotDerived::PolicyNotUnderstood(UNKNOWN_PACKAGE)),
-        };
         let compiled = policy.compile(right).map_err(|why| match why {
             NotDerivable::Obligation(_) => NotDerived::Obligation,
             why => NotDerived::PolicyNotUnderstood(why.label()),
         })?;
+        let since = self.denials_known_since(&compiled)?;
         let compiled = Arc::new(compiled);
         let explained = Arc::clone(&compiled);
         Ok(PolicyState::Derivable {
@@ -310,25 +323,17 @@ impl Mirror {
         })
     }
 
-    /// What of an answer about a system user is worth keeping, of those that are begun after `at`.
-    pub(super) fn want(&mut self, before: &Wanted, at: Tick) -> Wanted {
-        let wanted = self.wanted();
-        let kept = |wanted: &Wanted, policy: &Policy| {
-            let all: BTreeSet<&PackageId> = wanted.packages.values().collect();
-            policy.packages().iter().all(|package| all.contains(package))
-        };
-        for held in self.resources.values_mut() {
-            let State::Published(_, Ok(policy)) = &held.state else { continue };
-            held.kept = match (kept(&wanted, policy), kept(before, policy)) {
-                (false, _) => None,
-                (true, true) => held.kept.or(Some(at)),
-                (true, false) => Some(at),
-            };
-        }
-        wanted
+    /// Since when answers tell of every package that takes a permit away: with one of them left out of
+    /// what was read, a permit would follow where the PDP says no.
+    fn denials_known_since(&self, compiled: &CompiledRight) -> Result<Option<Tick>, NotDerived> {
+        let since = compiled.denying().map(|package| self.known_since.get(package).copied());
+        let since: Option<Vec<Tick>> = since.collect();
+        let since = since.ok_or(NotDerived::PolicyNotUnderstood(UNKNOWN_PACKAGE))?;
+        Ok(since.into_iter().max())
     }
 
-    fn wanted(&self) -> Wanted {
+    /// What of an answer about a system user is worth keeping.
+    pub fn wanted(&self) -> Wanted {
         let policies = self.resources.values().filter_map(|held| match &held.state {
             State::Published(_, Ok(policy)) => Some(policy),
             State::Published(_, Err(_)) | State::Unread | State::Gone => None,
@@ -398,7 +403,7 @@ impl Mirror {
     }
 
     /// When the resource's policy last became another.
-    pub(super) fn changed(&self, resource: &ResourceId) -> Option<Tick> {
+    pub fn changed(&self, resource: &ResourceId) -> Option<Tick> {
         self.resources.get(resource).and_then(|held| held.changed)
     }
 
@@ -437,7 +442,7 @@ impl Mirror {
     }
 
     /// How many resources are in each state.
-    pub(super) fn count(&self) -> BTreeMap<&'static str, i64> {
+    pub fn count(&self) -> BTreeMap<&'static str, i64> {
         let mut counts =
             BTreeMap::from(["unread", "missing", "read", "not_understood"].map(|label| (label, 0)));
         for held in self.resources.values() {
@@ -449,7 +454,7 @@ impl Mirror {
 
 /// Why a policy is not evaluated that is not understood as a whole.
 const NOT_READ: &str = "policy";
-/// Why a policy that denies is not evaluated, when it names a package that the catalogue does not.
+/// Why one is not that denies by a package of which the catalogue knows nothing.
 const UNKNOWN_PACKAGE: &str = "unknown_package";
 /// How soon a reading that was not complete is tried again.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(5);

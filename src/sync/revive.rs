@@ -104,8 +104,8 @@ impl Revival {
                 |(id, published)| ResourceReading { id, change: None, result: Ok(Some(published)) };
             let resources = self.resources.into_iter().map(read).collect();
             let (lists, feed) = (self.lists.map(Ok), Ok(Feed::Absent));
-            let _applied =
-                mirror.apply(MirrorReading { at, feed, resources, packages: None, lists }, now);
+            let reading = MirrorReading { at, feed, resources, packages: None, lists };
+            let _applied = mirror.apply(reading, ticks.now(), now);
             let index = |right: &Right| Some((writer.right_index(right)?, mirror.state(right)));
             let states = rights.iter().filter_map(index).collect();
             writer.set_policies(states);

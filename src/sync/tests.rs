@@ -393,6 +393,29 @@ async fn a_policy_that_changed_counts_after_the_next_look_at_the_feed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_package_that_a_new_policy_denies_by_is_looked_for_before_anything_is_derived_again() {
+    let bench = start(holding(&["lonn", "code-of-utlegg"]), config()).await;
+    bench.seen();
+    bench.after(SECOND).await;
+    assert!(bench.derived().is_ok(), "no policy names the other package");
+    bench.outside.set(|altinn| {
+        let denial = policy(&["utlegg"]).replace("Permit", "Deny");
+        let denial = &denial[denial.find("<Rule ").unwrap()..];
+        altinn.policy = altinn.policy.take().map(|policy| policy.replace("</Policy>", denial));
+        altinn.changed_at += 1;
+    });
+    let mut told = Vec::new();
+    for _ in 0..140 {
+        bench.after(SECOND).await;
+        let derived = bench.derived().map(|_| ());
+        if told.last() != Some(&derived) {
+            told.push(derived);
+        }
+    }
+    assert_eq!(told, [Ok(()), Err(NotDerived::ReadBeforePolicy), Err(NotDerived::NotCovered)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_silent_change_is_found_by_the_full_check() {
     let bench = start(holding(&["lonn"]), config()).await;
     bench.seen();

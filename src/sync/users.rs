@@ -1,5 +1,6 @@
 //! The system users that are to be read: who waits, who is being read, and who is tried again later.
 
+use super::bound::ROUND;
 use super::schedule::{Backoff, Queue, interval};
 use crate::config::RegisterConfig;
 use crate::domain::party::OrgNumber;
@@ -14,8 +15,6 @@ use tokio::time::Instant;
 
 /// Readings under way at once.
 const FLYING: usize = 16;
-/// All that is watched is looked over once in this time, or as often as the least interval says.
-const ROUND: Duration = Duration::from_secs(60);
 /// Failed readings that are remembered to be tried again; the others wait for the next round.
 const RETRIES: usize = 4096;
 /// An entry that was used so lately is one that somebody relies on.

@@ -243,6 +243,14 @@ impl CompiledRight {
         }
     }
 
+    /// The packages by which a rule denies: [`CompiledRight::derive`] must be told of each whether it is held.
+    pub fn denying(&self) -> impl Iterator<Item = &PackageId> {
+        self.rules
+            .iter()
+            .filter(|rule| rule.effect == Effect::Deny)
+            .flat_map(CompiledRule::packages)
+    }
+
     /// Why [`CompiledRight::derive`] says what it says, for people.
     pub fn explain(&self, held: impl Fn(&PackageId) -> bool) -> Explanation {
         let rules = self.rules.iter();
