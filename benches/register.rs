@@ -23,12 +23,14 @@ use portvakt::domain::system_user::{SystemId, SystemUserId};
 use portvakt::register::{
     Limits, PolicyState, PolicyVersion, Reader, Restored, Seen, Ticks, Writer, open,
 };
+use portvakt::store::{Options, Secret, open as open_snapshot};
+use portvakt::sync::ports::{Saved, SavedUser, Store};
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const PACKAGES: usize = 40;
 const SETS: u64 = 200;
@@ -47,7 +49,7 @@ fn main() {
             println!(
                 "{users} system users, 1.5 parties on average, one agent with {CLIENTS} clients"
             );
-            for mode in ["live", "restored", "map"] {
+            for mode in ["live", "restored", "map", "disk", "sealed"] {
                 let mut child = Command::new(std::env::current_exe().unwrap());
                 assert!(child.args([mode, &users.to_string()]).status().unwrap().success());
             }
@@ -60,6 +62,8 @@ fn run(mode: &str, users: u64) {
         "live" => live(users),
         "restored" => restored(users),
         "map" => plain_map(users),
+        // A snapshot for a start within a second, and one as large as the register.
+        "disk" | "sealed" => [100_000, users].iter().for_each(|users| disk(*users, mode)),
         other => panic!("no mode {other}"),
     }
 }
@@ -107,7 +111,7 @@ fn restored(users: u64) {
     rate("restore in batches of 20,000", users, begun);
     memory("register, restored", before, &reader);
     let begun = Instant::now();
-    let gone = writer.evict(reader.size() - 1, usize::MAX, std::time::Duration::from_secs(3600));
+    let gone = writer.evict(reader.size() - 1, usize::MAX, Duration::from_secs(3600));
     println!("  evict the one least recently used: {:?} ({})", begun.elapsed(), gone.len());
     let begun = Instant::now();
     black_box(reader.stats());
@@ -128,6 +132,71 @@ fn plain_map(users: u64) {
     }
     println!("plain HashMap of vectors of strings: {:.1} MiB", mib(resident() - before));
     black_box(&map);
+}
+
+/// Saved, loaded into a register, and refreshed batch by batch.
+fn disk(users: u64, mode: &str) {
+    const BATCH: u64 = 1000;
+    let world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options {
+        path: folder.path().join("register.redb"),
+        binding: b"bench".to_vec(),
+        key: (mode == "sealed").then(|| Secret::new([7; 32])),
+    };
+    let wall = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    let batch = |from: u64| {
+        let users = from..users.min(from + BATCH);
+        users.map(|user| Saved::User(Box::new(world.saved(user, wall)))).collect()
+    };
+    println!("snapshot of {users} users, {mode}:");
+    let begun = Instant::now();
+    let mut store = open_snapshot(&options, wall).unwrap().store;
+    (0..users).step_by(1000).for_each(|from| store.save(batch(from)).unwrap());
+    rate("save new ones, 1,000 a batch", users, begun);
+    drop(store);
+    let size = options.path.metadata().unwrap().len() as usize;
+    println!("  file: {:.1} MiB", mib(size));
+    let begun = Instant::now();
+    let (mut writer, reader) = world.register();
+    let ticks = writer.ticks().clone();
+    let opened = open_snapshot(&options, wall + Duration::from_secs(60)).unwrap();
+    println!("  open and check: {:.2?}", begun.elapsed());
+    let mut restored = Vec::new();
+    let mut take = |saved: Saved| {
+        let Saved::User(user) = saved else { return };
+        let moment = |at| ticks.from_wall(at, wall + Duration::from_secs(60)).unwrap();
+        restored.push(Restored {
+            seen: Seen {
+                id: user.id,
+                owner: Some(user.owner),
+                system: Some(user.system),
+                vendor: Some(user.vendor),
+            },
+            fetched: user.fetched.map(moment),
+            changed: moment(user.changed),
+            last_used: moment(user.last_used),
+            parties: user.parties,
+        });
+        if restored.len() == 20_000 {
+            writer.restore(std::mem::take(&mut restored));
+        }
+    };
+    opened.loader.load(&mut take).unwrap();
+    writer.restore(restored);
+    assert_eq!(reader.size() as u64, users);
+    rate("open, check, load and restore", users, begun);
+    let mut store = opened.store;
+    let begun = Instant::now();
+    let refreshed = 20 * BATCH;
+    for n in 0..20 {
+        let one = |k: u64| Saved::User(Box::new(world.saved(random(n * BATCH + k) % users, wall)));
+        store.save((0..BATCH).map(one).collect()).unwrap();
+    }
+    rate("save again at random, 1,000 a batch", refreshed, begun);
+    let begun = Instant::now();
+    (0..50).for_each(|n| store.save(vec![Saved::User(Box::new(world.saved(n, wall)))]).unwrap());
+    rate("save one at a time", 50, begun);
 }
 
 struct World {
@@ -171,6 +240,7 @@ impl World {
                 explain: None,
                 version: PolicyVersion(number as u64),
                 access: None,
+                since: None,
             }
         };
         let rights = self.rights.iter().map(|right| writer.right_index(right).unwrap());
@@ -183,9 +253,9 @@ impl World {
     fn seen(&self, user: u64) -> Seen {
         Seen {
             id: id(user),
-            owner: org(random(user) as u32 % 900_000_000),
-            system: self.systems[user as usize % self.systems.len()].clone(),
-            vendor: org(user as u32 % 100),
+            owner: Some(org(random(user) as u32 % 900_000_000)),
+            system: Some(self.systems[user as usize % self.systems.len()].clone()),
+            vendor: Some(org(user as u32 % 100)),
         }
     }
 
@@ -202,6 +272,21 @@ impl World {
             resources: vec![],
         };
         (0..count).map(party).collect()
+    }
+
+    fn saved(&self, user: u64, wall: SystemTime) -> SavedUser {
+        let Seen { id, owner, system, vendor } = self.seen(user);
+        let parties = self.parties(user);
+        SavedUser {
+            id,
+            owner: owner.unwrap(),
+            system: system.unwrap(),
+            vendor: vendor.unwrap(),
+            fetched: Some(wall),
+            changed: wall,
+            last_used: wall,
+            parties,
+        }
     }
 
     fn question(&self, user: u64, party: OrgNumber) -> Question {

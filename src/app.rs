@@ -13,7 +13,8 @@ use crate::altinn::source::AltinnSource;
 use crate::altinn::token::OwnToken;
 use crate::altinn::{Altinn, AltinnError};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, RightConfig, RouteConfig};
+use crate::config::{Config, RightConfig, RouteConfig, SnapshotConfig};
+use crate::domain::party::CheckDigits;
 use crate::domain::resource::{Question, Right};
 use crate::enforce::Enforcer;
 use crate::enforce::answers::{Answers, Sampler};
@@ -34,9 +35,11 @@ use crate::register::{self, Limits, Reader, Ticks, TooManyRights};
 use crate::serve::admin::{Admin, Readiness};
 use crate::serve::proxy::Proxy;
 use crate::serve::{Sharing, Worker, listen};
+use crate::store::{self, Opened};
 use crate::sync::ports::Source;
-use crate::sync::{Parts, Sync};
+use crate::sync::{Parts, Saving, Sync};
 use crate::telemetry::metrics::Metrics;
+use secrecy::ExposeSecret;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -131,6 +134,25 @@ impl Judge {
     /// # Errors
     /// [`AppError`] when a part cannot be built.
     pub fn build(config: &Config, metrics: &Metrics, control: &Handle) -> Result<Self, AppError> {
+        let snapshot = config.register.as_ref().and_then(|register| register.snapshot.as_ref());
+        Self::with(config, metrics, control, snapshot)
+    }
+
+    /// As [`Judge::build`], for a look beside the program that serves: the snapshot is that program's, and
+    /// neither read nor written.
+    ///
+    /// # Errors
+    /// [`AppError`] when a part cannot be built.
+    pub fn beside(config: &Config, metrics: &Metrics, control: &Handle) -> Result<Self, AppError> {
+        Self::with(config, metrics, control, None)
+    }
+
+    fn with(
+        config: &Config,
+        metrics: &Metrics,
+        control: &Handle,
+        snapshot: Option<&SnapshotConfig>,
+    ) -> Result<Self, AppError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let shared_metrics = Arc::new(metrics.clone());
         let issuer = Arc::new(Issuer::new(&config.maskinporten)?);
@@ -144,7 +166,7 @@ impl Judge {
         let outside = outside(config, issuer, &clock, &shared_metrics, control)?;
         let altinn = outside.as_ref().map(|outside| outside.way.clone());
         let rights = match outside {
-            Some(outside) => Some(rights(config, outside, &clock, metrics)?),
+            Some(outside) => Some(rights(config, outside, &clock, metrics, snapshot)?),
             None => None,
         };
         let (answers, sync) = rights.map_or((None, None), |(answers, sync)| (Some(answers), sync));
@@ -221,9 +243,10 @@ fn rights(
     outside: Outside,
     clock: &Arc<dyn Clock>,
     metrics: &Metrics,
+    at: Option<&SnapshotConfig>,
 ) -> Result<(Arc<Answers>, Option<Sync>), AppError> {
     let ticks = Ticks::new();
-    let confirmations = confirmations(config, &outside.way.pdp, &ticks, metrics);
+    let mut confirmations = confirmations(config, &outside.way.pdp, &ticks, metrics);
     let Some(register) = &config.register else {
         return Ok((Arc::new(answers(config, confirmations, ticks, None)), None));
     };
@@ -233,6 +256,15 @@ fn rights(
     let (writer, reader) = register::open(rights.clone(), limits, ticks.clone())?;
     let (notices, receiver) = Notices::new(metrics.notices_lost.clone());
     let kept = Some((reader.clone(), notices));
+    let snapshot = at.and_then(|at| open_snapshot(config, at, clock));
+    let (saving, loader) = match (snapshot, at) {
+        (Some(Opened { store, loader, .. }), Some(at)) => {
+            let journal = confirmations.keep_journal();
+            let store = Box::new(store);
+            (Some(Saving { store, journal, interval: at.save_interval }), Some(loader))
+        }
+        (None, _) | (_, None) => (None, None),
+    };
     let answers = Arc::new(answers(config, confirmations, ticks, kept));
     let parts = Parts {
         config: register.clone(),
@@ -245,8 +277,65 @@ fn rights(
         clock: Arc::clone(clock),
         notices: receiver,
         metrics: metrics.sync.clone(),
+        saving,
     };
-    Ok((answers, Some(Sync::new(parts, reader))))
+    let mut sync = Sync::new(parts, reader);
+    if let Some(loader) = loader {
+        sync.restore(|take| {
+            if let Err(error) = loader.load(take) {
+                tracing::warn!(%error, "the rest of the snapshot is not taken up");
+            }
+        });
+    }
+    Ok((answers, Some(sync)))
+}
+
+/// The snapshot on disk. Without one the program serves all the same; why is said aloud.
+fn open_snapshot(config: &Config, at: &SnapshotConfig, clock: &Arc<dyn Clock>) -> Option<Opened> {
+    match store::open(&snapshot_options(config, at), clock.wall()) {
+        Ok(opened) => {
+            if let Some(aside) = &opened.set_aside {
+                tracing::warn!(reason = aside.reason.label(), "{aside}");
+            }
+            Some(opened)
+        }
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::error!(%error, cause, file = %at.file.display(), "the register is not saved");
+            None
+        }
+    }
+}
+
+fn snapshot_options(config: &Config, at: &SnapshotConfig) -> store::Options {
+    let key = at.key.as_ref().and_then(|key| from_hex(key.expose_secret().trim()));
+    store::Options { path: at.file.clone(), binding: binding(config), key }
+}
+
+/// What gives a snapshot its meaning: another environment, Altinn or client of ours makes it a foreign one.
+/// Routes may change: what is held of a right does not depend on who asks for it.
+fn binding(config: &Config) -> Vec<u8> {
+    let client = config.maskinporten.client.as_ref().map_or("", |client| &client.client_id);
+    let parts = [
+        "1",
+        config.maskinporten.issuer.as_str(),
+        config.altinn.url.as_str(),
+        client,
+        match config.tokens.rules.check_digits {
+            CheckDigits::Required => "required",
+            CheckDigits::Ignored => "ignored",
+        },
+    ];
+    parts.join("\n").into_bytes()
+}
+
+/// A key of 64 hexadecimal digits, as the configuration has seen to.
+fn from_hex(text: &str) -> Option<store::Secret> {
+    let mut key = store::Secret::new([0; 32]);
+    for (byte, digits) in key.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(key)
 }
 
 fn answers(
@@ -359,11 +448,16 @@ pub fn run(config: &Config) -> Result<(), AppError> {
     result
 }
 
+/// Longest wait for the register to be saved at the end.
+const LAST_SAVE: Duration = Duration::from_secs(5);
+
 /// The program while it runs.
 struct Running {
     readiness: Arc<AppReadiness>,
     recorder: Arc<Recorder>,
     workers: Vec<JoinHandle<()>>,
+    /// The task that keeps the register.
+    sync: Option<tokio::task::JoinHandle<()>>,
     stop: CancellationToken,
     stop_control: CancellationToken,
     /// Told by every part that ends.
@@ -406,10 +500,10 @@ impl Running {
             "the refresh of the issuer's keys",
             keys.run(stop_control.clone()),
         );
-        if let Some(sync) = sync {
+        let sync = sync.map(|sync| {
             let task = sync.run(stop_control.clone());
-            supervise(control, &tell, "the task that keeps the register", task);
-        }
+            supervise(control, &tell, "the task that keeps the register", task)
+        });
         let stop = CancellationToken::new();
         let listeners = bind_workers(config, control)?;
         let address = listeners.first().and_then(|listener| listener.local_addr().ok());
@@ -420,7 +514,7 @@ impl Running {
             workers.push(shared.spawn_worker(listener, &stop, &tell)?);
         }
         tracing::info!(%address, admin = %admin_address, workers = workers.len(), "listening");
-        Ok(Self { readiness, recorder, workers, stop, stop_control, ended })
+        Ok(Self { readiness, recorder, workers, sync, stop, stop_control, ended })
     }
 
     /// Waits for a signal or for a part to end, then drains.
@@ -442,6 +536,10 @@ impl Running {
             let _ = worker.join();
         }
         self.stop_control.cancel();
+        if let Some(sync) = self.sync {
+            // It saves a last time; what it cannot save in time is read anew after a restart.
+            let _ = control.block_on(async { tokio::time::timeout(LAST_SAVE, sync).await });
+        }
         self.recorder.audit.close();
         tracing::info!("stopped");
         result
@@ -530,12 +628,12 @@ fn supervise(
     tell: &mpsc::UnboundedSender<&'static str>,
     part: &'static str,
     task: impl Future<Output = ()> + Send + 'static,
-) {
+) -> tokio::task::JoinHandle<()> {
     let end = End { part, tell: tell.clone() };
     control.spawn(async move {
         let _end = end;
         task.await;
-    });
+    })
 }
 
 fn bind(address: SocketAddr, sharing: Sharing, control: &Runtime) -> Result<TcpListener, AppError> {
@@ -587,4 +685,8 @@ fn publish_limits(config: &Config, metrics: &Metrics) {
     set("altinn_requests_per_second", config.altinn.requests_per_second.get());
     set("altinn_in_flight", config.altinn.max_in_flight.get());
     set("audit_queue", config.audit.queue.get());
+    if let Some(register) = &config.register {
+        set("register_system_users", register.max_system_users.get());
+        set("register_bytes", register.max_bytes);
+    }
 }

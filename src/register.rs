@@ -59,17 +59,17 @@ impl fmt::Display for PolicyVersion {
     }
 }
 
-/// A system user as seen in a valid token.
+/// A system user, and what a valid token says of it; one that only the configuration names was in none yet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Seen {
     /// Its id.
     pub id: SystemUserId,
     /// The organisation that owns it.
-    pub owner: OrgNumber,
+    pub owner: Option<OrgNumber>,
     /// The vendor's system.
-    pub system: SystemId,
+    pub system: Option<SystemId>,
     /// The system vendor: whose share of the calls to Altinn its reading uses.
-    pub vendor: OrgNumber,
+    pub vendor: Option<OrgNumber>,
 }
 
 /// What the register says to a question.
@@ -134,6 +134,9 @@ pub enum NotDerived {
     /// The policy holds something that is not evaluated; which.
     #[error("the policy does not settle it: {}", NotDerivable::in_words(.0))]
     PolicyNotUnderstood(&'static str),
+    /// It was read before the policy named a package by which it denies.
+    #[error("what the system user holds was read before the policy changed")]
+    ReadBefore,
     /// Derivation is off for the resource, because it did not agree with Altinn's PDP.
     #[error("derivation is switched off for the resource")]
     SwitchedOff,
@@ -169,6 +172,7 @@ impl NotDerived {
             Self::PolicyMissing => "policy_missing",
             Self::PolicyUnread => "policy_unread",
             Self::PolicyNotUnderstood(_) => "policy_not_understood",
+            Self::ReadBefore => "read_before",
             Self::SwitchedOff => "switched_off",
             Self::NotOnAccessList => "not_on_access_list",
             Self::AccessListsUnknown => "access_lists_unknown",

@@ -22,7 +22,7 @@ use redb::{
 };
 use seal::{FORMAT, Head, Seal};
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -274,25 +274,41 @@ impl Place {
     /// The database, new or found sound. With a time of day every record is looked at too.
     fn open(&self, now: Option<SystemTime>) -> Result<Database, Trouble> {
         guarded(|| {
-            let new = !self.path.exists();
-            // What system users hold is nobody else's business on the machine.
-            let mut options = OpenOptions::new();
-            let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
-            let file = options.open(&self.path)?;
-            let database = Database::builder()
-                .set_cache_size(CACHE)
-                // Every page is checked, so that what is read later is what was written.
-                .set_check_integrity_on_open(true)
-                .create_with_backend(FileBackend::new(file)?)?;
+            let there = self.path.exists();
+            let database = if there { database(private(&self.path)?)? } else { self.make()? };
             self.check_head(&database)?;
-            if new {
-                keep_folder(&self.path);
-            }
             if let Some(now) = now {
                 check_records(&database, &self.seal, now)?;
             }
             Ok(database)
         })
+    }
+
+    /// A new database, made under another name: whenever the process ends, there is none or a whole one.
+    fn make(&self) -> Result<Database, Trouble> {
+        let mut name = self.path.clone().into_os_string();
+        name.push(".new");
+        let name = PathBuf::from(name);
+        let file = private(&name)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Trouble::InUse),
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+        // What another process left half made.
+        file.set_len(0)?;
+        let database = database(file)?;
+        self.write_head(&database)?;
+        match fs::hard_link(&name, &self.path) {
+            Ok(()) => fs::remove_file(&name)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(Trouble::InUse);
+            }
+            // A file system without links.
+            Err(_) => fs::rename(&name, &self.path)?,
+        }
+        keep_folder(&self.path);
+        Ok(database)
     }
 
     /// Compares the head with ours, or writes it where there is none.
@@ -336,6 +352,19 @@ impl Place {
         writing.commit().map_err(redb::Error::from)?;
         Ok(())
     }
+}
+
+/// What system users hold is nobody else's business on the machine.
+fn private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+fn database(file: File) -> Result<Database, Trouble> {
+    Ok(Database::builder()
+        .set_cache_size(CACHE)
+        // Every page is checked, so that what is read later is what was written.
+        .set_check_integrity_on_open(true)
+        .create_with_backend(FileBackend::new(file)?)?)
 }
 
 fn unlike(found: &Head, ours: &Head) -> Option<Unfit> {
@@ -539,7 +568,6 @@ mod tests {
         AccessList, FeedPosition, PublishedResource, SavedLists, SavedResource, SavedUser,
         StorableQuestion,
     };
-    use std::fs;
     use tempfile::TempDir;
 
     const PARTY: &str = "310000027";
@@ -828,7 +856,7 @@ mod tests {
             let sound = fs::read(&stage.options.path).unwrap();
             let expected = sorted(stage.load().0);
             let mut told = 0;
-            for round in 0..300 {
+            for round in 0..100 {
                 let mut file = sound.clone();
                 let spot =
                     |n: u64| usize::try_from(random(round * 8 + n)).unwrap_or(0) % sound.len();
@@ -847,7 +875,7 @@ mod tests {
                 }
                 told += usize::from(aside.is_some());
             }
-            assert!(told > 100, "{told} of 300 found out");
+            assert!(told > 33, "{told} of 100 found out");
             assert_eq!(stage.set_aside(), 1, "all at the same time of day");
         }
     }

@@ -9,10 +9,13 @@ pub mod metrics;
 mod mirror;
 pub mod ports;
 pub mod revive;
+mod save;
 pub mod schedule;
 pub mod status;
 mod users;
 mod wall;
+
+pub use save::Saving;
 
 use crate::clock::Clock;
 use crate::config::RegisterConfig;
@@ -23,11 +26,12 @@ use crate::domain::system_user::SystemUserId;
 use crate::enforce::answers::Answers;
 use crate::enforce::notices::Notice;
 use crate::enforce::ports::{Account, Call, RemotePdp, Urgency};
-use crate::register::{Publish, Reader, RightIndex, Tick, Ticks, Watch, Writer};
+use crate::register::{Publish, Reader, RightIndex, Seen, Tick, Ticks, Watch, Writer};
 use drift::{Dispute, Outcome, SwitchedOff};
 use metrics::SyncMetrics;
 use mirror::{Mirror, MirrorReading};
-use ports::{Source, Wanted};
+use ports::{Saved, Source, Wanted};
+use save::{Restoring, Saver, State, Written};
 use status::StatusReader;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -36,7 +40,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use users::Users;
+use users::{Users, payer};
 use wall::{Jump, Wall};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -69,6 +73,8 @@ pub struct Parts {
     pub notices: mpsc::Receiver<Notice>,
     /// What operators see.
     pub metrics: SyncMetrics,
+    /// Where it is saved.
+    pub saving: Option<Saving>,
 }
 
 /// Keeps the register; see [`Sync::run`].
@@ -88,7 +94,9 @@ pub struct Sync {
     users: Users,
     reconfirm: HashMap<SystemUserId, (Account, HashSet<Question>)>,
     switched_off: SwitchedOff,
+    clock: Arc<dyn Clock>,
     wall: Wall,
+    saver: Option<Saver>,
     next_eviction: Instant,
     next_count: Instant,
     /// When the policies were last known to be the current ones.
@@ -108,9 +116,10 @@ impl std::fmt::Debug for Sync {
 enum Done {
     Read(UserReading),
     Policies(MirrorReading),
-    Reconfirmed,
+    Reconfirmed { id: SystemUserId, account: Account, refused: bool },
     Sampled(Question, Result<Verdict, Undecided>),
     Disputed(Question, UserReading, Result<Verdict, Undecided>),
+    Saved(Box<Written>),
 }
 
 /// What was read of a system user.
@@ -128,18 +137,32 @@ impl Sync {
     #[must_use]
     pub fn new(parts: Parts, reader: Reader) -> Self {
         let now = Instant::now();
-        let Parts { config, rights, graces, writer, source, pdp, answers, clock, notices, metrics } =
-            parts;
+        let saver = parts.saving.map(|saving| Saver::new(saving, now));
+        let Parts {
+            config,
+            rights,
+            graces,
+            writer,
+            source,
+            pdp,
+            answers,
+            clock,
+            notices,
+            metrics,
+            ..
+        } = parts;
         let index = |right: Right| writer.right_index(&right).map(|index| (right, index));
         let mirror = Mirror::new(&rights, config.policies, config.access_lists_owner.clone(), now);
         Self {
             rights: rights.into_iter().filter_map(index).collect(),
             ticks: writer.ticks().clone(),
-            wanted: Arc::new(mirror.wanted()),
+            wanted: Arc::default(),
             users: Users::new(),
             reconfirm: HashMap::new(),
             switched_off: SwitchedOff::default(),
-            wall: Wall::new(clock),
+            wall: Wall::new(Arc::clone(&clock)),
+            clock,
+            saver,
             next_eviction: now,
             next_count: now,
             verified: None,
@@ -164,14 +187,35 @@ impl Sync {
         self.status.clone()
     }
 
-    /// Runs until `stop`. What was under way then is dropped: nothing of it was promised to anybody.
+    /// Takes up what was saved: before anything is served. `load` hands over each fact.
+    pub fn restore(&mut self, load: impl FnOnce(&mut dyn FnMut(Saved))) {
+        let wall = self.clock.wall();
+        let mut restoring = Restoring::new(&mut self.writer, &mut self.mirror, &self.answers, wall);
+        load(&mut |saved| restoring.take(saved));
+        let taken = restoring.finish();
+        self.set_policies();
+        if let Some(verified) = self.mirror.verified() {
+            self.writer.policies_verified(verified);
+            self.verified = Some(verified);
+        }
+        self.tell_policies();
+        tracing::info!(
+            system_users = taken.users,
+            answers = taken.answers,
+            policies = taken.policies,
+            "the register was taken up from its snapshot"
+        );
+    }
+
+    /// Runs until `stop`, and saves a last time then. What else was under way is dropped: nothing of it was
+    /// promised to anybody.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut second = tokio::time::interval(SECOND);
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut notices = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return self.save_last().await,
                 taken = self.notices.recv_many(&mut notices, BATCH) => {
                     // Never none: the answers that are held here keep the other end.
                     self.metrics.notices.inc_by(u64::try_from(taken).unwrap_or(0));
@@ -191,7 +235,7 @@ impl Sync {
         let now = Instant::now();
         match notice {
             Notice::Seen(seen) => {
-                let account = Account::Vendor(seen.vendor);
+                let account = payer(seen.vendor);
                 match self.writer.watch(&seen) {
                     Watch::New => self.users.want(account, seen.id, false, now),
                     Watch::Known => {}
@@ -199,9 +243,10 @@ impl Sync {
                 }
             }
             Notice::Stale(id) => {
-                let vendor = self.reader.view(id).map(|view| view.vendor);
-                if let Some(vendor) = vendor {
-                    self.users.want(Account::Vendor(vendor), id, true, now);
+                // It may be in doubt, which a restart must know of.
+                self.changed(id);
+                if let Some(view) = self.reader.view(id) {
+                    self.users.want(payer(view.vendor), id, true, now);
                 }
             }
             Notice::Reconfirm(question, account) => {
@@ -229,6 +274,7 @@ impl Sync {
             self.tasks.spawn(async move { Done::Policies(plan.read(source).await) });
         }
         self.ask_again();
+        self.save(now);
         if now >= self.next_eviction {
             self.evict();
             self.next_eviction = now + 60 * SECOND;
@@ -278,15 +324,14 @@ impl Sync {
     /// Asks behind for answers that are not fresh any more.
     fn ask_again(&mut self) {
         let due: Vec<_> = self.reconfirm.keys().copied().take(RECONFIRMED).collect();
-        for (account, questions) in
-            due.iter().filter_map(|id| self.reconfirm.remove(id)).collect::<Vec<_>>()
-        {
+        for id in due {
+            let Some((account, questions)) = self.reconfirm.remove(&id) else { continue };
             let answers = Arc::clone(&self.answers);
             self.tasks.spawn(async move {
                 let questions: Vec<Question> = questions.into_iter().collect();
                 let call = Call { account, urgency: Urgency::Behind };
-                answers.confirmations.ask_behind(&questions, call).await;
-                Done::Reconfirmed
+                let refused = answers.confirmations.ask_behind(&questions, call).await;
+                Done::Reconfirmed { id, account, refused }
             });
         }
     }
@@ -297,7 +342,15 @@ impl Sync {
                 self.publish(reading);
             }
             Done::Policies(reading) => self.apply_policies(reading),
-            Done::Reconfirmed => {}
+            Done::Saved(written) => self.land_saved(*written),
+            Done::Reconfirmed { id, account, refused } => {
+                // Whatever may be derived of it is older than that no.
+                if refused {
+                    self.reader.doubt(id);
+                    self.changed(id);
+                    self.users.want(account, id, true, Instant::now());
+                }
+            }
             Done::Sampled(question, verdict) => self.judge_sample(question, verdict),
             Done::Disputed(question, reading, second) => {
                 let read = self.publish(reading);
@@ -323,6 +376,7 @@ impl Sync {
         self.users.succeeded(account, id, now);
         match self.writer.publish(id, fetched, parties) {
             Publish::Published { changed, doubted, .. } => {
+                self.changed(id);
                 let result = if changed { "changed" } else { "unchanged" };
                 self.metrics.refreshes.with_label_values(&[result]).inc();
                 if doubted {
@@ -342,10 +396,12 @@ impl Sync {
             self.metrics.policy_readings.with_label_values(&[what, result]).inc();
         }
         if applied.changed {
-            self.wanted = Arc::new(self.mirror.wanted());
-            let state = |(right, index): &(Right, RightIndex)| (*index, self.mirror.state(right));
-            let states = self.rights.iter().map(state).collect();
-            self.writer.set_policies(states);
+            self.set_policies();
+        }
+        if let Some(saver) = &mut self.saver
+            && (applied.changed || applied.verified.is_some())
+        {
+            saver.policies_changed();
         }
         if let Some(at) = applied.verified {
             self.writer.policies_verified(at);
@@ -369,6 +425,63 @@ impl Sync {
             status.resources = resources.into();
             status.packages = packages.into();
         });
+    }
+
+    fn set_policies(&mut self) {
+        self.wanted = Arc::new(self.mirror.want(&self.wanted, self.ticks.now()));
+        let state = |(right, index): &(Right, RightIndex)| (*index, self.mirror.state(right));
+        let states = self.rights.iter().map(state).collect();
+        self.writer.set_policies(states);
+    }
+
+    /// What is on disk of a system user is not as it is here.
+    fn changed(&mut self, id: SystemUserId) {
+        if let Some(saver) = &mut self.saver {
+            saver.changed(id);
+        }
+    }
+
+    fn save(&mut self, now: Instant) {
+        let Some(saver) = &mut self.saver else { return };
+        let (reader, mirror, ticks) = (&self.reader, &self.mirror, &self.ticks);
+        let state = State { reader, mirror, ticks, wall: self.clock.wall() };
+        if let Some(writing) = saver.due(&state, &self.answers, now) {
+            self.tasks.spawn_blocking(move || Done::Saved(Box::new(writing.write())));
+        }
+    }
+
+    async fn save_last(mut self) {
+        // A writing that is under way ends first; the store is in it.
+        while self.saver.as_ref().is_some_and(|saver| !saver.is_idle()) {
+            match self.tasks.join_next().await {
+                Some(Ok(Done::Saved(written))) => self.land_saved(*written),
+                Some(_) => {}
+                None => return,
+            }
+        }
+        let Some(saver) = &mut self.saver else { return };
+        let (reader, mirror, ticks) = (&self.reader, &self.mirror, &self.ticks);
+        let state = State { reader, mirror, ticks, wall: self.clock.wall() };
+        if let Some(writing) = saver.last(&state, &self.answers)
+            && let Ok(written) = tokio::task::spawn_blocking(move || writing.write()).await
+        {
+            self.land_saved(written);
+        }
+    }
+
+    fn land_saved(&mut self, written: Written) {
+        let Some(saver) = &mut self.saver else { return };
+        match saver.written(written, &self.reader, Instant::now()) {
+            Ok(()) => {
+                self.metrics.saves.with_label_values(&["saved"]).inc();
+                self.metrics.saved.set(self.clock.now().seconds());
+            }
+            Err(error) => {
+                self.metrics.saves.with_label_values(&["failed"]).inc();
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(%error, cause, "the register is not saved; tried again");
+            }
+        }
     }
 
     fn sample(&mut self, question: Question) {
@@ -445,9 +558,23 @@ impl Sync {
         let most = if self.writer.size() >= most { most - most / 20 } else { most };
         let before = self.writer.size() >= self.config.max_system_users.get();
         let gone = self.writer.evict(most, self.config.max_bytes, self.config.keep_for);
+        for id in &gone {
+            self.changed(*id);
+        }
+        self.watch_listed();
         let reason = if before { "full" } else { "unused" };
         let count = u64::try_from(gone.len()).unwrap_or(0);
         self.metrics.forgotten.with_label_values(&[reason]).inc_by(count);
+    }
+
+    /// Those that the configuration names are watched always.
+    fn watch_listed(&mut self) {
+        for id in self.config.system_users.clone() {
+            let seen = Seen { id, owner: None, system: None, vendor: None };
+            if self.reader.view(id).is_none() && self.writer.watch(&seen) == Watch::New {
+                self.users.want(Account::Own, id, false, Instant::now());
+            }
+        }
     }
 
     fn observe(&mut self, now: Instant) {

@@ -243,7 +243,14 @@ async fn explain_tells_what_the_register_knows_and_why() {
         ],
     );
     let ran = tools.explain(&token, "GET", "/v1/parties/310000604/returns/7", &[]);
-    ran.expect(1, &["not derived: nothing is held for this party", "opened by `merverdiavgift`"]);
+    ran.expect(
+        1,
+        &[
+            "not derived: nothing is held for this party",
+            "the right is opened by",
+            "`merverdiavgift`",
+        ],
+    );
 
     let strand = world.token(seed::STRAND).await;
     let ran = tools.explain(&strand, "POST", "/v1/parties/310000604/claims", &[]);
@@ -409,9 +416,21 @@ async fn a_snapshot_is_shown_verified_and_judged_by_while_nothing_runs() {
     let metadata: Value = world.http.get(metadata).send().await.unwrap().json().await.unwrap();
     let jwks = world.http.get(metadata["jwks_uri"].as_str().unwrap()).send().await.unwrap();
     std::fs::write(&keys, jwks.bytes().await.unwrap()).unwrap();
+    // Beside the process its file is left alone, and read when it has stopped.
+    until_derived(&world).await;
+    tools.register("show", &["--snapshot"]).expect(1, &["is kept by the running process"]);
+    let ran = tools.explain(&token, "GET", READ, &[]);
+    assert!(ran.complaint.is_empty(), "{ran:?}");
+    tools.of_process("verify", &[]).expect(0, &[" 0 differ,"]);
     world.proxy.signal("TERM");
     world.proxy.wait();
-    let _ = std::fs::remove_file(&file);
+    let left = std::fs::read(&file).unwrap();
+    let ran = tools.register("show", &["--snapshot", seed::BAKKEN_USER]);
+    ran.expect(0, &["access packages  merverdiavgift", "write on ske-mva-melding"]);
+    tools.explain(&token, "GET", READ, &[]).expect(0, &["derived: a permit"]);
+    tools.register("verify", &["--snapshot"]).expect(0, &[" 0 differ,"]);
+    assert_eq!(std::fs::read(&file).unwrap(), left, "only looked at");
+    std::fs::remove_file(&file).unwrap();
     tools.register("show", &["--snapshot"]).expect(1, &["cannot be read", "no such file"]);
 
     leave_snapshot(&world, &tools.jwk, "merverdiavgift").await;

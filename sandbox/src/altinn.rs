@@ -8,10 +8,11 @@ pub(crate) mod parties;
 pub(crate) mod pdp;
 pub(crate) mod policy_xml;
 pub(crate) mod registry;
+pub(crate) mod system_users;
 
 use crate::state::Shared;
 use axum::Router;
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use serde_json::Value;
@@ -25,7 +26,27 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .merge(packages::router())
         .merge(registry::router())
         .merge(access_lists::router())
+        .merge(system_users::router())
         .merge(internal())
+}
+
+/// Paths below which the real Altinn has more than the sandbox.
+const APIS: [&str; 4] = [
+    "/authentication/api/",
+    "/accessmanagement/api/",
+    "/resourceregistry/api/",
+    "/authorization/api/",
+];
+
+/// What is asked of a path that the sandbox does not have: 501 where Altinn has an API, else 404.
+pub(crate) async fn absent(uri: Uri) -> Response {
+    let path = uri.path();
+    if !APIS.iter().any(|api| path.starts_with(api)) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let text = format!("The sandbox does not have {path}; its README lists what it has.");
+    let problem = serde_json::json!({ "title": "Not simulated", "status": 501, "detail": text });
+    Refusal::Problem(problem).into_response()
 }
 
 /// Endpoints that exist but are closed to service owners.
@@ -36,8 +57,6 @@ fn internal() -> Router<Arc<Shared>> {
         .route("/accessmanagement/api/v1/policyinformation/{*rest}", refused(StatusCode::NOT_FOUND))
         .route("/accessmanagement/api/v1/authorizedparties", refused(StatusCode::UNAUTHORIZED))
         .route("/accessmanagement/api/v1/enduser/{*rest}", refused(StatusCode::FORBIDDEN))
-        .route("/authentication/api/v1/systemuser/{*rest}", refused(StatusCode::FORBIDDEN))
-        .route("/authentication/api/v1/systemregister/{*rest}", refused(StatusCode::FORBIDDEN))
 }
 
 /// An answer other than the one asked for.
@@ -47,7 +66,7 @@ pub(crate) enum Refusal {
     Status(StatusCode),
     /// A status with plain text.
     Text(StatusCode, String),
-    /// 400 with `application/problem+json`.
+    /// `application/problem+json` with the status that it names, else 400.
     Problem(Value),
 }
 
@@ -64,7 +83,11 @@ impl IntoResponse for Refusal {
             Self::Text(status, text) => (status, text).into_response(),
             Self::Problem(problem) => {
                 let headers = [(header::CONTENT_TYPE, "application/problem+json; charset=utf-8")];
-                (StatusCode::BAD_REQUEST, headers, problem.to_string()).into_response()
+                let status = problem.get("status").and_then(Value::as_u64);
+                let status = status.and_then(|status| u16::try_from(status).ok());
+                let status = status.and_then(|status| StatusCode::from_u16(status).ok());
+                let status = status.unwrap_or(StatusCode::BAD_REQUEST);
+                (status, headers, problem.to_string()).into_response()
             }
         }
     }

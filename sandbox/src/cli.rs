@@ -1,7 +1,9 @@
 //! The command line: start, say where, stop on a signal.
 
+use crate::scenario::{Scenario, ScenarioError, ScenarioOptions, run_scenario};
 use crate::server::{RunningSandbox, Sandbox, SandboxError, SandboxOptions, Seed};
-use clap::Parser;
+use crate::tls::TlsOptions;
+use clap::{Parser, Subcommand};
 use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -19,12 +21,41 @@ struct Arguments {
     /// The port alone, on loopback; 0 takes a free one.
     #[arg(long, conflicts_with = "listen")]
     port: Option<u16>,
+    /// Serve TLS too, with a certificate for this name; may be repeated.
+    #[arg(long, value_name = "NAME", requires = "ca_file")]
+    tls_host: Vec<String>,
+    /// Where to write the certificate of the local authority that clients must trust.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// What Maskinporten calls itself, e.g. `https://test.maskinporten.no/`.
+    #[arg(long, value_name = "URL", requires = "tls_host")]
+    issuer: Option<String>,
+    /// Altinn's base address, e.g. `https://platform.tt02.altinn.no`.
+    #[arg(long, value_name = "URL", requires = "tls_host")]
+    altinn: Option<String>,
     /// Altinn's own caches of 5 and 10 minutes in the decision point.
     #[arg(long)]
     caches: bool,
     /// A world in YAML instead of the built-in one.
     #[arg(long, value_name = "FILE")]
     seed: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Tells the story of a system user to a running sandbox, from registration to the first call.
+    Scenario {
+        /// The pattern of use.
+        name: Scenario,
+        /// The running sandbox.
+        #[arg(long, default_value = "http://127.0.0.1:8400")]
+        sandbox: String,
+        /// A proxy with the routes of `config/sandbox.yaml`, for the calls at the end.
+        #[arg(long)]
+        proxy: Option<String>,
+    },
 }
 
 /// Why the program ended badly.
@@ -32,6 +63,8 @@ struct Arguments {
 enum RunError {
     #[error("the sandbox did not start")]
     Start(#[from] SandboxError),
+    #[error("the scenario did not come to its end")]
+    Scenario(#[from] ScenarioError),
     #[error("input or output failed")]
     Io(#[from] io::Error),
 }
@@ -48,7 +81,13 @@ pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    match serve(arguments) {
+    let done = match arguments.command {
+        Some(Command::Scenario { name, sandbox, proxy }) => {
+            tell(&ScenarioOptions { scenario: name, sandbox, proxy })
+        }
+        None => serve(arguments),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "portvakt-sandbox: {}", chain(&error));
@@ -57,16 +96,35 @@ pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
     }
 }
 
+fn tell(options: &ScenarioOptions) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let steps = runtime.block_on(run_scenario(options))?;
+    for (number, step) in (1..).zip(&steps) {
+        writeln!(io::stdout(), "{number:2}. {}", step.what)?;
+        writeln!(io::stdout(), "    {} → {}: {}", step.call, step.status, step.outcome)?;
+    }
+    Ok(())
+}
+
 fn serve(arguments: Arguments) -> Result<(), RunError> {
     let seed = arguments.seed.map_or(Seed::BuiltIn, Seed::File);
     let listen = arguments
         .port
         .map_or(arguments.listen, |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    let options = SandboxOptions { listen, seed, caching_pods: usize::from(arguments.caches) };
+    let tls = (!arguments.tls_host.is_empty()).then_some(TlsOptions {
+        hosts: arguments.tls_host,
+        issuer: arguments.issuer,
+        altinn: arguments.altinn,
+    });
+    let caching_pods = usize::from(arguments.caches);
+    let options = SandboxOptions { listen, seed, caching_pods, tls };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut stop = StopSignal::new()?;
         let sandbox = Sandbox::start(options).await?;
+        if let (Some(file), Some(authority)) = (arguments.ca_file, sandbox.authority_pem()) {
+            std::fs::write(file, authority)?;
+        }
         writeln!(io::stdout(), "{}", ready_line(&sandbox).map_err(io::Error::from)?)?;
         stop.received().await;
         sandbox.stop().await;
@@ -76,13 +134,12 @@ fn serve(arguments: Arguments) -> Result<(), RunError> {
 
 /// The ready line, with members in the order people read them.
 fn ready_line(sandbox: &RunningSandbox) -> Result<String, serde_json::Error> {
-    let altinn = sandbox.altinn_url();
     serde_json::to_string(&ReadyLine {
         ready: true,
         address: sandbox.address(),
         issuer: sandbox.issuer(),
-        altinn,
-        knobs: format!("{altinn}/sandbox"),
+        altinn: sandbox.altinn_url(),
+        knobs: format!("http://{}/sandbox", sandbox.address()),
     })
 }
 

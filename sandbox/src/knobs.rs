@@ -1,11 +1,14 @@
 //! `/sandbox`: the knobs that tests and demos turn, and what they read back. No authentication: it is a sandbox.
 
 use crate::altinn::pdp::caches::Pods;
+use crate::altinn::system_users;
+use crate::crypto::jws;
 use crate::faults::{Endpoint, Fault, OneOrMore};
 use crate::maskinporten::issue::{self, Grant};
 use crate::state::{Features, KeyRing, Shared, View};
 use crate::world::model::{Client, SystemUser};
-use crate::world::number::{OrgNumber, PartyNumber};
+use crate::world::number::{OrgNumber, PartyNumber, PersonNumber};
+use crate::world::party::{FacilitatorRole, Relation};
 use crate::world::resource::Resource;
 use crate::world::rights::{Right, UnknownThing};
 use crate::world::seed::{self, Document, SeedError};
@@ -34,12 +37,16 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/sandbox/resources/{id}", put(put_resource).delete(delete_resource))
         .route("/sandbox/resources/{id}/touch", post(touch_resource))
         .route("/sandbox/clients/{id}/jwk", get(client_jwk))
+        .route("/sandbox/clients/{id}/assertion", post(assertion))
         .route("/sandbox/clients/{id}/certificate", get(client_certificate))
         .route("/sandbox/token", post(token))
         .route("/sandbox/reset", post(reset))
         .route("/sandbox/clock", get(clock).post(move_clock))
         .route("/sandbox/caches", get(caches).put(set_caches))
         .route("/sandbox/features", get(features).put(set_features))
+        .route("/sandbox/portal/login", post(login))
+        .route("/sandbox/persons", get(persons))
+        .route("/sandbox/relations", get(relations).put(put_relation).delete(end_relation))
         .route("/sandbox/world", get(world).put(put_world).patch(patch_world))
         .layer(DefaultBodyLimit::disable())
 }
@@ -495,4 +502,109 @@ async fn changed_world(
     let changed = tokio::task::spawn_blocking(move || change(&shared)).await;
     changed.map_err(KnobError::failed)??;
     Ok(done())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LoginBody {
+    person: PersonNumber,
+    level: Option<u8>,
+}
+
+/// A token of the portal for a person, good for half an hour.
+async fn login(State(shared): State<Arc<Shared>>, Body(body): Body<LoginBody>) -> Answer {
+    let world = shared.snapshot();
+    let person = world.persons.get(&body.person);
+    let person = person.ok_or_else(|| KnobError::missing("unknown person"))?;
+    let now = shared.now();
+    let claims = json!({
+        "iss": shared.urls.altinn_issuer(),
+        "pid": person.number,
+        "scope": system_users::PERSON_SCOPES,
+        "urn:altinn:party:uuid": person.uuid(),
+        "urn:altinn:partyid": person.party_id,
+        "urn:altinn:authlevel": body.level.unwrap_or(3).to_string(),
+        "urn:altinn:authenticatemethod": "BankID",
+        "iat": now, "nbf": now, "exp": now + 30 * 60,
+    });
+    let claims = claims.as_object().cloned().unwrap_or_default();
+    let token = jws::sign(&shared.altinn_keys.current(), &claims).map_err(KnobError::failed)?;
+    Ok(Json(json!({ "access_token": token, "name": person.name })))
+}
+
+/// Whom one can be in the portal, and what they are where.
+async fn persons(View(world): View) -> Json<Value> {
+    Json(json!(world.persons.values().collect::<Vec<_>>()))
+}
+
+/// The simulated Central Coordinating Register.
+async fn relations(View(world): View) -> Json<Value> {
+    Json(json!(world.relations.all().collect::<Vec<_>>()))
+}
+
+async fn put_relation(State(shared): State<Arc<Shared>>, Body(relation): Body<Relation>) -> Answer {
+    let mut world = shared.world_mut();
+    let parties = [relation.client, relation.facilitator.into()];
+    if parties.iter().any(|number| world.party(*number).is_none()) {
+        return Err(KnobError::bad("unknown client or facilitator"));
+    }
+    world.relations.add(relation);
+    Ok(done())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RelationBody {
+    client: PartyNumber,
+    facilitator: OrgNumber,
+    role: Option<FacilitatorRole>,
+}
+
+/// Ends a relation. What was delegated through it stays written and counts no more.
+async fn end_relation(State(shared): State<Arc<Shared>>, Body(body): Body<RelationBody>) -> Answer {
+    let mut world = shared.world_mut();
+    if world.relations.remove(body.client, body.facilitator, body.role) {
+        Ok(done())
+    } else {
+        Err(KnobError::missing("there is no such relation"))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AssertionBody {
+    scope: String,
+    systemuser_org: Option<OrgNumber>,
+    external_ref: Option<String>,
+}
+
+/// A grant assertion signed with the client's key, ready for `POST /token`.
+async fn assertion(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    Body(body): Body<AssertionBody>,
+) -> Answer {
+    let client = client(&shared, &id)?;
+    let key = client_key(&shared, &client).await?;
+    let now = shared.now();
+    let mut claims = Map::new();
+    let mut put = |name: &str, value: Value| claims.insert(name.to_owned(), value);
+    put("aud", json!(shared.urls.issuer));
+    put("iss", json!(client.id));
+    put("scope", json!(body.scope));
+    put("iat", json!(now));
+    put("exp", json!(now + 100));
+    put("jti", json!(Uuid::new_v4()));
+    if let Some(owner) = body.systemuser_org {
+        let mut detail = json!({
+            "type": crate::maskinporten::SYSTEM_USER_TYPE,
+            "systemuser_org": owner.iso6523(),
+        });
+        if let (Some(reference), Some(members)) = (body.external_ref, detail.as_object_mut()) {
+            members.insert("externalRef".to_owned(), json!(reference));
+        }
+        put("authorization_details", json!([detail]));
+    }
+    let signed = jws::sign(&key, &claims).map_err(KnobError::failed)?;
+    Ok(Json(json!({ "assertion": signed })))
 }

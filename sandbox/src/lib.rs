@@ -24,13 +24,16 @@ mod faults;
 mod knobs;
 mod maskinporten;
 mod model;
+mod scenario;
 mod server;
 mod state;
-#[expect(dead_code, reason = "the system register, to come, uses the rest")]
+mod tls;
 mod world;
 
 pub use cli::run;
 pub use crypto::rsa::KeyError;
 pub use model::{Answer, Model, Question};
+pub use scenario::{Scenario, ScenarioError, ScenarioOptions, Step, run_scenario};
 pub use server::{RunningSandbox, Sandbox, SandboxError, SandboxOptions, Seed};
+pub use tls::{TlsError, TlsOptions};
 pub use world::seed::SeedError;

@@ -4,6 +4,7 @@ use crate::altinn::pdp::caches::Pods;
 use crate::crypto::rsa::KeyError;
 use crate::faults::Endpoint;
 use crate::state::{Frozen, Shared, SigningKeys, Urls};
+use crate::tls::{Tls, TlsError, TlsOptions};
 use crate::world::seed::{self, Document, SeedError};
 use crate::{altinn, knobs, maskinporten};
 use axum::Router;
@@ -20,9 +21,11 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
 /// Where the world comes from.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +48,8 @@ pub struct SandboxOptions {
     pub seed: Seed,
     /// Instances of the decision point with Altinn's own caches of 5 and 10 minutes; 0 switches caching off.
     pub caching_pods: usize,
+    /// TLS on the same port, with certificates of a local authority.
+    pub tls: Option<TlsOptions>,
 }
 
 impl Default for SandboxOptions {
@@ -54,6 +59,7 @@ impl Default for SandboxOptions {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             seed: Seed::BuiltIn,
             caching_pods: 0,
+            tls: None,
         }
     }
 }
@@ -82,6 +88,9 @@ pub enum SandboxError {
         #[source]
         source: io::Error,
     },
+    /// No TLS.
+    #[error("cannot serve TLS")]
+    Tls(#[from] TlsError),
     /// No signing keys.
     #[error("cannot make signing keys")]
     Keys(#[from] KeyError),
@@ -107,12 +116,29 @@ impl Sandbox {
         let listen_error = |source| SandboxError::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
-        let urls =
-            Urls { issuer: format!("http://{address}/"), altinn: format!("http://{address}") };
+        let urls = urls(options.tls.as_ref(), address);
+        let tls = options.tls.as_ref().map(Tls::new).transpose()?;
+        let (acceptor, authority) = tls.map(|tls| (tls.acceptor, tls.authority)).unzip();
         let shared = Arc::new(Shared::new(urls, text, keys, options.caching_pods)?);
         let (stop, stopped) = watch::channel(());
-        let task = tokio::spawn(accept(listener, Arc::clone(&shared), stopped));
-        Ok(RunningSandbox { address, shared, stop, task })
+        let task = tokio::spawn(accept(listener, Arc::clone(&shared), acceptor, stopped));
+        Ok(RunningSandbox { address, shared, authority, stop, task })
+    }
+}
+
+/// Where the services say they are.
+fn urls(tls: Option<&TlsOptions>, address: SocketAddr) -> Urls {
+    let Some(tls) = tls else {
+        return Urls { issuer: format!("http://{address}/"), altinn: format!("http://{address}") };
+    };
+    let host = tls.hosts.first().map(String::as_str).unwrap_or_default();
+    let base = match address.port() {
+        443 => format!("https://{host}"),
+        port => format!("https://{host}:{port}"),
+    };
+    Urls {
+        issuer: tls.issuer.clone().unwrap_or_else(|| format!("{base}/")),
+        altinn: tls.altinn.clone().unwrap_or(base),
     }
 }
 
@@ -130,6 +156,7 @@ fn seed_text(seed: Seed) -> Result<String, SandboxError> {
 pub struct RunningSandbox {
     address: SocketAddr,
     shared: Arc<Shared>,
+    authority: Option<String>,
     stop: watch::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -160,6 +187,12 @@ impl RunningSandbox {
     #[must_use]
     pub fn altinn_url(&self) -> &str {
         &self.shared.urls.altinn
+    }
+
+    /// What clients must trust: the certificate of the local authority in PEM, with TLS only.
+    #[must_use]
+    pub fn authority_pem(&self) -> Option<&str> {
+        self.authority.as_deref()
     }
 
     /// Puts another world in place of this one; YAML in the form of the seed, or the same as JSON. Resources that
@@ -212,11 +245,17 @@ impl RunningSandbox {
 }
 
 /// Serves until the sender of `stopped` is dropped, then breaks what is open.
-async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::Receiver<()>) {
+async fn accept(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    tls: Option<TlsAcceptor>,
+    mut stopped: watch::Receiver<()>,
+) {
     let router = Router::new()
         .merge(maskinporten::router())
         .merge(altinn::router())
         .merge(knobs::router())
+        .fallback(altinn::absent)
         .with_state(Arc::clone(&shared));
     let mut connections = JoinSet::new();
     loop {
@@ -224,7 +263,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::
             _ = stopped.changed() => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, Arc::clone(&shared), router.clone()));
+                    let (shared, router) = (Arc::clone(&shared), router.clone());
+                    connections.spawn(connection(stream, tls.clone(), shared, router));
                 }
                 Err(error) => tracing::warn!(%error, "a connection could not be accepted"),
             },
@@ -234,7 +274,31 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::
     connections.shutdown().await;
 }
 
-async fn connection(stream: TcpStream, shared: Arc<Shared>, router: Router) {
+/// The first byte of a TLS handshake; no HTTP request begins with it.
+const HANDSHAKE: u8 = 0x16;
+
+/// Serves TLS to who begins with it, and plain HTTP to others.
+async fn connection(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    shared: Arc<Shared>,
+    router: Router,
+) {
+    let Some(tls) = tls else { return serve(stream, shared, router).await };
+    let mut first = [0];
+    match stream.peek(&mut first).await {
+        Ok(1) if first == [HANDSHAKE] => match tls.accept(stream).await {
+            Ok(stream) => serve(stream, shared, router).await,
+            Err(error) => tracing::debug!(%error, "no TLS session"),
+        },
+        _ => serve(stream, shared, router).await,
+    }
+}
+
+async fn serve<S>(stream: S, shared: Arc<Shared>, router: Router)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         answer(Arc::clone(&shared), router.clone(), request.map(Body::new))
     });

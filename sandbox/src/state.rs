@@ -159,21 +159,18 @@ impl Shared {
     }
 
     /// Another world in place of this one. What changed shows in the change feed.
+    ///
+    /// Reading a large world takes a while and holds up nobody; changes made meanwhile to the old one are lost.
     pub(crate) fn load_world(&self, text: &str) -> Result<(), SeedError> {
-        self.replace_world(|old, now| seed::parse_successor(text, now, old))
+        let world = Arc::new(seed::parse_successor(text, self.now(), &self.snapshot())?);
+        *self.world.write().unwrap_or_else(PoisonError::into_inner) = world;
+        Ok(())
     }
 
     /// Adds to this world and replaces in it what a document names.
     pub(crate) fn patch_world(&self, text: &str) -> Result<(), SeedError> {
-        self.replace_world(|old, now| seed::patch(text, now, old))
-    }
-
-    fn replace_world(
-        &self,
-        make: impl FnOnce(&World, i64) -> Result<World, SeedError>,
-    ) -> Result<(), SeedError> {
         let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
-        *world = Arc::new(make(&world, self.now())?);
+        *world = Arc::new(seed::patch(text, self.now(), &world)?);
         Ok(())
     }
 

@@ -3,9 +3,11 @@
 //! [`seed`] reads and writes it as YAML, this module holds it and answers the questions that Maskinporten, the PDP
 //! and authorized parties ask. The knobs change it while the sandbox runs.
 
+pub(crate) mod authority;
 pub(crate) mod model;
 pub(crate) mod number;
 pub(crate) mod party;
+pub(crate) mod requests;
 pub(crate) mod resource;
 pub(crate) mod rights;
 pub(crate) mod seed;
@@ -13,6 +15,7 @@ pub(crate) mod seed;
 use model::{Client, Scope, ScopeDelegation, System, SystemUser};
 use number::{OrgNumber, PartyNumber, PersonNumber};
 use party::{Organization, Party, Person, Relations, ServiceOwner};
+use requests::{ChangeRequest, UserRequest};
 use resource::{AccessList, Package, Resource};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -36,6 +39,8 @@ pub(crate) struct World {
     pub(crate) resources: BTreeMap<String, Arc<Resource>>,
     pub(crate) access_lists: BTreeMap<String, AccessList>,
     pub(crate) changes: Changes,
+    pub(crate) requests: BTreeMap<Uuid, UserRequest>,
+    pub(crate) change_requests: BTreeMap<Uuid, ChangeRequest>,
     index: Index,
 }
 
@@ -104,6 +109,13 @@ impl World {
         self.packages.get(code).or_else(|| self.packages.get(&code.to_lowercase()))
     }
 
+    /// The package with this URN.
+    pub(crate) fn package_by_urn(&self, urn: &str) -> Option<&Package> {
+        let suffix = urn.strip_prefix("urn:altinn:accesspackage:")?;
+        let found = self.packages.get(suffix).filter(|package| package.urn_suffix() == suffix);
+        found.or_else(|| self.packages.values().find(|package| package.urn_suffix() == suffix))
+    }
+
     /// Altinn's `byExternalId`: the system user Maskinporten would put into a token.
     ///
     /// Without a reference the owner's organisation number is looked for. `alive` leaves out deleted system users
@@ -159,13 +171,53 @@ impl World {
         self.resources.remove(id).is_some()
     }
 
-    /// Deletes a system user as Altinn does: its rights go first, then it is marked.
+    /// Deletes a system user at once with everything it holds.
     pub(crate) fn delete_system_user(&mut self, id: Uuid) -> bool {
         let Some(user) = self.system_users.get_mut(&id) else { return false };
         user.delegations.clear();
-        user.deleted = true;
-        self.touch_system_user(id);
+        self.mark_deleted(id);
         true
+    }
+
+    /// Deletes a standard system user in Altinn's order: the single rights that its system needs today, then, if
+    /// it holds packages, everything else, then the mark, then the request it came from. A single right that the
+    /// system no longer names survives where there are no packages.
+    pub(crate) fn delete_in_order(&mut self, id: Uuid) -> bool {
+        let Some(user) = self.system_users.get_mut(&id) else { return false };
+        let needed = self.systems.get(&user.system).map(|system| system.rights.as_slice());
+        let needed = needed.unwrap_or_default();
+        for delegation in user.delegations.iter_mut() {
+            delegation
+                .single_rights
+                .retain(|key, _| !needed.iter().any(|right| right.resource == rights::whole(key)));
+        }
+        if user.delegations.iter().any(|delegation| !delegation.packages.is_empty()) {
+            user.delegations.clear();
+        }
+        user.delegations.tidy();
+        self.mark_deleted(id);
+        true
+    }
+
+    fn mark_deleted(&mut self, id: Uuid) {
+        if let Some(user) = self.system_users.get_mut(&id) {
+            user.deleted = true;
+        }
+        self.touch_system_user(id);
+        if let Some(request) = self.requests.get_mut(&id) {
+            request.deleted = true;
+        }
+    }
+
+    /// The system user of a system, owner and reference that is not deleted.
+    pub(crate) fn active_user(
+        &self,
+        system: &str,
+        owner: OrgNumber,
+        reference: &str,
+    ) -> Option<&SystemUser> {
+        self.users_of(owner)
+            .find(|user| !user.deleted && user.system == system && user.reference() == reference)
     }
 
     /// Makes what is derived from the lists anew.

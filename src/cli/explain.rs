@@ -129,7 +129,7 @@ fn explain(request: &Request, config: &Config) -> Result<(String, u8), ExplainEr
         let enforcer = offline::enforcer(config, &metrics, keys)?;
         runtime.block_on(asked.judge(&enforcer, None, &mut body))
     } else {
-        let judge = Judge::build(config, &metrics, runtime.handle())?;
+        let judge = Judge::beside(config, &metrics, runtime.handle())?;
         runtime.block_on(asked.live(judge, &metrics, &mut body))
     };
     let code = match &told.result {

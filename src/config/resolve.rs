@@ -48,7 +48,7 @@ impl Resolver<'_> {
         let altinn = self.altinn(raw.altinn, world.as_ref(), needs_altinn);
         let register = self.register(raw.register);
         let maskinporten =
-            self.maskinporten(raw.maskinporten, world.as_ref(), needs_altinn, register.is_some());
+            self.maskinporten(raw.maskinporten, world.as_ref(), needs_altinn, register.as_ref());
         let tokens = self.tokens(raw.tokens, world.as_ref());
         let freshness = self.freshness_by_method(raw.freshness);
         let confirmations = self.confirmations(raw.confirmations);

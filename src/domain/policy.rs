@@ -49,6 +49,12 @@ impl Policy {
         &self.id
     }
 
+    /// Whether any rule denies: then a package that is held, and not known to be, can make a difference.
+    #[must_use]
+    pub fn denies(&self) -> bool {
+        self.rules.iter().any(|rule| rule.effect == Effect::Deny)
+    }
+
     /// Package suffixes that any rule names, for the register to keep.
     #[must_use]
     pub fn packages(&self) -> &BTreeSet<PackageId> {

@@ -140,9 +140,9 @@ impl Concerned<'_> {
     pub(super) fn seen(&self, id: SystemUserId) -> Seen {
         Seen {
             id,
-            owner: self.system_user.owner.0,
-            system: self.system_user.system.clone(),
-            vendor: self.vendor(),
+            owner: Some(self.system_user.owner.0),
+            system: Some(self.system_user.system.clone()),
+            vendor: Some(self.vendor()),
         }
     }
 
@@ -349,6 +349,7 @@ mod tests {
             explain: None,
             version: PolicyVersion(7),
             access: None,
+            since: None,
         };
         let write = PolicyState::NotDerivable(NotDerived::PolicyNotUnderstood("function"));
         let [first, second] = rights.map(|right| writer.right_index(&right).unwrap());
@@ -389,9 +390,9 @@ mod tests {
         fn read(&mut self, packages: &[&str]) {
             let seen = Seen {
                 id: question("read").system_user(),
-                owner: "310000027".parse().unwrap(),
-                system: "310000019_regnskap".parse().unwrap(),
-                vendor: "310000035".parse().unwrap(),
+                owner: Some("310000027".parse().unwrap()),
+                system: Some("310000019_regnskap".parse().unwrap()),
+                vendor: Some("310000035".parse().unwrap()),
             };
             self.writer.watch(&seen);
             let rights = PartyRights {

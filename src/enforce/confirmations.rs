@@ -147,6 +147,11 @@ impl Confirmations {
         self.hold(question, Confirmation { verdict: Verdict::Permit, asked });
     }
 
+    /// Shows every answer held.
+    pub fn each_held(&self, show: &mut dyn FnMut(Question, Confirmation)) {
+        self.held.iter().for_each(|(question, answer)| show(Question::clone(&question), answer));
+    }
+
     /// About how many answers are held.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -172,21 +177,25 @@ impl Confirmations {
         self.ask_together(question, asking).await.map(|flight| flight.answer)
     }
 
-    /// Asks several questions about one system user behind, in as few calls as can be. What could not be
-    /// told stays as it was.
-    pub async fn ask_behind(&self, questions: &[Question], call: Call) {
+    /// Asks several questions about one system user behind, in as few calls as can be; whether any of them
+    /// got a no. What could not be told stays as it was.
+    pub async fn ask_behind(&self, questions: &[Question], call: Call) -> bool {
         let asked = self.ticks.now();
         let verdicts = self.pdp.ask_all(questions, call).await;
+        let mut refused = false;
         for (question, verdict) in questions.iter().zip(verdicts) {
             let Ok(verdict) = verdict else { continue };
             if self.surprising(question, verdict, false) {
                 let asking = Asking { call, max_age: Duration::ZERO, expected: true };
-                // Told, and held, by the asking.
-                let _ = self.ask(question, asking).await;
+                // Held by the asking.
+                let last = self.ask(question, asking).await;
+                refused |= last.is_ok_and(|answer| answer.verdict != Verdict::Permit);
             } else {
                 self.note(question, Confirmation { verdict, asked });
+                refused |= verdict != Verdict::Permit;
             }
         }
+        refused
     }
 
     /// One asking for all who wait for the same answer.
@@ -415,7 +424,8 @@ mod tests {
         ]);
         assert_eq!(bench.ask(false).await, Ok(Verdict::Permit));
         tokio::time::advance(SECOND).await;
-        bench.confirmations.ask_behind(&[question("read"), question("write")], CALL).await;
+        let both = [question("read"), question("write")];
+        assert!(bench.confirmations.ask_behind(&both, CALL).await, "one got a no");
         assert_eq!(bench.held(), Some((Verdict::NotApplicable, Duration::ZERO)));
         assert_eq!(bench.confirmations.held(&question("write")), None);
         assert_eq!(*bench.doubts.lock().unwrap(), [SecondAsking::Confirmed]);

@@ -40,6 +40,9 @@ pub enum PolicyState {
         version: PolicyVersion,
         /// Who stands on the access lists; `None` when the resource asks for none.
         access: Option<Vec<AccessList>>,
+        /// What was read up to this moment may lack a package by which the policy denies, since nothing
+        /// named it then; `None` for a policy that denies by none.
+        since: Option<Tick>,
     },
     /// It cannot, and why.
     NotDerivable(NotDerived),
@@ -99,6 +102,7 @@ enum Gate {
     Open {
         version: PolicyVersion,
         members: Option<Arc<[u32]>>,
+        since: Option<Tick>,
         explain: Option<Explain>,
     },
     Shut(NotDerived),
@@ -130,8 +134,15 @@ impl Book {
         right: RightIndex,
         party: u32,
         rights: u32,
+        fetched: Tick,
     ) -> Result<PolicyVersion, NotDerived> {
-        let (version, members) = self.gate(right)?;
+        let (version, members, since) = match self.gates.get(right.place()) {
+            Some(Gate::Open { version, members, since, .. }) => {
+                (*version, members.as_deref(), *since)
+            }
+            Some(Gate::Shut(why)) => return Err(*why),
+            None => return Err(NotDerived::NotRouted),
+        };
         if rights == TOO_MANY {
             return Err(NotDerived::TooManySets);
         }
@@ -142,17 +153,20 @@ impl Book {
         if members.is_some_and(|members| members.binary_search(&party).is_err()) {
             return Err(NotDerived::NotOnAccessList);
         }
+        if since.is_some_and(|since| fetched <= since) {
+            return Err(NotDerived::ReadBefore);
+        }
+        // Last, so that it is said only of what would be derived otherwise.
+        if self.is_switched_off(right) {
+            return Err(NotDerived::SwitchedOff);
+        }
         Ok(version)
     }
 
-    /// The policy's version and the access list, if the right can be derived at all.
-    fn gate(&self, right: RightIndex) -> Result<(PolicyVersion, Option<&[u32]>), NotDerived> {
-        match self.gates.get(right.place()) {
-            Some(Gate::Open { .. }) if self.is_switched_off(right) => Err(NotDerived::SwitchedOff),
-            Some(Gate::Open { version, members, .. }) => Ok((*version, members.as_deref())),
-            Some(Gate::Shut(why)) => Err(*why),
-            None => Err(NotDerived::NotRouted),
-        }
+    /// Whether the registry has no policy for the resource.
+    pub(super) fn is_missing(&self, right: RightIndex) -> bool {
+        let gate = self.gates.get(right.place());
+        matches!(gate, Some(Gate::Shut(NotDerived::PolicyMissing)))
     }
 
     fn is_switched_off(&self, right: RightIndex) -> bool {
@@ -305,9 +319,9 @@ impl Scribe {
 
 fn gate(state: &PolicyState, right: &Right) -> Gate {
     match state {
-        PolicyState::Derivable { version, access, explain, .. } => {
+        PolicyState::Derivable { version, access, since, explain, .. } => {
             let members = access.as_ref().map(|lists| members(lists, right));
-            Gate::Open { version: *version, members, explain: explain.clone() }
+            Gate::Open { version: *version, members, since: *since, explain: explain.clone() }
         }
         PolicyState::NotDerivable(why) => Gate::Shut(*why),
     }

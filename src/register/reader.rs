@@ -59,12 +59,12 @@ pub struct Shown {
 pub struct UserView {
     /// Its id.
     pub id: SystemUserId,
-    /// The organisation that owns it.
-    pub owner: OrgNumber,
+    /// The organisation that owns it; `None` before a token has named it.
+    pub owner: Option<OrgNumber>,
     /// The vendor's system; `None` past the limit of distinct systems.
     pub system: Option<SystemId>,
-    /// The system vendor.
-    pub vendor: OrgNumber,
+    /// The system vendor; `None` before a token has named it.
+    pub vendor: Option<OrgNumber>,
     /// Just before Altinn was asked; `None` when never answered.
     pub fetched: Option<Tick>,
     /// When the content last became another.
@@ -127,7 +127,15 @@ impl Reader {
             found.row.mark(now);
             self.judge(question, found)
         })
-        .unwrap_or(LookUp { watched: None, derived: Err(NotDerived::Unwatched) })
+        .unwrap_or_else(|| self.unwatched(question))
+    }
+
+    /// Of one that is not watched it is known whether the resource has a policy at all.
+    fn unwatched(&self, question: &Question) -> LookUp {
+        let right = self.right_index(question.right());
+        let missing = right.is_some_and(|right| self.shared.book.load().is_missing(right));
+        let why = if missing { NotDerived::PolicyMissing } else { NotDerived::Unwatched };
+        LookUp { watched: None, derived: Err(why) }
     }
 
     /// Why it says so; marks nothing.
@@ -138,7 +146,7 @@ impl Reader {
             let party = packed(question.party()).and_then(|party| grant(found.grants(), party));
             (self.judge(question, found), self.view_of(found), party)
         });
-        let unwatched = LookUp { watched: None, derived: Err(NotDerived::Unwatched) };
+        let unwatched = self.unwatched(question);
         let (look_up, user, grant) = explained
             .map_or((unwatched, None, None), |(look_up, user, grant)| (look_up, user, grant));
         let held = grant.and_then(|grant| book.set(grant.rights));
@@ -227,11 +235,9 @@ impl Reader {
     /// What [`look_up`](Self::look_up) derives for one party.
     fn derives(&self, book: &Book, found: &Found<'_>, grant: Grant) -> Vec<Right> {
         let fetched = found.row.fetched.filter(|fetched| !found.row.stands_against(*fetched));
-        if fetched.is_none() || book.verified.is_none() {
-            return Vec::new();
-        }
+        let (Some(fetched), Some(_)) = (fetched, book.verified) else { return Vec::new() };
         let all = self.shared.indices.iter();
-        let derived = |right| book.permits(right, grant.party, grant.rights).is_ok();
+        let derived = |right| book.permits(right, grant.party, grant.rights, fetched).is_ok();
         all.filter(|(_, index)| derived(**index)).map(|(right, _)| right.clone()).collect()
     }
 
@@ -250,16 +256,20 @@ impl Reader {
     }
 
     fn derive(&self, question: &Question, found: &Found<'_>) -> Result<DerivedPermit, NotDerived> {
+        let right = self.right_index(question.right()).ok_or(NotDerived::NotRouted)?;
+        // Read after the entry, so that it knows every rights set of the entry.
+        let book = self.shared.book.load();
+        // Told whoever asks, and for whom: it closes what is known otherwise too.
+        if book.is_missing(right) {
+            return Err(NotDerived::PolicyMissing);
+        }
         let party = packed(question.party()).ok_or(NotDerived::Person)?;
         if question.instance().is_some() {
             return Err(NotDerived::Instance);
         }
-        let right = self.right_index(question.right()).ok_or(NotDerived::NotRouted)?;
         let fetched = found.row.fetched.ok_or(NotDerived::NeverRead)?;
         let grant = grant(found.grants(), party).ok_or(NotDerived::NoParty)?;
-        // Read after the entry, so that it knows every rights set of the entry.
-        let book = self.shared.book.load();
-        let policy = book.permits(right, party, grant.rights)?;
+        let policy = book.permits(right, party, grant.rights, fetched)?;
         let policies_verified = book.verified.ok_or(NotDerived::PolicyUnread)?;
         if found.row.stands_against(fetched) {
             return Err(NotDerived::Doubted);
@@ -273,9 +283,9 @@ impl Reader {
         let named = |grant: &Grant| named(&book, *grant);
         Some(UserView {
             id: row.id,
-            owner: OrgNumber::from_packed(row.owner)?,
+            owner: OrgNumber::from_packed(row.owner),
             system: self.shared.systems.load().get(row.system).cloned(),
-            vendor: OrgNumber::from_packed(row.vendor)?,
+            vendor: OrgNumber::from_packed(row.vendor),
             fetched: row.fetched,
             changed: row.changed,
             last_used: found.row.last_used()?,

@@ -56,8 +56,8 @@ pub enum Publish {
 pub struct Scanned {
     /// Its id.
     pub id: SystemUserId,
-    /// The system vendor: whose share of the calls its reading uses.
-    pub vendor: OrgNumber,
+    /// The system vendor: whose share of the calls its reading uses; `None` before a token has named it.
+    pub vendor: Option<OrgNumber>,
     /// Just before Altinn was asked; `None` when never answered.
     pub fetched: Option<Tick>,
     /// When it was last looked up, or watched.
@@ -330,8 +330,10 @@ impl Writer {
     }
 
     fn row(&mut self, seen: &Seen, changed: Tick) -> Row {
-        let system = self.system(&seen.system);
-        Row::new(seen.id, seen.owner.packed(), seen.vendor.packed(), system, changed)
+        let system = seen.system.as_ref().map_or(u32::MAX, |system| self.system(system));
+        let packed =
+            |number: Option<OrgNumber>| number.as_ref().map_or(u32::MAX, OrgNumber::packed);
+        Row::new(seen.id, packed(seen.owner), packed(seen.vendor), system, changed)
     }
 
     fn system(&mut self, system: &SystemId) -> u32 {
@@ -429,7 +431,7 @@ impl Writer {
 fn scanned(found: &Found<'_>) -> Option<Scanned> {
     Some(Scanned {
         id: found.row.id,
-        vendor: OrgNumber::from_packed(found.row.vendor)?,
+        vendor: OrgNumber::from_packed(found.row.vendor),
         fetched: found.row.fetched,
         last_used: found.row.last_used()?,
         uses: found.row.uses(),
@@ -466,9 +468,9 @@ mod tests {
     fn seen(number: u8) -> Seen {
         Seen {
             id: user(number),
-            owner: PARTY.parse().unwrap(),
-            system: "310000019_regnskap".parse().unwrap(),
-            vendor: OTHER.parse().unwrap(),
+            owner: Some(PARTY.parse().unwrap()),
+            system: Some("310000019_regnskap".parse().unwrap()),
+            vendor: Some(OTHER.parse().unwrap()),
         }
     }
 
@@ -497,6 +499,7 @@ mod tests {
             explain: None,
             version: PolicyVersion(version),
             access: None,
+            since: None,
         }
     }
 
@@ -571,6 +574,12 @@ mod tests {
             writer.set_policies(vec![(index(&writer, "write"), state)]);
             assert_eq!(derived(&reader, 1, PARTY, "write"), Err(why));
         }
+        let missing = NotDerived::PolicyMissing;
+        let state = PolicyState::NotDerivable(missing);
+        writer.set_policies(vec![(index(&writer, "write"), state)]);
+        for (number, party) in [(1, OTHER), (2, PARTY)] {
+            assert_eq!(derived(&reader, number, party, "write"), Err(missing), "told to all");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -600,7 +609,13 @@ mod tests {
             let PolicyState::Derivable { derive, version, .. } = opens_for(package, 5) else {
                 unreachable!()
             };
-            let state = PolicyState::Derivable { derive, explain: None, version, access: lists() };
+            let state = PolicyState::Derivable {
+                derive,
+                explain: None,
+                version,
+                access: lists(),
+                since: None,
+            };
             writer.set_policies(vec![(index(&writer, action), state)]);
         }
         assert_eq!(derived(&reader, 1, PARTY, "read"), Ok(()));
@@ -610,10 +625,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_was_read_before_the_policy_denied_by_a_package_derives_nothing() {
+        let (mut writer, reader) = stage();
+        advance(SECOND).await;
+        let PolicyState::Derivable { derive, version, access, .. } = opens_for("lonn", 4) else {
+            unreachable!()
+        };
+        let since = Some(writer.ticks().now());
+        let state = PolicyState::Derivable { derive, explain: None, version, access, since };
+        writer.set_policies(vec![(index(&writer, "read"), state)]);
+        assert_eq!(derived(&reader, 1, PARTY, "read"), Err(NotDerived::ReadBefore));
+        advance(SECOND / 10).await;
+        writer.publish(user(1), writer.ticks().now(), vec![rights(PARTY, &["lonn"])]);
+        assert_eq!(derived(&reader, 1, PARTY, "read"), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_resource_is_switched_off_and_on_whatever_its_policy_does_meanwhile() {
         let (mut writer, reader) = stage();
         writer.switch_off(&RESOURCE.parse().unwrap());
         assert_eq!(derived(&reader, 1, PARTY, "read"), Err(NotDerived::SwitchedOff));
+        // Said only of what would be derived.
+        assert_eq!(derived(&reader, 1, PARTY, "write"), Err(NotDerived::NotCovered));
         writer.set_policies(vec![(index(&writer, "read"), opens_for("lonn", 9))]);
         assert_eq!(derived(&reader, 1, PARTY, "read"), Err(NotDerived::SwitchedOff));
         writer.switch_on(&RESOURCE.parse().unwrap());
@@ -720,7 +753,7 @@ mod tests {
         }
         let scanned = scan(&writer);
         assert_eq!((scanned.uses, scanned.last_used), (2, writer.ticks().now()));
-        assert_eq!((scanned.id, scanned.vendor), (user(1), OTHER.parse().unwrap()));
+        assert_eq!((scanned.id, scanned.vendor), (user(1), Some(OTHER.parse().unwrap())));
         writer.publish(user(1), writer.ticks().now(), vec![]);
         assert_eq!(scan(&writer).uses, 0);
     }
@@ -745,7 +778,7 @@ mod tests {
             seen: Seen {
                 id: view.id,
                 owner: view.owner,
-                system: view.system.clone().unwrap(),
+                system: view.system.clone(),
                 vendor: view.vendor,
             },
             fetched: view.fetched,

@@ -3,6 +3,7 @@
 //! Names no person (none is held) and no secret. Ages are whole seconds, rounded down; `null` is never.
 
 use crate::domain::delegation::PackageId;
+use crate::domain::party::OrgNumber;
 use crate::domain::resource::{ResourceId, Right};
 use crate::domain::system_user::{SystemId, SystemUserId};
 use crate::register::{NotDerived, Reader, SHARDS, Shown, Stats, Tick, Ticks};
@@ -250,8 +251,8 @@ fn user(shown: &Shown, ticks: &Ticks) -> Value {
     });
     json!({
         "system_user": user.id.to_string(),
-        "owner": user.owner.as_str(),
-        "vendor": user.vendor.as_str(),
+        "owner": user.owner.as_ref().map(OrgNumber::as_str),
+        "vendor": user.vendor.as_ref().map(OrgNumber::as_str),
         "system": user.system.as_ref().map(SystemId::as_str),
         "read_seconds": age(ticks, user.fetched),
         "changed_seconds": age(ticks, Some(user.changed)),

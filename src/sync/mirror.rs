@@ -4,7 +4,11 @@
 //! A reading is planned here, made elsewhere, and applied here. What was read stays until something else
 //! is; a policy that is known to have changed, and could not be read, counts as unread.
 
-use super::ports::{AccessLists, Feed, FeedPosition, PublishedResource, Source, Wanted};
+use super::ports::{
+    AccessLists, Feed, FeedPosition, PublishedResource, Saved, SavedLists, SavedResource, Source,
+    Wanted,
+};
+use super::save;
 use super::status::ResourceStatus;
 use crate::config::PolicyConfig;
 use crate::domain::decision::Undecided;
@@ -29,6 +33,8 @@ pub(super) struct Mirror {
     next_poll: Instant,
     next_check: Instant,
     reading: bool,
+    /// When all of it was last known to be current.
+    verified: Option<Tick>,
 }
 
 /// One resource of our routes.
@@ -38,6 +44,8 @@ struct Resource {
     state: State,
     /// When it last became another.
     changed: Option<Tick>,
+    /// Since when every package that the policy names is kept of what is read; `None` while one is not.
+    kept: Option<Tick>,
 }
 
 enum State {
@@ -143,7 +151,7 @@ impl Mirror {
         owner: Option<String>,
         now: Instant,
     ) -> Self {
-        let unread = || Resource { change: None, state: State::Unread, changed: None };
+        let unread = || Resource { change: None, state: State::Unread, changed: None, kept: None };
         let resources = rights.iter().map(|right| (right.resource.clone(), unread())).collect();
         Self {
             config,
@@ -155,6 +163,7 @@ impl Mirror {
             next_poll: now,
             next_check: now,
             reading: false,
+            verified: None,
         }
     }
 
@@ -195,6 +204,7 @@ impl Mirror {
             complete &= replace(&mut self.lists, lists, "access_lists", &mut applied);
         }
         applied.verified = complete.then_some(reading.at);
+        self.verified = applied.verified.or(self.verified);
         self.reading = false;
         self.next_poll =
             now + self.config.poll.min(if complete { self.config.poll } else { RETRY });
@@ -257,9 +267,10 @@ impl Mirror {
             Some(State::Gone) => NotDerived::PolicyMissing,
             Some(State::Published(_, Err(label))) => NotDerived::PolicyNotUnderstood(label),
             Some(State::Published(published, Ok(policy))) => {
-                match self.derivable(right, published, policy) {
-                    Ok(state) => return state,
-                    Err(why) => why,
+                match held.map(|held| self.derivable(right, held, published, policy)) {
+                    Some(Ok(state)) => return state,
+                    Some(Err(why)) => why,
+                    None => NotDerived::PolicyUnread,
                 }
             }
         };
@@ -269,6 +280,7 @@ impl Mirror {
     fn derivable(
         &self,
         right: &Right,
+        held: &Resource,
         published: &PublishedResource,
         policy: &Policy,
     ) -> Result<PolicyState, NotDerived> {
@@ -276,6 +288,12 @@ impl Mirror {
             (false, _) => None,
             (true, Some(lists)) => Some(lists.get(&right.resource).cloned().unwrap_or_default()),
             (true, None) => return Err(NotDerived::AccessListsUnknown),
+        };
+        let since = match (policy.denies(), held.kept) {
+            (false, _) => None,
+            (true, Some(since)) => Some(since),
+            // A package that cannot be told from the others may be the one by which it denies.
+            (true, None) => return Err(NotDerived::PolicyNotUnderstood(UNKNOWN_PACKAGE)),
         };
         let compiled = policy.compile(right).map_err(|why| match why {
             NotDerivable::Obligation(_) => NotDerived::Obligation,
@@ -288,11 +306,29 @@ impl Mirror {
             explain: Some(Arc::new(move |held| explained.explain(held))),
             version: version(&published.policy),
             access,
+            since,
         })
     }
 
-    /// What of an answer about a system user is worth keeping.
-    pub(super) fn wanted(&self) -> Wanted {
+    /// What of an answer about a system user is worth keeping, of those that are begun after `at`.
+    pub(super) fn want(&mut self, before: &Wanted, at: Tick) -> Wanted {
+        let wanted = self.wanted();
+        let kept = |wanted: &Wanted, policy: &Policy| {
+            let all: BTreeSet<&PackageId> = wanted.packages.values().collect();
+            policy.packages().iter().all(|package| all.contains(package))
+        };
+        for held in self.resources.values_mut() {
+            let State::Published(_, Ok(policy)) = &held.state else { continue };
+            held.kept = match (kept(&wanted, policy), kept(before, policy)) {
+                (false, _) => None,
+                (true, true) => held.kept.or(Some(at)),
+                (true, false) => Some(at),
+            };
+        }
+        wanted
+    }
+
+    fn wanted(&self) -> Wanted {
         let policies = self.resources.values().filter_map(|held| match &held.state {
             State::Published(_, Ok(policy)) => Some(policy),
             State::Published(_, Err(_)) | State::Unread | State::Gone => None,
@@ -304,6 +340,61 @@ impl Mirror {
             packages: packages.map(|(code, suffix)| (code.clone(), suffix.clone())).collect(),
             resources: self.resources.keys().cloned().collect(),
         }
+    }
+
+    /// What is to be written of all this.
+    pub(super) fn save(&self, state: &save::State<'_>, batch: &mut Vec<Saved>) {
+        let verified = self.verified.map(|tick| state.ticks.to_wall(tick, state.wall));
+        for (id, held) in &self.resources {
+            match (&held.state, verified) {
+                (State::Published(published, _), Some(verified)) => {
+                    let (id, published) = (id.clone(), published.clone());
+                    let saved = SavedResource { id, published, verified };
+                    batch.push(Saved::Resource(Box::new(saved)));
+                }
+                // Of what is unread, that on disk may be what it has changed from.
+                (State::Gone | State::Unread, _) => batch.push(Saved::ResourceGone(id.clone())),
+                (State::Published(..), None) => {}
+            }
+        }
+        batch.extend(self.packages.clone().map(Saved::Catalogue));
+        if let (Some(owner), Some(lists), Some(fetched)) = (&self.owner, &self.lists, verified) {
+            let (owner, lists) = (owner.clone(), lists.clone());
+            batch.push(Saved::AccessLists(SavedLists { owner, lists, fetched }));
+        }
+    }
+
+    /// Takes up a resource as it was saved; whether it is one of ours.
+    pub(super) fn restore(
+        &mut self,
+        id: &ResourceId,
+        published: PublishedResource,
+        verified: Tick,
+    ) -> bool {
+        let Some(held) = self.resources.get_mut(id) else { return false };
+        if let Some(state) = held.with(published, id) {
+            (held.state, held.changed) = (state, Some(verified));
+        }
+        self.verified = [self.verified, Some(verified)].into_iter().flatten().min();
+        true
+    }
+
+    /// Takes up the catalogue as it was saved.
+    pub(super) fn restore_packages(&mut self, packages: HashMap<String, PackageId>) {
+        self.packages = Some(packages);
+    }
+
+    /// Takes up access lists as they were saved, if they are our own.
+    pub(super) fn restore_lists(&mut self, owner: &str, lists: AccessLists, fetched: Tick) {
+        if self.owner.as_deref() == Some(owner) {
+            self.lists = Some(lists);
+            self.verified = [self.verified, Some(fetched)].into_iter().flatten().min();
+        }
+    }
+
+    /// When all of it was last known to be current.
+    pub(super) fn verified(&self) -> Option<Tick> {
+        self.verified
     }
 
     /// When the resource's policy last became another.
@@ -358,6 +449,8 @@ impl Mirror {
 
 /// Why a policy is not evaluated that is not understood as a whole.
 const NOT_READ: &str = "policy";
+/// Why a policy that denies is not evaluated, when it names a package that the catalogue does not.
+const UNKNOWN_PACKAGE: &str = "unknown_package";
 /// How soon a reading that was not complete is tried again.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(5);
 

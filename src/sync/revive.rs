@@ -83,7 +83,7 @@ impl Revival {
         let (fetched, changed) = (user.fetched.and_then(tick), tick(user.changed)?);
         let last_used = tick(user.last_used)?;
         let SavedUser { id, owner, system, vendor, parties, .. } = user;
-        let seen = Seen { id, owner, system, vendor };
+        let seen = Seen { id, owner: Some(owner), system: Some(system), vendor: Some(vendor) };
         Some(Restored { seen, fetched, changed, last_used, parties })
     }
 

@@ -241,6 +241,7 @@ async fn start(altinn: Altinn, config: RegisterConfig) -> Bench {
         clock: Arc::new(SystemClock),
         notices: receiver,
         metrics: metrics.clone(),
+        saving: None,
     };
     let stop = CancellationToken::new();
     tokio::spawn(Sync::new(parts, reader).run(stop.clone()));
@@ -261,9 +262,9 @@ impl Bench {
     fn seen(&self) {
         self.answers.watch(user(), || Seen {
             id: user(),
-            owner: PARTY.parse().unwrap(),
-            system: "310000035_system".parse().unwrap(),
-            vendor: VENDOR.parse().unwrap(),
+            owner: Some(PARTY.parse().unwrap()),
+            system: Some("310000035_system".parse().unwrap()),
+            vendor: Some(VENDOR.parse().unwrap()),
         });
     }
 
@@ -491,9 +492,9 @@ async fn a_full_register_makes_room_by_letting_go_of_who_was_used_least() {
         let id: SystemUserId = format!("11111111-1111-4111-8111-{number:012}").parse().unwrap();
         bench.answers.watch(id, || Seen {
             id,
-            owner: PARTY.parse().unwrap(),
-            system: "310000035_system".parse().unwrap(),
-            vendor: VENDOR.parse().unwrap(),
+            owner: Some(PARTY.parse().unwrap()),
+            system: Some("310000035_system".parse().unwrap()),
+            vendor: Some(VENDOR.parse().unwrap()),
         });
     };
     for number in 0..100 {

@@ -2,6 +2,7 @@
 
 use super::schedule::{Backoff, Queue, interval};
 use crate::config::RegisterConfig;
+use crate::domain::party::OrgNumber;
 use crate::domain::system_user::SystemUserId;
 use crate::enforce::ports::Account;
 use crate::register::{SHARDS, Scanned, Tick, Ticks, Writer};
@@ -188,7 +189,12 @@ impl Users {
     }
 }
 
+/// Whose share of the calls a vendor's system uses; ours where no token has named the vendor yet.
+pub(super) fn payer(vendor: Option<OrgNumber>) -> Account {
+    vendor.map_or(Account::Own, Account::Vendor)
+}
+
 /// Whose share of the calls a reading uses.
 pub(super) fn account(user: &Scanned) -> Account {
-    Account::Vendor(user.vendor)
+    payer(user.vendor)
 }

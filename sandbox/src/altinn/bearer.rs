@@ -3,6 +3,7 @@
 use crate::crypto::jws::Jws;
 use crate::crypto::rsa::PublicKey;
 use crate::state::{KeyRing, Shared};
+use crate::world::number::{OrgNumber, PersonNumber};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value};
 
@@ -30,6 +31,44 @@ impl Caller {
         } else {
             Err(StatusCode::FORBIDDEN)
         }
+    }
+
+    /// The caller of an endpoint that takes Maskinporten's tokens as well as Altinn's, with one of the scopes.
+    pub(crate) fn of_either_issuer(
+        shared: &Shared,
+        headers: &HeaderMap,
+        scopes: &[&str],
+    ) -> Result<Self, StatusCode> {
+        let now = shared.now();
+        let claims = bearer(headers)
+            .and_then(|token| {
+                verified_claims(token, &shared.altinn_keys, now)
+                    .or_else(|| verified_claims(token, &shared.maskinporten_keys(), now))
+            })
+            .ok_or(StatusCode::UNAUTHORIZED)?;
+        let caller = Self { claims };
+        if scopes.iter().any(|scope| caller.has_scope(scope)) {
+            Ok(caller)
+        } else {
+            Err(StatusCode::FORBIDDEN)
+        }
+    }
+
+    /// The organisation that the token was issued to.
+    pub(crate) fn consumer(&self) -> Option<OrgNumber> {
+        let id = self.claims.get("consumer")?.get("ID")?.as_str()?;
+        OrgNumber::parse_iso6523(id).ok()
+    }
+
+    /// The person in a token of the portal.
+    pub(crate) fn person(&self) -> Option<PersonNumber> {
+        PersonNumber::parse(self.claims.get("pid")?.as_str()?).ok()
+    }
+
+    /// The level of the login.
+    pub(crate) fn level(&self) -> u8 {
+        let level = self.claims.get("urn:altinn:authlevel").and_then(Value::as_str);
+        level.and_then(|level| level.parse().ok()).unwrap_or(0)
     }
 
     pub(crate) fn has_scope(&self, scope: &str) -> bool {

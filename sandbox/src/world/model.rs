@@ -117,9 +117,9 @@ pub(crate) struct System {
     /// Maskinporten clients that may ask for tokens of its system users.
     #[serde(default)]
     pub(crate) client_ids: BTreeSet<String>,
-    /// Resources that its system users need as single rights.
+    /// What its system users need as single rights.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) rights: Vec<String>,
+    pub(crate) rights: Vec<SystemRight>,
     /// Codes of packages that its system users need.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) packages: Vec<String>,
@@ -133,6 +133,22 @@ pub(crate) struct System {
     pub(crate) log: Vec<SystemChange>,
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) deleted: bool,
+}
+
+impl System {
+    /// Whether its system users may need the resource singly.
+    pub(crate) fn needs_right(&self, resource: &str) -> bool {
+        self.rights.iter().any(|right| right.resource == resource)
+    }
+}
+
+/// A resource that system users of a system need. The action is for people: nothing compares it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SystemRight {
+    pub(crate) resource: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) action: Option<String>,
 }
 
 /// An entry of a system's change log.
@@ -236,6 +252,10 @@ impl Delegations {
         self.0.values()
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Delegation> {
+        self.0.values_mut()
+    }
+
     pub(crate) fn of(&self, party: PartyNumber) -> Option<&Delegation> {
         self.0.get(&party)
     }
@@ -257,10 +277,6 @@ impl Delegations {
 
     pub(crate) fn clear(&mut self) {
         self.0.clear();
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }
 

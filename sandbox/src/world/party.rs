@@ -104,7 +104,14 @@ pub(crate) enum Party<'a> {
     Person(&'a Person),
 }
 
-impl Party<'_> {
+impl<'a> Party<'a> {
+    pub(crate) fn name(self) -> &'a str {
+        match self {
+            Self::Organization(organization) => &organization.name,
+            Self::Person(person) => &person.name,
+        }
+    }
+
     pub(crate) fn number(self) -> PartyNumber {
         match self {
             Self::Organization(organization) => organization.number.into(),
@@ -116,13 +123,6 @@ impl Party<'_> {
         match self {
             Self::Organization(organization) => organization.uuid(),
             Self::Person(person) => person.uuid(),
-        }
-    }
-
-    pub(crate) fn party_id(self) -> u64 {
-        match self {
-            Self::Organization(organization) => organization.party_id,
-            Self::Person(person) => person.party_id,
         }
     }
 }

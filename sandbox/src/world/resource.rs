@@ -152,13 +152,6 @@ pub(crate) struct Resource {
     pub(crate) version: u64,
 }
 
-impl Resource {
-    /// Every action that some rule names.
-    pub(crate) fn actions(&self) -> BTreeSet<&str> {
-        self.rules.iter().flat_map(|rule| &rule.actions).map(String::as_str).collect()
-    }
-}
-
 /// `tilgangsliste`: organisations that may be served at all.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]

@@ -3,6 +3,7 @@
 use super::model::{Client, Scope, ScopeDelegation, System, SystemUser, SystemUserKind};
 use super::number::PartyNumber;
 use super::party::{Organization, Person, Relation, Relations, ServiceOwner};
+use super::requests::{ChangeRequest, UserRequest};
 use super::resource::{AccessList, Package, Resource, Rule};
 use super::rights::whole;
 use super::{Changes, Index, World};
@@ -61,6 +62,10 @@ pub(crate) struct Document {
     resources: Vec<Resource>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     access_lists: Vec<AccessList>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    requests: Vec<UserRequest>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    change_requests: Vec<ChangeRequest>,
     /// Positions of the registry's change feed; made anew where they are left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     feed: Vec<FeedEntry>,
@@ -103,6 +108,8 @@ impl Document {
             packages: world.packages.values().cloned().collect(),
             resources: world.resources.values().map(|it| Resource::clone(it)).collect(),
             access_lists: world.access_lists.values().cloned().collect(),
+            requests: world.requests.values().cloned().collect(),
+            change_requests: world.change_requests.values().cloned().collect(),
             feed: world
                 .changes
                 .after(0)
@@ -138,6 +145,8 @@ impl Document {
         replace(&mut self.packages, patch.packages, |it| it.code.clone());
         replace(&mut self.resources, patch.resources, |it| it.id.clone());
         replace(&mut self.access_lists, patch.access_lists, |it| it.id.clone());
+        replace(&mut self.requests, patch.requests, |it| it.id);
+        replace(&mut self.change_requests, patch.change_requests, |it| it.id);
         self
     }
 }
@@ -209,6 +218,8 @@ fn assemble(
         resources: keyed(resources, |item| item.id.clone(), problems),
         access_lists: keyed(document.access_lists, |item| item.id.clone(), problems),
         changes,
+        requests: keyed(document.requests, |item| item.id, problems),
+        change_requests: keyed(document.change_requests, |item| item.id, problems),
         index: Index::default(),
     })
 }
@@ -275,8 +286,28 @@ fn check(world: &World, problems: &mut Vec<String>) {
         if !system.id.starts_with(&format!("{}_", system.vendor)) {
             problems.push(format!("system `{}` does not begin with its vendor", system.id));
         }
+        let packages = system.packages.iter();
+        for code in packages.filter(|code| !world.packages.contains_key(*code)) {
+            problems.push(format!("system `{}`: unknown package `{code}`", system.id));
+        }
+        let rights = system.rights.iter().map(|right| &right.resource);
+        for id in rights.filter(|id| !world.resources.contains_key(*id)) {
+            problems.push(format!("system `{}`: unknown resource `{id}`", system.id));
+        }
         for client in system.client_ids.iter().filter(|id| !world.clients.contains_key(*id)) {
             problems.push(format!("system `{}`: unknown client `{client}`", system.id));
+        }
+    }
+    for request in world.requests.values() {
+        let problem = unknown_party(world, request.party.into());
+        problems.extend(problem.map(|text| format!("request `{}`: {text}", request.id)));
+        if !world.systems.contains_key(&request.system) {
+            problems.push(format!("request `{}`: unknown system", request.id));
+        }
+    }
+    for request in world.change_requests.values() {
+        if !world.system_users.contains_key(&request.system_user) {
+            problems.push(format!("change request `{}`: unknown system user", request.id));
         }
     }
     for user in world.system_users.values() {

@@ -202,7 +202,7 @@ async fn packages_are_found_by_urn_suffix() {
     assert_eq!(lab.get(&format!("{base}/package/urn/nei")).await.status, 404);
     let export = lab.get(&format!("{base}/export")).await.json();
     let packages = export[0]["areas"][0]["packages"].as_array().unwrap();
-    assert_eq!(packages.len(), 8);
+    assert_eq!(packages.len(), 10);
 }
 
 #[tokio::test]

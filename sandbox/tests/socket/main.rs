@@ -13,6 +13,12 @@ mod maskinporten;
 #[cfg(test)]
 mod pdp;
 #[cfg(test)]
+mod scenarios;
+#[cfg(test)]
+mod system_users;
+#[cfg(test)]
 mod time;
+#[cfg(test)]
+mod tls;
 #[cfg(test)]
 mod worlds;

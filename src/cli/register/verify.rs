@@ -111,7 +111,7 @@ async fn verify(
     let changes = policy_changes(from.summary(config).await?).ok_or(VerifyError::Summary)?;
     let most = if extent.all { usize::MAX } else { extent.pairs.get() };
     let (pairs, all) = draw(config, from, most).await?;
-    let judge = Judge::build(config, &Metrics::new()?, control)?;
+    let judge = Judge::beside(config, &Metrics::new()?, control)?;
     let pdp = judge.altinn.ok_or(VerifyError::NoClient)?.pdp;
     let mut verifier = Verifier { changes, counts: Counts::default() };
     let at_once = config.altinn.requests_per_second.get().min(AT_ONCE);

@@ -4,7 +4,7 @@ use super::secret::{Reference, Reported};
 use super::{Resolver, Section, either, section};
 use crate::config::error::Place;
 use crate::config::raw::{RawAltinn, RawCustom, RawEnvironment, RawMaskinporten, Setting};
-use crate::config::{AltinnConfig, ClientConfig, Environment, MaskinportenConfig};
+use crate::config::{AltinnConfig, ClientConfig, Environment, MaskinportenConfig, RegisterConfig};
 use crate::domain::scope::Scope;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
@@ -271,7 +271,7 @@ impl Resolver<'_> {
         written: Setting<RawMaskinporten>,
         world: Option<&World>,
         needed: bool,
-        register: bool,
+        register: Option<&RegisterConfig>,
     ) -> Option<MaskinportenConfig> {
         let section = section(written, "maskinporten");
         let raw = &section.raw;
@@ -302,7 +302,7 @@ impl Resolver<'_> {
         &mut self,
         section: &Section<RawMaskinporten>,
         needed: bool,
-        register: bool,
+        register: Option<&RegisterConfig>,
     ) -> Option<ClientConfig> {
         let raw = &section.raw;
         let required = needed && section.readable;
@@ -335,10 +335,13 @@ impl Resolver<'_> {
         &mut self,
         written: &Setting<Vec<Setting<String>>>,
         required: bool,
-        register: bool,
+        register: Option<&RegisterConfig>,
     ) -> Vec<String> {
         const DEFAULT: &str = "altinn:authorization/authorize";
         const PARTIES: &str = "altinn:accessmanagement/authorizedparties";
+        // The second puts our org code into the exchanged token (contract resource-registry.md §6).
+        const LISTS: [&str; 2] = ["altinn:resourceregistry/accesslist.read", "altinn:serviceowner"];
+        let lists = register.is_some_and(|register| register.access_lists_owner.is_some());
         let scopes: Vec<String> = match written {
             Setting::Written(list, place) => {
                 if list.is_empty() {
@@ -351,19 +354,34 @@ impl Resolver<'_> {
                     .collect()
             }
             Setting::Wrong(_) => return Vec::new(),
-            Setting::Absent => match self.variable("MASKINPORTEN_SCOPES") {
-                Some(scopes) => scopes.split_whitespace().map(str::to_owned).collect(),
-                None if register => vec![DEFAULT.to_owned(), format!("{PARTIES}.resourceowner")],
-                None => vec![DEFAULT.to_owned()],
-            },
+            Setting::Absent => {
+                let own = || {
+                    let parties = register.map(|_| format!("{PARTIES}.resourceowner"));
+                    let lists = LISTS.iter().filter(|_| lists).map(|scope| (*scope).to_owned());
+                    [DEFAULT.to_owned()].into_iter().chain(parties).chain(lists).collect()
+                };
+                let platform = self.variable("MASKINPORTEN_SCOPES");
+                platform.map_or_else(own, |scopes| {
+                    scopes.split_whitespace().map(str::to_owned).collect()
+                })
+            }
         };
         if required && !scopes.iter().any(|scope| scope.starts_with(DEFAULT)) {
             let warning = format!("none of our own scopes is `{DEFAULT}`: Altinn will not answer");
             self.warnings.push(warning);
-        } else if register && required && !scopes.iter().any(|scope| scope.starts_with(PARTIES)) {
+        } else if register.is_some()
+            && required
+            && !scopes.iter().any(|scope| scope.starts_with(PARTIES))
+        {
             self.warnings.push(format!(
                 "none of our own scopes is `{PARTIES}.resourceowner`: nothing is derived, every \
                  question is asked; write `register: {{ enabled: false }}` if that is meant"
+            ));
+        }
+        let missing = LISTS.iter().find(|scope| !scopes.iter().any(|own| own == *scope));
+        if let Some(missing) = missing.filter(|_| lists && required) {
+            self.warnings.push(format!(
+                "`register.access_lists_owner` needs the scope `{missing}`, which is none of our own"
             ));
         }
         scopes

@@ -1,0 +1,324 @@
+//! The register on disk: what changed since the last writing, and what a start takes up again.
+
+use super::mirror::Mirror;
+use super::ports::{Saved, SavedUser, StorableQuestion, Store, StoreError};
+use crate::domain::decision::Verdict;
+use crate::domain::resource::Question;
+use crate::domain::system_user::SystemUserId;
+use crate::enforce::answers::Answers;
+use crate::enforce::confirmations::{Confirmation, JournalReader};
+use crate::register::{Reader, Restored, Seen, Ticks, UserView, Writer};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
+
+/// System users in one writing, so that none is long.
+const BATCH: usize = 20_000;
+/// System users taken up at once from disk.
+const TAKEN: usize = 4096;
+/// A writing that failed is tried again no sooner.
+const AFTER_FAILURE: Duration = Duration::from_secs(10);
+
+/// Where the register is saved.
+pub struct Saving {
+    /// The store.
+    pub store: Box<dyn Store>,
+    /// Answers of the PDP as they come.
+    pub journal: JournalReader,
+    /// Time between two writings.
+    pub interval: Duration,
+}
+
+/// What is to be saved, and when.
+pub(super) struct Saver {
+    /// `None` while it writes.
+    store: Option<Box<dyn Store>>,
+    journal: JournalReader,
+    interval: Duration,
+    next: Instant,
+    /// System users that are not on disk as they are here, or that are gone.
+    users: HashSet<SystemUserId>,
+    answers: HashMap<StorableQuestion, Confirmation>,
+    policies: bool,
+}
+
+/// What a writing came to.
+pub(super) struct Written {
+    store: Box<dyn Store>,
+    result: Result<(), StoreError>,
+    users: HashSet<SystemUserId>,
+    answers: HashMap<StorableQuestion, Confirmation>,
+    policies: bool,
+}
+
+/// A writing that is to be made, away from the task.
+pub(super) struct Writing {
+    store: Box<dyn Store>,
+    batch: Vec<Saved>,
+    users: HashSet<SystemUserId>,
+    answers: HashMap<StorableQuestion, Confirmation>,
+    policies: bool,
+}
+
+impl Writing {
+    /// Writes; may take as long as the disk does.
+    pub(super) fn write(self) -> Written {
+        let Self { mut store, batch, users, answers, policies } = self;
+        let result = store.save(batch);
+        Written { store, result, users, answers, policies }
+    }
+}
+
+/// What the batch is made from.
+pub(super) struct State<'a> {
+    pub(super) reader: &'a Reader,
+    pub(super) mirror: &'a Mirror,
+    pub(super) ticks: &'a Ticks,
+    pub(super) wall: SystemTime,
+}
+
+impl Saver {
+    pub(super) fn new(saving: Saving, now: Instant) -> Self {
+        let Saving { store, journal, interval } = saving;
+        Self {
+            store: Some(store),
+            journal,
+            interval,
+            next: now + interval,
+            users: HashSet::new(),
+            answers: HashMap::new(),
+            policies: false,
+        }
+    }
+
+    /// A system user has changed, or is gone.
+    pub(super) fn changed(&mut self, id: SystemUserId) {
+        self.users.insert(id);
+    }
+
+    /// Policies, lists or the catalogue have changed, or were found to be current.
+    pub(super) fn policies_changed(&mut self) {
+        self.policies = true;
+    }
+
+    /// Whether nothing is being written.
+    pub(super) fn is_idle(&self) -> bool {
+        self.store.is_some()
+    }
+
+    /// What is to be written now; `None` when nothing is due, or a writing is under way.
+    pub(super) fn due(
+        &mut self,
+        state: &State<'_>,
+        answers: &Answers,
+        now: Instant,
+    ) -> Option<Writing> {
+        self.take_up_answers(answers);
+        if now < self.next {
+            return None;
+        }
+        self.begin(state)
+    }
+
+    /// What is to be written at the end.
+    pub(super) fn last(&mut self, state: &State<'_>, answers: &Answers) -> Option<Writing> {
+        self.take_up_answers(answers);
+        self.begin(state)
+    }
+
+    fn begin(&mut self, state: &State<'_>) -> Option<Writing> {
+        let store = self.store.take()?;
+        let mut users = std::mem::take(&mut self.users);
+        self.users = users.iter().copied().skip(BATCH).collect();
+        users.retain(|id| !self.users.contains(id));
+        let answers = std::mem::take(&mut self.answers);
+        let policies = std::mem::take(&mut self.policies);
+        let mut batch = Vec::with_capacity(users.len() + answers.len() + 8);
+        if policies {
+            state.mirror.save(state, &mut batch);
+        }
+        batch.extend(users.iter().map(|id| state.user(*id)));
+        batch.extend(answers.iter().map(|(question, answer)| state.answer(question, answer)));
+        batch.push(Saved::LastSaved(state.wall));
+        Some(Writing { store, batch, users, answers, policies })
+    }
+
+    /// The newest answer to each question counts. Where one was lost on the way, all that are held are
+    /// written anew.
+    fn take_up_answers(&mut self, answers: &Answers) {
+        while let Ok((question, answer)) = self.journal.notes.try_recv() {
+            self.answer(question, answer);
+        }
+        if self.journal.incomplete.swap(false, Ordering::AcqRel) {
+            answers.confirmations.each_held(&mut |question, answer| self.answer(question, answer));
+        }
+    }
+
+    fn answer(&mut self, question: Question, answer: Confirmation) {
+        if let Some(question) = StorableQuestion::of(question) {
+            let held = self.answers.entry(question).or_insert(answer);
+            if held.asked <= answer.asked {
+                *held = answer;
+            }
+        }
+    }
+
+    /// Takes up what a writing came to. What was not written is still to be.
+    pub(super) fn written(
+        &mut self,
+        written: Written,
+        reader: &Reader,
+        now: Instant,
+    ) -> Result<(), StoreError> {
+        let Written { store, result, users, answers, policies } = written;
+        self.store = Some(store);
+        // What is left is written at once.
+        self.next = if self.users.is_empty() { now + self.interval } else { now };
+        if let Err(error) = &result {
+            self.next = now + self.interval.max(AFTER_FAILURE);
+            self.users.extend(users);
+            for (question, answer) in answers {
+                self.answers.entry(question).or_insert(answer);
+            }
+            self.policies |= policies;
+            if matches!(error, StoreError::Lost(_)) {
+                self.policies = true;
+                reader.for_each(&mut |view| {
+                    self.users.insert(view.id);
+                });
+                self.journal.incomplete.store(true, Ordering::Release);
+            }
+        }
+        result
+    }
+}
+
+impl State<'_> {
+    fn user(&self, id: SystemUserId) -> Saved {
+        let view = self.reader.view(id);
+        let saved = view.and_then(|view| self.saved(view));
+        saved.map_or(Saved::ForgetUser(id), |user| Saved::User(Box::new(user)))
+    }
+
+    /// `None` for one that no token has named yet: the configuration does.
+    fn saved(&self, view: UserView) -> Option<SavedUser> {
+        let at = |tick| self.ticks.to_wall(tick, self.wall);
+        // What is in doubt, or not all named, must not serve after a restart.
+        let doubted = |fetched| view.doubted.is_some_and(|doubted| doubted >= fetched);
+        let sound = view.complete && !view.fetched.is_some_and(doubted);
+        Some(SavedUser {
+            id: view.id,
+            owner: view.owner?,
+            system: view.system?,
+            vendor: view.vendor?,
+            fetched: view.fetched.filter(|_| sound).map(at),
+            changed: at(view.changed),
+            last_used: at(view.last_used),
+            parties: view.parties,
+        })
+    }
+
+    fn answer(&self, question: &StorableQuestion, answer: &Confirmation) -> Saved {
+        match answer.verdict {
+            Verdict::Permit => {
+                Saved::Confirmation(question.clone(), self.ticks.to_wall(answer.asked, self.wall))
+            }
+            Verdict::Deny | Verdict::Unmet(_) | Verdict::NotApplicable => {
+                Saved::Unconfirm(question.clone())
+            }
+        }
+    }
+}
+
+/// Takes up what was saved, fact by fact.
+pub(super) struct Restoring<'a> {
+    pub(super) writer: &'a mut Writer,
+    pub(super) mirror: &'a mut Mirror,
+    pub(super) answers: &'a Answers,
+    pub(super) ticks: &'a Ticks,
+    pub(super) wall: SystemTime,
+    users: Vec<Restored>,
+    taken: Taken,
+}
+
+/// How much was taken up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Taken {
+    pub(super) users: usize,
+    pub(super) answers: usize,
+    pub(super) policies: usize,
+}
+
+impl<'a> Restoring<'a> {
+    pub(super) fn new(
+        writer: &'a mut Writer,
+        mirror: &'a mut Mirror,
+        answers: &'a Answers,
+        wall: SystemTime,
+    ) -> Self {
+        let ticks = &answers.ticks;
+        let (users, taken) = (Vec::with_capacity(TAKEN), Taken::default());
+        Self { writer, mirror, answers, ticks, wall, users, taken }
+    }
+
+    /// Takes up one fact. What is too old for the clock, or from the future, is passed over.
+    pub(super) fn take(&mut self, saved: Saved) {
+        let tick = |wall| self.ticks.from_wall(wall, self.wall).ok();
+        match saved {
+            Saved::User(user) => {
+                let (Some(changed), Some(last_used)) = (tick(user.changed), tick(user.last_used))
+                else {
+                    return;
+                };
+                let seen = Seen {
+                    id: user.id,
+                    owner: Some(user.owner),
+                    system: Some(user.system),
+                    vendor: Some(user.vendor),
+                };
+                let fetched = user.fetched.and_then(tick);
+                let parties = if fetched.is_some() { user.parties } else { Vec::new() };
+                self.users.push(Restored { seen, fetched, changed, last_used, parties });
+                if self.users.len() >= TAKEN {
+                    self.hand_over();
+                }
+            }
+            Saved::Confirmation(question, asked) => {
+                if let Some(asked) = tick(asked) {
+                    self.answers.confirmations.restore(question.question(), asked);
+                    self.taken.answers += 1;
+                }
+            }
+            Saved::Resource(resource) => {
+                if let Some(verified) = tick(resource.verified)
+                    && self.mirror.restore(&resource.id, resource.published, verified)
+                {
+                    self.taken.policies += 1;
+                }
+            }
+            Saved::Catalogue(packages) => self.mirror.restore_packages(packages),
+            Saved::AccessLists(saved) => {
+                if let Some(fetched) = tick(saved.fetched) {
+                    self.mirror.restore_lists(&saved.owner, saved.lists, fetched);
+                }
+            }
+            // Changes since are found by reading the feed from the beginning and every policy anew.
+            Saved::Feed(_)
+            | Saved::LastSaved(_)
+            | Saved::ForgetUser(_)
+            | Saved::ResourceGone(_)
+            | Saved::Unconfirm(_) => {}
+        }
+    }
+
+    fn hand_over(&mut self) {
+        self.taken.users += self.writer.restore(std::mem::take(&mut self.users));
+    }
+
+    /// The end of what was saved.
+    pub(super) fn finish(mut self) -> Taken {
+        self.hand_over();
+        self.taken
+    }
+}
