@@ -134,6 +134,25 @@ impl Judge {
     /// # Errors
     /// [`AppError`] when a part cannot be built.
     pub fn build(config: &Config, metrics: &Metrics, control: &Handle) -> Result<Self, AppError> {
+        let snapshot = config.register.as_ref().and_then(|register| register.snapshot.as_ref());
+        Self::with(config, metrics, control, snapshot)
+    }
+
+    /// As [`Judge::build`], for a look beside the program that serves: the snapshot is that program's, and
+    /// neither read nor written.
+    ///
+    /// # Errors
+    /// [`AppError`] when a part cannot be built.
+    pub fn beside(config: &Config, metrics: &Metrics, control: &Handle) -> Result<Self, AppError> {
+        Self::with(config, metrics, control, None)
+    }
+
+    fn with(
+        config: &Config,
+        metrics: &Metrics,
+        control: &Handle,
+        snapshot: Option<&SnapshotConfig>,
+    ) -> Result<Self, AppError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let shared_metrics = Arc::new(metrics.clone());
         let issuer = Arc::new(Issuer::new(&config.maskinporten)?);
@@ -147,7 +166,7 @@ impl Judge {
         let outside = outside(config, issuer, &clock, &shared_metrics, control)?;
         let altinn = outside.as_ref().map(|outside| outside.way.clone());
         let rights = match outside {
-            Some(outside) => Some(rights(config, outside, &clock, metrics)?),
+            Some(outside) => Some(rights(config, outside, &clock, metrics, snapshot)?),
             None => None,
         };
         let (answers, sync) = rights.map_or((None, None), |(answers, sync)| (Some(answers), sync));
@@ -224,6 +243,7 @@ fn rights(
     outside: Outside,
     clock: &Arc<dyn Clock>,
     metrics: &Metrics,
+    at: Option<&SnapshotConfig>,
 ) -> Result<(Arc<Answers>, Option<Sync>), AppError> {
     let ticks = Ticks::new();
     let mut confirmations = confirmations(config, &outside.way.pdp, &ticks, metrics);
@@ -236,8 +256,8 @@ fn rights(
     let (writer, reader) = register::open(rights.clone(), limits, ticks.clone())?;
     let (notices, receiver) = Notices::new(metrics.notices_lost.clone());
     let kept = Some((reader.clone(), notices));
-    let snapshot = register.snapshot.as_ref().and_then(|at| open_snapshot(config, at, clock));
-    let (saving, loader) = match (snapshot, &register.snapshot) {
+    let snapshot = at.and_then(|at| open_snapshot(config, at, clock));
+    let (saving, loader) = match (snapshot, at) {
         (Some(Opened { store, loader, .. }), Some(at)) => {
             let journal = confirmations.keep_journal();
             let store = Box::new(store);
@@ -272,9 +292,7 @@ fn rights(
 
 /// The snapshot on disk. Without one the program serves all the same; why is said aloud.
 fn open_snapshot(config: &Config, at: &SnapshotConfig, clock: &Arc<dyn Clock>) -> Option<Opened> {
-    let key = at.key.as_ref().and_then(|key| from_hex(key.expose_secret().trim()));
-    let options = store::Options { path: at.file.clone(), binding: binding(config), key };
-    match store::open(&options, clock.wall()) {
+    match store::open(&snapshot_options(config, at), clock.wall()) {
         Ok(opened) => {
             if let Some(aside) = &opened.set_aside {
                 tracing::warn!(reason = aside.reason.label(), "{aside}");
@@ -287,6 +305,11 @@ fn open_snapshot(config: &Config, at: &SnapshotConfig, clock: &Arc<dyn Clock>) -
             None
         }
     }
+}
+
+fn snapshot_options(config: &Config, at: &SnapshotConfig) -> store::Options {
+    let key = at.key.as_ref().and_then(|key| from_hex(key.expose_secret().trim()));
+    store::Options { path: at.file.clone(), binding: binding(config), key }
 }
 
 /// What gives a snapshot its meaning: another environment, Altinn or client of ours makes it a foreign one.

@@ -26,6 +26,7 @@ use crate::domain::decision::Answer;
 use crate::domain::party::CheckDigits;
 use crate::domain::resource::Question;
 use crate::domain::scope::ScopeRule;
+use crate::register::Seen;
 use admit::admit;
 use answers::Answers;
 use authenticate::{Authenticated, Authenticator, TokenCache, VerifiedToken};
@@ -205,21 +206,22 @@ impl Enforcer {
         Ok(concerned)
     }
 
-    /// What would be asked about a request, a question for each system user of its token, and has these
-    /// watched. Empty where the request is refused before, or no right is asked for.
-    pub async fn questions(&self, facts: Facts<'_>, body: &mut dyn BodyReader) -> Vec<Question> {
+    /// What would be asked about a request, a question for each system user of its token, with what the
+    /// token says of that one. Asks nothing; empty where the request is refused before, or no right is
+    /// asked for.
+    pub async fn questions(
+        &self,
+        facts: Facts<'_>,
+        body: &mut dyn BodyReader,
+    ) -> Vec<(Question, Seen)> {
         let routed = admit(facts, &self.limits).and_then(|admitted| self.routes.route(admitted));
         let Ok(routed) = routed else { return Vec::new() };
         let route = Arc::clone(&routed.route);
         let AccessConfig::Right(right) = &route.config.access else { return Vec::new() };
         let concerned = self.concerned(routed, right, body, &mut Trail::default()).await;
         let Ok(concerned) = concerned else { return Vec::new() };
-        for id in &concerned.system_user.ids {
-            if let Some(answers) = &self.answers {
-                answers.watch(*id, || concerned.seen(*id));
-            }
-        }
-        concerned.system_user.ids.iter().map(|id| concerned.question(*id)).collect()
+        let ids = concerned.system_user.ids.iter();
+        ids.map(|id| (concerned.question(*id), concerned.seen(*id))).collect()
     }
 }
 

@@ -132,7 +132,7 @@ pub enum NotDerived {
     #[error("the policy was not read yet")]
     PolicyUnread,
     /// The policy holds something that is not evaluated; which.
-    #[error("nothing is derived from the policy: {}", NotDerivable::in_words(.0))]
+    #[error("the policy does not settle it: {}", NotDerivable::in_words(.0))]
     PolicyNotUnderstood(&'static str),
     /// Derivation is off for the resource, because it did not agree with Altinn's PDP.
     #[error("derivation is switched off for the resource")]

@@ -201,6 +201,7 @@ impl Sync {
             self.writer.policies_verified(verified);
             self.verified = Some(verified);
         }
+        self.tell_policies();
         tracing::info!(
             system_users = taken.users,
             answers = taken.answers,
@@ -418,7 +419,8 @@ impl Sync {
 
     fn tell_policies(&self) {
         let is_off = |resource: &ResourceId| self.switched_off.contains(resource);
-        let resources = self.mirror.tell(self.rights.iter().map(|(right, _)| right), is_off);
+        let rights: Vec<&Right> = self.rights.iter().map(|(right, _)| right).collect();
+        let resources = self.mirror.tell(&rights, is_off);
         let mut packages: Vec<PackageId> = self.wanted.packages.values().cloned().collect();
         packages.sort();
         self.status.change(|status| {

@@ -624,7 +624,9 @@ async fn no_log_line_record_or_metric_holds_a_token_a_key_or_a_person() {
     let mut lines = world.proxy.log();
     assert!(lines.len() > 100, "the log is talkative");
     lines.extend(records.iter().map(Value::to_string));
-    lines.push(world.proxy.admin("/metrics").await.1);
+    for page in ["/metrics", "/refusals", "/register", "/register/export"] {
+        lines.push(world.proxy.admin(page).await.1);
+    }
     let secrets = [
         PERSON,
         "eyJ",
@@ -727,6 +729,8 @@ async fn explain_tells_step_by_step_what_run_would_do() {
     assert_eq!(world.upstream.count(), 0, "nothing is forwarded");
     world.fault("pdp", json!({ "decision": "Indeterminate" })).await;
     let (code, told, _) = explain("GET", READ, &[], &token);
+    assert_eq!(code, Some(0), "derived: {told}");
+    let (code, told, _) = explain("GET", "/v1/parties/310000604/returns/7", &[], &token);
     assert_eq!(code, Some(3), "{told}");
     assert!(told.contains("503 cannot_decide (answer: unknown)"), "{told}");
     world.heal().await;

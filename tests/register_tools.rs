@@ -12,6 +12,7 @@
 mod support;
 
 use portvakt::app::offline;
+use portvakt::clock::{Clock as _, SystemClock};
 use portvakt::config::source::load_text;
 use portvakt::domain::delegation::PartyRights;
 use portvakt::store;
@@ -19,7 +20,7 @@ use portvakt::sync::ports::{PublishedResource, Saved, SavedResource, SavedUser, 
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use support::{World, own_key, seed, wait_until};
 
 const READ: &str = "/v1/parties/310000507/returns/7";
@@ -242,7 +243,14 @@ async fn explain_tells_what_the_register_knows_and_why() {
         ],
     );
     let ran = tools.explain(&token, "GET", "/v1/parties/310000604/returns/7", &[]);
-    ran.expect(1, &["not derived: nothing is held for this party", "opened by `merverdiavgift`"]);
+    ran.expect(
+        1,
+        &[
+            "not derived: nothing is held for this party",
+            "the right is opened by",
+            "`merverdiavgift`",
+        ],
+    );
 
     let strand = world.token(seed::STRAND).await;
     let ran = tools.explain(&strand, "POST", "/v1/parties/310000604/claims", &[]);
@@ -250,7 +258,7 @@ async fn explain_tells_what_the_register_knows_and_why() {
         1,
         &[
             "delegated singly for this party, but not `write`",
-            "not derived: nothing is derived from the policy: no rule opens",
+            "not derived: the policy does not settle it: no rule opens",
         ],
     );
 
@@ -260,6 +268,11 @@ async fn explain_tells_what_the_register_knows_and_why() {
     let ran = tools.explain(&agent, "GET", "/v1/parties/310000744/returns/7", &[]);
     ran.expect(1, &[AGENT, "not derived: nothing is held for this party"]);
     assert!(!ran.told.contains(seed::LIA), "another client: {ran:?}");
+
+    // Who is refused before the right is not looked up.
+    let ran = tools.explain("a.b.c", "GET", READ, &[]);
+    ran.expect(1, &["401 token_invalid"]);
+    assert!(!ran.told.contains("register"), "{ran:?}");
 
     // Altinn's list is away: the PDP alone is asked, and that is said.
     world.fault("parties", json!({ "status": 503 })).await;
@@ -319,13 +332,42 @@ async fn the_register_is_shown_exported_and_verified_beside_the_running_process(
     tools.of_process("verify", &[]).expect(3, &["cannot be reached"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn of_persons_nothing_is_held_and_no_number_is_told() {
+    const PERSON: &str = "01010750160";
+    let routes = r#"routes:
+  - id: person
+    match: { methods: [GET], path: "/v1/persons/{party}" }
+    scopes: { all_of: ["skatteetaten:mva"] }
+    resource: ske-mva-melding
+    action: read
+    party: { path: party, persons: true }
+"#;
+    let world = World::start_with(routes).await;
+    let tools = Tools::beside(&world).await;
+    let token = world.token(seed::BAKKEN).await;
+    let path = format!("/v1/persons/{PERSON}");
+    let ran = tools.explain(&token, "GET", &path, &[]);
+    ran.expect(3, &["nothing is held of persons", "not derived: the party is a person"]);
+    assert!(!ran.told.contains(PERSON) && !ran.complaint.contains(PERSON), "{ran:?}");
+    assert_eq!(world.get(&path, &token).await.status(), 503, "no such person");
+    wait_until("the refusal is told", async || {
+        let told = get(&world, "/refusals").await;
+        told["refusals"][0]["party"].as_str().is_some_and(|party| party.starts_with("person:"))
+    })
+    .await;
+    let (_, told) = world.proxy.admin("/refusals").await;
+    assert!(!told.contains(PERSON), "{told}");
+}
+
 /// What a process that ran twenty minutes ago has left: the first system user holds `package` for its owner.
 async fn leave_snapshot(world: &World, jwk: &str, package: &str) {
     let path = world.proxy.config_path();
     let text = std::fs::read_to_string(&path).unwrap();
     let variable = |name: &str| (name == "PROXY_JWK").then(|| jwk.to_owned());
     let config = load_text(&text, "portvakt.yaml", &variable).expect("a configuration");
-    let then = SystemTime::now() - 20 * MINUTE;
+    let now = SystemClock.wall();
+    let then = now - 20 * MINUTE;
     let url = format!(
         "{}/resourceregistry/api/v1/resource/ske-mva-melding/policy",
         world.sandbox.altinn_url()
@@ -352,7 +394,7 @@ async fn leave_snapshot(world: &World, jwk: &str, package: &str) {
     };
     let options = offline::snapshot(&config).expect("a snapshot");
     let _ = std::fs::remove_file(&options.path);
-    let mut opened = store::open(&options, SystemTime::now()).expect("a new snapshot");
+    let mut opened = store::open(&options, now).expect("a new snapshot");
     let facts = vec![
         Saved::Resource(Box::new(resource)),
         Saved::User(Box::new(user)),
@@ -374,9 +416,21 @@ async fn a_snapshot_is_shown_verified_and_judged_by_while_nothing_runs() {
     let metadata: Value = world.http.get(metadata).send().await.unwrap().json().await.unwrap();
     let jwks = world.http.get(metadata["jwks_uri"].as_str().unwrap()).send().await.unwrap();
     std::fs::write(&keys, jwks.bytes().await.unwrap()).unwrap();
+    // Beside the process its file is left alone, and read when it has stopped.
+    until_derived(&world).await;
+    tools.register("show", &["--snapshot"]).expect(1, &["is kept by the running process"]);
+    let ran = tools.explain(&token, "GET", READ, &[]);
+    assert!(ran.complaint.is_empty(), "{ran:?}");
+    tools.of_process("verify", &[]).expect(0, &[" 0 differ,"]);
     world.proxy.signal("TERM");
     world.proxy.wait();
-    let _ = std::fs::remove_file(&file);
+    let left = std::fs::read(&file).unwrap();
+    let ran = tools.register("show", &["--snapshot", seed::BAKKEN_USER]);
+    ran.expect(0, &["access packages  merverdiavgift", "write on ske-mva-melding"]);
+    tools.explain(&token, "GET", READ, &[]).expect(0, &["derived: a permit"]);
+    tools.register("verify", &["--snapshot"]).expect(0, &[" 0 differ,"]);
+    assert_eq!(std::fs::read(&file).unwrap(), left, "only looked at");
+    std::fs::remove_file(&file).unwrap();
     tools.register("show", &["--snapshot"]).expect(1, &["cannot be read", "no such file"]);
 
     leave_snapshot(&world, &tools.jwk, "merverdiavgift").await;

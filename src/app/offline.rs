@@ -1,6 +1,6 @@
 //! Judging, and showing the register, from what was saved: nothing is asked, nothing is written.
 
-use super::{AppError, answers, confirmations, routed, told};
+use super::{AppError, answers, confirmations, routed, snapshot_options, told};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, RegisterConfig};
 use crate::domain::decision::{Cause, Undecided, Verdict};
@@ -13,10 +13,9 @@ use crate::enforce::route::Routes;
 use crate::maskinporten::key_set::ParsedKeySet;
 use crate::register::{self, Limits, Reader, Ticks};
 use crate::serve::register::RegisterPages;
-use crate::store::{CannotLoad, LookError, Options, Secret, look};
+use crate::store::{CannotLoad, LookError, Options, look};
 use crate::sync::revive::{Revival, Revived};
 use crate::telemetry::metrics::Metrics;
-use secrecy::ExposeSecret;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -54,28 +53,7 @@ pub enum OfflineError {
 #[must_use]
 pub fn snapshot(config: &Config) -> Option<Options> {
     let snapshot = config.register.as_ref()?.snapshot.as_ref()?;
-    let key = snapshot.key.as_ref().and_then(|key| secret(key.expose_secret().trim()));
-    Some(Options { path: snapshot.file.clone(), binding: binding(config), key })
-}
-
-/// What saved facts are facts about: the issuer, Altinn, and whose access lists.
-fn binding(config: &Config) -> Vec<u8> {
-    let owner = config.register.as_ref().and_then(|it| it.access_lists_owner.as_deref());
-    let parts = [
-        config.tokens.rules.issuer.as_str(),
-        config.altinn.url.as_str(),
-        owner.unwrap_or_default(),
-    ];
-    parts.join("\n").into_bytes()
-}
-
-/// 64 hexadecimal digits, as the configuration has checked.
-fn secret(text: &str) -> Option<Secret> {
-    let mut key = Secret::new([0; 32]);
-    for (place, byte) in key.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * place..2 * place + 2)?, 16).ok()?;
-    }
-    Some(key)
+    Some(snapshot_options(config, snapshot))
 }
 
 /// The register as it was saved.

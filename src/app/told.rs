@@ -3,7 +3,7 @@
 use super::Way;
 use crate::config::{Config, RouteConfig};
 use crate::enforce::Enforcer;
-use crate::serve::register::{Bounds, Calls, RegisterPages, RouteGrace};
+use crate::serve::register::{Bounds, Calls, CountCalls, RegisterPages, RouteGrace};
 use crate::sync::Sync;
 
 /// The register's pages; `None` when none is kept.
@@ -14,7 +14,7 @@ pub(super) fn pages(
     altinn: Option<Way>,
 ) -> Option<RegisterPages> {
     let reader = enforcer.answers.as_ref()?.register.clone()?;
-    let calls = altinn.map(|way| Box::new(move || calls(&way)) as Box<_>);
+    let calls = altinn.map(|way| -> CountCalls { Box::new(move || calls(&way)) });
     Some(RegisterPages::new(reader, sync?.status(), bounds(config)?, calls))
 }
 

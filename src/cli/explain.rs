@@ -12,6 +12,7 @@ use crate::app::offline::{self, OfflineError, SavedKeys};
 use crate::config::{AccessConfig, Config, LogConfig};
 use crate::domain::decision::Source;
 use crate::domain::resource::Question;
+use crate::enforce::answers::Answers;
 use crate::enforce::authorize::Evidence;
 use crate::enforce::facts::{BodyError, BodyReader, Facts};
 use crate::enforce::ports::EdgeFuture;
@@ -19,10 +20,9 @@ use crate::enforce::rejection::{DeniedBy, Rejection};
 use crate::enforce::trail::{Step, Trail};
 use crate::enforce::{Enforcer, Grant};
 use crate::maskinporten::key_set::{KeySetError, parse_key_set};
-use crate::register::Reader;
+use crate::register::Seen;
 use crate::serve::register::span;
 use crate::sync::Sync;
-use crate::sync::status::StatusReader;
 use crate::telemetry::{self, metrics::Metrics};
 use bytes::Bytes;
 use clap::Args;
@@ -129,7 +129,7 @@ fn explain(request: &Request, config: &Config) -> Result<(String, u8), ExplainEr
         let enforcer = offline::enforcer(config, &metrics, keys)?;
         runtime.block_on(asked.judge(&enforcer, None, &mut body))
     } else {
-        let judge = Judge::build(config, &metrics, runtime.handle())?;
+        let judge = Judge::beside(config, &metrics, runtime.handle())?;
         runtime.block_on(asked.live(judge, &metrics, &mut body))
     };
     let code = match &told.result {
@@ -169,17 +169,13 @@ impl Asked<'_> {
         let Judge { enforcer, keys, sync, .. } = judge;
         let stop = CancellationToken::new();
         let refresh = tokio::spawn(Arc::clone(&keys).run(stop.clone()));
-        let status = sync.as_ref().map(Sync::status);
-        let keeping = sync.map(|sync| tokio::spawn(sync.run(stop.clone())));
         // Without keys the step that needs them says so.
         let _ = timeout_at(self.patience(), keys.wait_until_loaded()).await;
-        let filling = status.map(|status| Filling { status, metrics, end: self.patience() });
+        let (end, stopped) = (self.patience(), stop.clone());
+        let filling = sync.map(|sync| Filling { sync, metrics, end, stop: stopped });
         let told = self.judge(&enforcer, filling, body).await;
         stop.cancel();
         let _ = refresh.await;
-        if let Some(keeping) = keeping {
-            let _ = keeping.await;
-        }
         told
     }
 
@@ -193,14 +189,12 @@ impl Asked<'_> {
         filling: Option<Filling<'_>>,
         body: &mut FileBody,
     ) -> Told {
-        if let Some(filling) = &filling {
-            filling.policies().await;
+        let asked = enforcer.questions(self.facts(), body).await;
+        if let (Some(filling), Some(answers)) = (filling, &enforcer.answers) {
+            filling.fill(answers, &asked).await;
         }
-        let questions = enforcer.questions(self.facts(), body).await;
         let reader = enforcer.answers.as_ref().and_then(|answers| answers.register.as_ref());
-        if let (Some(filling), Some(reader)) = (&filling, reader) {
-            filling.system_users(reader, &questions).await;
-        }
+        let questions: Vec<Question> = asked.into_iter().map(|(question, _)| question).collect();
         let mut trail = Trail::default();
         let result = enforcer.enforce(self.facts(), body, &mut trail).await;
         let (permitted, offline) = (result.is_ok(), self.request.offline);
@@ -209,33 +203,38 @@ impl Asked<'_> {
     }
 }
 
-/// A register that is being filled.
+/// A register that is to be filled, if the request comes so far.
 struct Filling<'m> {
-    status: StatusReader,
+    sync: Sync,
     metrics: &'m Metrics,
     end: Instant,
+    stop: CancellationToken,
 }
 
 impl Filling<'_> {
-    /// Waits for the first reading of the policies: what system users hold is kept by what these name.
-    async fn policies(&self) {
-        self.until(|| self.status.status().policy_readings > 0).await;
-    }
-
-    /// Waits until these system users were read, or could not be.
-    async fn system_users(&self, reader: &Reader, questions: &[Question]) {
-        let is_read = |question: &Question| {
+    /// Has these system users read, and waits until they were, or could not be. The policies come first:
+    /// what system users hold is kept by what these name.
+    async fn fill(self, answers: &Answers, asked: &[(Question, Seen)]) {
+        let Some(reader) = answers.register.as_ref().filter(|_| !asked.is_empty()) else { return };
+        let (status, end) = (self.sync.status(), self.end);
+        // Runs until the request is judged: a confirmation may be noted there.
+        let _task = tokio::spawn(self.sync.run(self.stop));
+        until(end, || status.status().policy_readings > 0).await;
+        for (_, seen) in asked {
+            answers.watch(seen.id, || seen.clone());
+        }
+        let is_read = |(question, _): &(Question, Seen)| {
             let watched = reader.explain(question).look_up.watched;
             watched.is_some_and(|watched| watched.fetched.is_some())
         };
         let failed = self.metrics.sync.refreshes.with_label_values(&["failed"]);
-        self.until(|| failed.get() > 0 || questions.iter().all(is_read)).await;
+        until(end, || failed.get() > 0 || asked.iter().all(is_read)).await;
     }
+}
 
-    async fn until(&self, reached: impl Fn() -> bool) {
-        while !reached() && Instant::now() < self.end {
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
+async fn until(end: Instant, reached: impl Fn() -> bool) {
+    while !reached() && Instant::now() < end {
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 

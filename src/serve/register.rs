@@ -2,9 +2,10 @@
 //!
 //! Names no person (none is held) and no secret. Ages are whole seconds, rounded down; `null` is never.
 
+use crate::domain::delegation::PackageId;
 use crate::domain::party::OrgNumber;
 use crate::domain::resource::{ResourceId, Right};
-use crate::domain::system_user::SystemUserId;
+use crate::domain::system_user::{SystemId, SystemUserId};
 use crate::register::{NotDerived, Reader, SHARDS, Shown, Stats, Tick, Ticks};
 use crate::sync::status::{ResourceStatus, Status, StatusReader};
 use bytes::Bytes;
@@ -25,7 +26,7 @@ pub struct RegisterPages {
     /// Its bounds, and those of its routes.
     pub bounds: Bounds,
     /// How busy the way to Altinn is; `None` where nobody goes it.
-    pub calls: Option<Box<dyn Fn() -> Calls + Send + Sync>>,
+    pub calls: Option<CountCalls>,
     counted: Mutex<Option<(Instant, Stats)>>,
 }
 
@@ -52,6 +53,9 @@ pub struct RouteGrace {
     /// For every other method; `None` where it takes none.
     pub writes: Option<Duration>,
 }
+
+/// Tells how busy the way to Altinn is.
+pub type CountCalls = Box<dyn Fn() -> Calls + Send + Sync>;
 
 /// How busy the way to Altinn is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -81,7 +85,7 @@ impl RegisterPages {
         reader: Reader,
         status: StatusReader,
         bounds: Bounds,
-        calls: Option<Box<dyn Fn() -> Calls + Send + Sync>>,
+        calls: Option<CountCalls>,
     ) -> Self {
         Self { reader, status, bounds, calls, counted: Mutex::new(None) }
     }
@@ -90,20 +94,20 @@ impl RegisterPages {
     /// in seconds; `None` where nobody is served.
     #[must_use]
     pub fn summary(&self, worst_served: Option<i64>) -> Value {
-        let (stats, status, ticks) = (self.stats(), self.status.status(), self.reader.ticks());
+        let (counted, status, ticks) = (self.stats(), self.status.status(), self.reader.ticks());
         json!({
             "system_users": {
                 "watched": self.reader.size(),
-                "read": stats.read,
-                "doubted": stats.doubted,
+                "read": counted.read,
+                "doubted": counted.doubted,
                 "most": self.bounds.max_system_users,
             },
-            "parties": stats.parties,
-            "rights_sets": stats.sets,
-            "rights_sets_refused": stats.refused_sets,
+            "parties": counted.parties,
+            "rights_sets": counted.sets,
+            "rights_sets_refused": counted.refused_sets,
             "bytes": self.reader.bytes(),
             "most_bytes": self.bounds.max_bytes,
-            "oldest_seconds": age(ticks, stats.oldest),
+            "oldest_seconds": age(ticks, counted.oldest),
             "oldest_in_use_seconds": age(ticks, status.oldest),
             "worst_served_seconds": worst_served,
             "waiting": { "system_users": status.waiting, "longest_seconds": status.lag.as_secs() },
@@ -230,7 +234,7 @@ fn policies(status: &Status, ticks: &Ticks) -> Value {
     json!({
         "verified_seconds": age(ticks, status.verified),
         "resources": status.resources.iter().map(resource).collect::<Vec<_>>(),
-        "packages": status.packages.iter().map(|package| package.as_str()).collect::<Vec<_>>(),
+        "packages": status.packages.iter().map(PackageId::as_str).collect::<Vec<_>>(),
     })
 }
 
@@ -240,7 +244,7 @@ fn user(shown: &Shown, ticks: &Ticks) -> Value {
     let parties = held.map(|(held, derives)| {
         json!({
             "party": held.party.as_str(),
-            "packages": held.packages.iter().map(|package| package.as_str()).collect::<Vec<_>>(),
+            "packages": held.packages.iter().map(PackageId::as_str).collect::<Vec<_>>(),
             "resources": held.resources.iter().map(ResourceId::as_str).collect::<Vec<_>>(),
             "derives": rights(derives),
         })
@@ -249,7 +253,7 @@ fn user(shown: &Shown, ticks: &Ticks) -> Value {
         "system_user": user.id.to_string(),
         "owner": user.owner.as_ref().map(OrgNumber::as_str),
         "vendor": user.vendor.as_ref().map(OrgNumber::as_str),
-        "system": user.system.as_ref().map(|system| system.as_str()),
+        "system": user.system.as_ref().map(SystemId::as_str),
         "read_seconds": age(ticks, user.fetched),
         "changed_seconds": age(ticks, Some(user.changed)),
         "used_seconds": age(ticks, Some(user.last_used)),

@@ -408,9 +408,9 @@ impl Mirror {
     }
 
     /// What is known of each resource, for people; `rights` are those of the routes.
-    pub(super) fn tell<'r>(
+    pub(super) fn tell(
         &self,
-        rights: impl Iterator<Item = &'r Right> + Clone,
+        rights: &[&Right],
         is_off: impl Fn(&ResourceId) -> bool,
     ) -> Vec<ResourceStatus> {
         let tell = |(id, held): (&ResourceId, &Resource)| {
@@ -418,7 +418,7 @@ impl Mirror {
                 State::Published(published, _) => Some(published),
                 State::Unread | State::Gone => None,
             };
-            let of_it = rights.clone().filter(|right| right.resource == *id);
+            let of_it = rights.iter().filter(|right| right.resource == *id);
             ResourceStatus {
                 id: id.clone(),
                 state: held.state.label(),

@@ -115,7 +115,7 @@ impl Revival {
         let status = StatusReader::default();
         status.change(|status: &mut Status| {
             status.verified = at;
-            status.resources = mirror.tell(rights.iter(), |_| false).into();
+            status.resources = mirror.tell(&rights.iter().collect::<Vec<_>>(), |_| false).into();
         });
         Revived { status, confirmations: self.confirmations }
     }

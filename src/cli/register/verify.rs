@@ -14,13 +14,14 @@ use crate::domain::resource::{Question, ResourceId, Right};
 use crate::enforce::ports::{Account, Call, RemotePdp, Urgency};
 use crate::telemetry::{self, metrics::Metrics};
 use clap::Args;
+use futures_util::stream::{self, StreamExt};
+use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -40,6 +41,9 @@ const DELEGATIONS: Duration = Duration::from_secs(6 * 60);
 const POLICIES: Duration = Duration::from_secs(11 * 60);
 /// Our own ceiling refuses a call that waits too long; then it is asked again.
 const PATIENCE: usize = 5;
+const LONGEST_PAUSE: Duration = Duration::from_secs(6);
+/// Pairs asked about at once; the ceiling of calls holds for all of them together.
+const AT_ONCE: usize = 8;
 const OWN: Call = Call { account: Account::Own, urgency: Urgency::Behind };
 
 /// What the register derives for one system user and one party.
@@ -63,6 +67,8 @@ enum VerifyError {
         "Altinn cannot be asked: no client of our own is configured (`maskinporten.client_id`)"
     )]
     NoClient,
+    #[error("the summary of the register cannot be read")]
+    Summary,
     #[error("the export of the register cannot be read: {0}")]
     Line(String),
 }
@@ -102,14 +108,19 @@ async fn verify(
     extent: &Extent,
     control: &Handle,
 ) -> Result<Counts, VerifyError> {
-    let changes = policy_changes(&from.summary(config).await?);
+    let changes = policy_changes(from.summary(config).await?).ok_or(VerifyError::Summary)?;
     let most = if extent.all { usize::MAX } else { extent.pairs.get() };
     let (pairs, all) = draw(config, from, most).await?;
-    let judge = Judge::build(config, &Metrics::new()?, control)?;
+    let judge = Judge::beside(config, &Metrics::new()?, control)?;
     let pdp = judge.altinn.ok_or(VerifyError::NoClient)?.pdp;
-    let mut verifier = Verifier { pdp, changes, counts: Counts::default() };
-    for pair in &pairs {
-        verifier.compare(pair).await;
+    let mut verifier = Verifier { changes, counts: Counts::default() };
+    let at_once = config.altinn.requests_per_second.get().min(AT_ONCE);
+    let asked = pairs.iter().map(|pair| ask(&*pdp, pair));
+    let mut asked = stream::iter(asked).buffer_unordered(at_once);
+    while let Some((pair, verdicts)) = asked.next().await {
+        for (question, verdict) in pair.questions.iter().zip(verdicts) {
+            verifier.judge(question, pair, verdict);
+        }
     }
     let Counts { agreed, differ, apart, untold } = verifier.counts;
     say(&format!(
@@ -126,13 +137,11 @@ fn say(line: &str) {
 }
 
 /// How long ago the policy of each resource last changed.
-fn policy_changes(summary: &Value) -> HashMap<String, Duration> {
-    let resources = summary["policies"]["resources"].as_array().into_iter().flatten();
-    let change = |resource: &Value| {
-        let seconds = resource["changed_seconds"].as_u64()?;
-        Some((resource["resource"].as_str()?.to_owned(), Duration::from_secs(seconds)))
-    };
-    resources.filter_map(change).collect()
+fn policy_changes(summary: Value) -> Option<HashMap<String, Duration>> {
+    let summary: Summary = serde_json::from_value(summary).ok()?;
+    let all = summary.policies.resources.into_iter();
+    let change = |it: ResourcePart| Some((it.resource, Duration::from_secs(it.changed_seconds?)));
+    Some(all.filter_map(change).collect())
 }
 
 /// Up to `most` pairs for which something is derived, each as likely as another; and how many there are.
@@ -171,78 +180,111 @@ async fn draw(
 
 /// The pairs of one line for which something is derived; `None` for a line of another kind.
 fn pairs(line: &str) -> Option<Vec<Pair>> {
-    let user: Value = serde_json::from_str(line).ok()?;
-    let id = user["system_user"].as_str()?.parse().ok()?;
-    let age = |name: &str| user[name].as_u64().map(Duration::from_secs);
+    let user: UserLine = serde_json::from_str(line).ok()?;
+    let id = user.system_user.parse().ok()?;
+    let age = |seconds: Option<u64>| seconds.map(Duration::from_secs);
     let mut pairs = Vec::new();
-    for party in user["parties"].as_array()? {
-        let number = Party::Organization(party["party"].as_str()?.parse().ok()?);
-        let mut questions = Vec::new();
-        for right in party["derives"].as_array()? {
-            let resource: ResourceId = right["resource"].as_str()?.parse().ok()?;
-            let right = Right { resource, action: right["action"].as_str()?.parse().ok()? };
-            questions.push(Question::new(id, number, right, None));
-        }
-        if !questions.is_empty() {
-            pairs.push(Pair {
-                questions,
-                changed: age("changed_seconds"),
-                read: age("read_seconds"),
-            });
-        }
+    for party in user.parties.iter().filter(|party| !party.derives.is_empty()) {
+        let number = Party::Organization(party.party.parse().ok()?);
+        let question = |right: &RightPart| {
+            let resource: ResourceId = right.resource.parse().ok()?;
+            let right = Right { resource, action: right.action.parse().ok()? };
+            Some(Question::new(id, number, right, None))
+        };
+        let questions = party.derives.iter().map(question).collect::<Option<_>>()?;
+        let (changed, read) = (age(user.changed_seconds), age(user.read_seconds));
+        pairs.push(Pair { questions, changed, read });
     }
     Some(pairs)
 }
 
+/// What is read of `/register`.
+#[derive(Deserialize)]
+struct Summary {
+    policies: PoliciesPart,
+}
+
+#[derive(Deserialize)]
+struct PoliciesPart {
+    resources: Vec<ResourcePart>,
+}
+
+#[derive(Deserialize)]
+struct ResourcePart {
+    resource: String,
+    changed_seconds: Option<u64>,
+}
+
+/// What is read of a line of the export.
+#[derive(Deserialize)]
+struct UserLine {
+    system_user: String,
+    changed_seconds: Option<u64>,
+    read_seconds: Option<u64>,
+    parties: Vec<PartyPart>,
+}
+
+#[derive(Deserialize)]
+struct PartyPart {
+    party: String,
+    derives: Vec<RightPart>,
+}
+
+#[derive(Deserialize)]
+struct RightPart {
+    resource: String,
+    action: String,
+}
+
+/// Asks all questions of a pair; those that are not permitted once more, alone.
+async fn ask<'p>(
+    pdp: &dyn RemotePdp,
+    pair: &'p Pair,
+) -> (&'p Pair, Vec<Result<Verdict, Undecided>>) {
+    let mut verdicts = pdp.ask_all(&pair.questions, OWN).await;
+    for (question, verdict) in pair.questions.iter().zip(&mut verdicts) {
+        if *verdict != Ok(Verdict::Permit) {
+            *verdict = ask_again(pdp, question).await;
+        }
+    }
+    (pair, verdicts)
+}
+
+/// Asks alone; again where only our own ceiling, or a pause, stood in the way.
+async fn ask_again(pdp: &dyn RemotePdp, question: &Question) -> Result<Verdict, Undecided> {
+    let mut verdict = pdp.ask(question, OWN).await;
+    for _ in 1..PATIENCE {
+        let Err(Undecided { retry_after: Some(pause), .. }) = verdict else { break };
+        tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;
+        verdict = pdp.ask(question, OWN).await;
+    }
+    verdict
+}
+
 struct Verifier {
-    pdp: Arc<dyn RemotePdp>,
     changes: HashMap<String, Duration>,
     counts: Counts,
 }
 
 impl Verifier {
-    async fn compare(&mut self, pair: &Pair) {
-        let verdicts = self.pdp.ask_all(&pair.questions, OWN).await;
-        for (question, verdict) in pair.questions.iter().zip(verdicts) {
-            let verdict = match verdict {
-                Ok(Verdict::Permit) => Ok(Verdict::Permit),
-                Ok(_) | Err(_) => self.ask_again(question).await,
-            };
-            self.judge(question, pair, verdict);
-        }
-    }
-
-    /// Asks alone; again where only our own ceiling, or a pause, stood in the way.
-    async fn ask_again(&self, question: &Question) -> Result<Verdict, Undecided> {
-        let mut verdict = self.pdp.ask(question, OWN).await;
-        for _ in 1..PATIENCE {
-            let Err(Undecided { retry_after: Some(pause), .. }) = verdict else { break };
-            tokio::time::sleep(pause.min(DELEGATIONS / 60)).await;
-            verdict = self.pdp.ask(question, OWN).await;
-        }
-        verdict
-    }
-
     fn judge(&mut self, question: &Question, pair: &Pair, verdict: Result<Verdict, Undecided>) {
-        let (what, why) = match verdict {
-            Ok(Verdict::Permit) => {
+        let (what, why) = match (verdict, self.changed_lately(question, pair)) {
+            (Ok(Verdict::Permit), _) => {
                 self.counts.agreed += 1;
                 return;
             }
-            Err(undecided) => {
+            (Err(undecided), _) => {
                 self.counts.untold += 1;
                 ("could not be told", undecided.to_string())
             }
-            Ok(no) => match self.changed_lately(question, pair) {
-                Some(why) => {
-                    self.counts.apart += 1;
-                    ("differs, shortly after a change", format!("{}; {why}", in_words(no)))
-                }
-                None => {
-                    self.counts.differ += 1;
-                    ("differs", in_words(no).to_owned())
-                }
-            },
+            (Ok(no), Some(why)) => {
+                self.counts.apart += 1;
+                ("differs, shortly after a change", format!("{}; {why}", in_words(no)))
+            }
+            (Ok(no), None) => {
+                self.counts.differ += 1;
+                ("differs", in_words(no).to_owned())
+            }
         };
         let read = pair.read.map_or(0, |age| age.as_secs());
         say(&format!(

@@ -342,3 +342,30 @@ impl fmt::Display for Packages<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_words_of_its_own() {
+        let text = String::new;
+        let all = [
+            NotDerivable::NoPackage,
+            NotDerivable::OpenToAll,
+            NotDerivable::PermitUnlessDeny,
+            NotDerivable::UnknownDeny(text()),
+            NotDerivable::MustBePresent(text()),
+            NotDerivable::Function(text()),
+            NotDerivable::Issuer(text()),
+            NotDerivable::Condition(text()),
+            NotDerivable::Obligation(UnmetObligation::UnknownCategory),
+            NotDerivable::AppName,
+        ];
+        let mut words: Vec<_> = all.iter().map(|why| NotDerivable::in_words(why.label())).collect();
+        words.push(NotDerivable::in_words("policy"));
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), all.len() + 1);
+    }
+}
