@@ -305,6 +305,10 @@ impl Sync {
 
     /// Begins what there is room for.
     fn dispatch(&mut self) {
+        // Before it is known which packages matter, an answer would have to be read again.
+        if !self.mirror.has_been_read() {
+            return;
+        }
         while let Some((account, id)) = self.users.take(Instant::now()) {
             let reading = self.read(account, id);
             self.tasks.spawn(async move { Done::Read(reading.await) });
@@ -431,7 +435,11 @@ impl Sync {
     }
 
     fn set_policies(&mut self) {
-        self.wanted = Arc::new(self.mirror.wanted());
+        let wanted = self.mirror.wanted();
+        if wanted.packages.keys().any(|code| !self.wanted.packages.contains_key(code)) {
+            self.users.grown(self.ticks.now());
+        }
+        self.wanted = Arc::new(wanted);
         let state = |(right, index): &(Right, RightIndex)| (*index, self.mirror.state(right));
         let states = self.rights.iter().map(state).collect();
         self.writer.set_policies(states);

@@ -36,6 +36,7 @@ pub struct Mirror {
     reading: bool,
     /// When all of it was last known to be current.
     verified: Option<Tick>,
+    attempted: bool,
     /// Since when answers about system users tell whether they hold a package.
     known_since: BTreeMap<PackageId, Tick>,
 }
@@ -170,6 +171,7 @@ impl Mirror {
             next_check: now,
             reading: false,
             verified: None,
+            attempted: false,
             known_since: BTreeMap::new(),
         }
     }
@@ -216,7 +218,7 @@ impl Mirror {
         }
         applied.verified = complete.then_some(reading.at);
         self.verified = applied.verified.or(self.verified);
-        self.reading = false;
+        (self.reading, self.attempted) = (false, true);
         self.next_poll =
             now + self.config.poll.min(if complete { self.config.poll } else { RETRY });
         if complete && now >= self.next_check {
@@ -395,6 +397,11 @@ impl Mirror {
             self.lists = Some(lists);
             self.verified = [self.verified, Some(fetched)].into_iter().flatten().min();
         }
+    }
+
+    /// Whether a reading has come back, well or not, or something was taken up from disk.
+    pub(super) fn has_been_read(&self) -> bool {
+        self.attempted || self.verified.is_some()
     }
 
     /// When all of it was last known to be current.

@@ -30,6 +30,8 @@ pub(super) struct Users {
     again: HashSet<SystemUserId>,
     retries: HashMap<SystemUserId, Retry>,
     backoff: Backoff,
+    /// What was read up to then may lack something that is looked for since.
+    grown: Option<Tick>,
     next_shard: usize,
     oldest: Oldest,
     salt: RandomState,
@@ -57,6 +59,7 @@ impl Users {
             again: HashSet::new(),
             retries: HashMap::new(),
             backoff: Backoff::default(),
+            grown: None,
             next_shard: 0,
             oldest: Oldest::default(),
             salt: RandomState::new(),
@@ -70,6 +73,11 @@ impl Users {
         } else {
             self.queue.push(account, id, urgent, now);
         }
+    }
+
+    /// More is looked for from now on: whoever is relied on is read again.
+    pub(super) fn grown(&mut self, at: Tick) {
+        self.grown = Some(at);
     }
 
     /// Takes the next one to be read, if there is room and no pause.
@@ -173,7 +181,9 @@ impl Users {
         let salt = self.salt.hash_one(user.id);
         let idle = ticks.age(user.last_used);
         let interval = interval(idle, config.refresh_least, config.refresh_most, salt);
-        (user.doubted || ticks.age(fetched) >= interval) && !self.retries.contains_key(&user.id)
+        let lacking = idle < config.refresh_most && self.grown.is_some_and(|at| fetched <= at);
+        let due = user.doubted || lacking || ticks.age(fetched) >= interval;
+        due && !self.retries.contains_key(&user.id)
     }
 
     /// How many wait to be read, and for how long at most.
