@@ -152,6 +152,7 @@ impl Plan {
 
 impl Mirror {
     /// Nothing read yet; due at once.
+    #[must_use]
     pub fn new(
         rights: &[Right],
         config: PolicyConfig,
@@ -282,6 +283,7 @@ impl Mirror {
     }
 
     /// What the register derives with, for one right.
+    #[must_use]
     pub fn state(&self, right: &Right) -> PolicyState {
         let held = self.resources.get(&right.resource);
         let why = match held.map(|held| &held.state) {
@@ -410,6 +412,7 @@ impl Mirror {
     }
 
     /// When the resource's policy last became another.
+    #[must_use]
     pub fn changed(&self, resource: &ResourceId) -> Option<Tick> {
         self.resources.get(resource).and_then(|held| held.changed)
     }
@@ -449,6 +452,7 @@ impl Mirror {
     }
 
     /// How many resources are in each state.
+    #[must_use]
     pub fn count(&self) -> BTreeMap<&'static str, i64> {
         let mut counts =
             BTreeMap::from(["unread", "missing", "read", "not_understood"].map(|label| (label, 0)));
