@@ -288,10 +288,18 @@ pub struct Proxy {
 impl Proxy {
     /// Starts it and waits until it listens.
     pub fn start(config: &str, environment: &[(&str, &str)]) -> Self {
+        Self::start_under(&[], config, environment)
+    }
+
+    /// As [`Proxy::start`], by a command that runs what is put behind it in its own place.
+    pub fn start_under(under: &[&str], config: &str, environment: &[(&str, &str)]) -> Self {
+        let program = env!("CARGO_BIN_EXE_portvakt");
+        let words = under.iter().copied().chain([program]).collect::<Vec<_>>();
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("portvakt.yaml");
         std::fs::write(&path, config).expect("written");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_portvakt"))
+        let mut child = Command::new(words[0])
+            .args(&words[1..])
             .args(["run", "--config"])
             .arg(&path)
             .envs(environment.iter().copied())
@@ -369,6 +377,13 @@ impl Proxy {
     pub fn audit(&self) -> Vec<Value> {
         let lines = self.audit.lock().expect("whole");
         lines.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    /// The audit record of the request with this trace id.
+    pub fn audit_record(&self, trace: &str) -> Option<Value> {
+        let lines = self.audit.lock().expect("whole");
+        let line = lines.iter().rev().find(|line| line.contains(trace))?;
+        Some(serde_json::from_str(line).expect("JSON"))
     }
 
     /// Waits until there are `count` audit records, and gives them.

@@ -1,0 +1,140 @@
+//! The clock of the machine is set while the program runs: by libfaketime, which changes the time of day
+//! for one process and leaves its monotonic clock alone.
+
+use crate::snapshot::saved_in;
+use crate::stage::*;
+use crate::support::{World, skipped, wait_until};
+use reqwest::Method;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// The library of the Debian package `faketime`, or `None` with a word; in CI that is a failure.
+#[expect(clippy::disallowed_methods, reason = "tests read their own environment")]
+fn library() -> Option<PathBuf> {
+    let usual = Path::new("/usr/lib")
+        .join(format!("{}-linux-gnu/faketime/libfaketimeMT.so.1", std::env::consts::ARCH));
+    let path = std::env::var_os("PORTVAKT_TEST_FAKETIME").map_or(usual, PathBuf::from);
+    if path.exists() {
+        return Some(path);
+    }
+    assert!(std::env::var_os("CI").is_none(), "{} is missing; run tests/run", path.display());
+    skipped(&format!("{} is missing; tests/run installs it", path.display()));
+    None
+}
+
+/// A program whose clock can be set.
+struct Clock {
+    library: PathBuf,
+    folder: tempfile::TempDir,
+}
+
+impl Clock {
+    fn new() -> Option<Self> {
+        let library = library()?;
+        let clock = Self { library, folder: tempfile::tempdir().unwrap() };
+        clock.set("+0");
+        Some(clock)
+    }
+
+    /// Seconds beside the real time, with their sign.
+    fn set(&self, offset: &str) {
+        // Whole or not at all: it is read at any moment.
+        let (new, at) = (self.folder.path().join("new"), self.offset());
+        std::fs::write(&new, format!("{offset}\n")).unwrap();
+        std::fs::rename(new, at).unwrap();
+    }
+
+    fn offset(&self) -> PathBuf {
+        self.folder.path().join("offset")
+    }
+
+    async fn start(&self, world: &mut World, sections: &str) {
+        let (library, offset) =
+            (self.library.display().to_string(), self.offset().display().to_string());
+        let variables = [
+            ("LD_PRELOAD", library.as_str()),
+            ("FAKETIME_TIMESTAMP_FILE", offset.as_str()),
+            ("FAKETIME_NO_CACHE", "1"),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ];
+        world.proxy = started(world, sections, &variables).await;
+        world.proxy.wait_until_ready().await;
+        policies_read(&world.proxy).await;
+    }
+}
+
+fn jumps(direction: &str) -> String {
+    format!("portvakt_clock_jumps_total{{direction=\"{direction}\"}}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_jumps_ahead_ends_tokens_and_makes_all_that_is_held_older() {
+    let Some(clock) = Clock::new() else { return };
+    let mut world = stage(QUICK).await;
+    clock.start(&mut world, &format!("{QUICK}register: {{ refresh_least: 1s }}\n")).await;
+    let question = ask_of(&world, BAKKEN, "GET", MVA, "310000507").await;
+    until_basis(&world, &question, "derived").await;
+    down(&world, json!({ "close": true })).await;
+    assert_eq!(ask(&world, &question).await.status, 200);
+    clock.set("+1200");
+    wait_until("noticed", async || world.proxy.metric(&jumps("forward")).await > 0.5).await;
+    let log = world.proxy.log();
+    assert!(log.iter().any(|line| line.contains("the clock jumped ahead")), "{log:?}");
+    let told = ask(&world, &question).await;
+    assert_eq!((told.status, &told.record["reason"]), (401, &json!("expired")), "{told:?}");
+    // With a token of that time: past the greatest age, within the grace.
+    world.knob(Method::POST, "clock", json!({ "advance_seconds": 1200 })).await;
+    let later = ask_of(&world, BAKKEN, "GET", MVA, "310000507").await;
+    let told = ask(&world, &later).await;
+    assert_eq!(told.status, 200, "{told:?}");
+    assert!(told.in_grace() && told.age().as_secs() >= 1200, "{told:?}");
+    // Past the grace.
+    clock.set("+4800");
+    wait_until("noticed", async || world.proxy.metric(&jumps("forward")).await > 1.5).await;
+    world.knob(Method::POST, "clock", json!({ "advance_seconds": 3600 })).await;
+    let latest = ask_of(&world, BAKKEN, "GET", MVA, "310000507").await;
+    ask(&world, &latest).await.assert_undecided();
+    world.heal().await;
+    until(&world, &latest, 200).await;
+    let foreign = ask_of(&world, BAKKEN, "GET", MVA, "310000604").await;
+    assert_eq!(ask(&world, &foreign).await.status, 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_jumps_back_makes_nothing_younger() {
+    let Some(clock) = Clock::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("register");
+    let mut world = stage(QUICK).await;
+    let freshness = "freshness: { read: { fresh_for: 500ms, max_age: 1s, outage_grace: 4s } }\n";
+    let sections = format!("{}{freshness}", saved_in(&file, ""));
+    // Ahead at the start, so that tokens of today are good after the jump back; their time has not come
+    // before it, but they have not ended either.
+    clock.set("+300");
+    world.knob(Method::POST, "clock", json!({ "advance_seconds": 300 })).await;
+    clock.start(&mut world, &sections).await;
+    let question = ask_of(&world, BAKKEN, "GET", MVA, "310000507").await;
+    until_basis(&world, &question, "derived").await;
+    let saved = "portvakt_snapshot_saves_total{result=\"saved\"}";
+    let before = world.proxy.metric(saved).await;
+    wait_until("saved", async || world.proxy.metric(saved).await > before + 0.5).await;
+    down(&world, json!({ "close": true })).await;
+    clock.set("+0");
+    wait_until("noticed", async || world.proxy.metric(&jumps("back")).await > 0.5).await;
+    let log = world.proxy.log();
+    assert!(log.iter().any(|line| line.contains("the clock jumped back")), "{log:?}");
+    world.knob(Method::POST, "reset", json!({})).await;
+    down(&world, json!({ "close": true })).await;
+    let today = ask_of(&world, BAKKEN, "GET", MVA, "310000507").await;
+    wait_until("too old all the same", async || ask(&world, &today).await.status == 503).await;
+    // What was saved comes from a time that has not come.
+    world.proxy.signal("KILL");
+    world.proxy.wait();
+    world.proxy = started(&world, &sections, &[]).await;
+    world.proxy.wait_until_ready().await;
+    ask(&world, &today).await.assert_undecided();
+    world.heal().await;
+    until(&world, &today, 200).await;
+    let foreign = ask_of(&world, BAKKEN, "GET", MVA, "310000604").await;
+    assert_eq!(ask(&world, &foreign).await.status, 403);
+}

@@ -1,0 +1,90 @@
+//! No room for the snapshot.
+
+use crate::snapshot::saved_in;
+use crate::stage::*;
+use crate::support::wait_until;
+use serde_json::{Value, json};
+use std::process::Command;
+
+/// A limit of the process stands for the disk: nothing of the machine has to be changed for it.
+const LIMITABLE: [&str; 4] = ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"];
+
+fn limit(process: u32, size: &str) {
+    let process = process.to_string();
+    let limited = Command::new("prlimit")
+        .args(["--pid", &process, &format!("--fsize={size}:unlimited")])
+        .status();
+    assert!(limited.expect("prlimit runs").success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_told_and_stops_nothing_and_ends_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("register");
+    let sections = saved_in(&file, "");
+    let mut world = stage(QUICK).await;
+    let config = configured(&world.sandbox, &world.upstream, &sections);
+    world.proxy = started_under(&world, &LIMITABLE, &config, &[]).await;
+    world.proxy.wait_until_ready().await;
+    policies_read(&world.proxy).await;
+    let held = ask_of(&world, BAKKEN, "POST", MVA, "310000507").await;
+    let other = ask_of(&world, AGENT, "GET", MVA, "310000701").await;
+    let foreign = ask_of(&world, AGENT, "GET", MVA, "310000744").await;
+    let count = |result| format!("portvakt_snapshot_saves_total{{result=\"{result}\"}}");
+    until_basis(&world, &held, "derived").await;
+    let before = world.proxy.metric(&count("saved")).await;
+    wait_until("saved", async || world.proxy.metric(&count("saved")).await > before).await;
+    limit(world.proxy.id(), "4096");
+    // Something new to be saved.
+    until_basis(&world, &other, "derived").await;
+    wait_until("a failed saving", async || world.proxy.metric(&count("failed")).await > 0.5).await;
+    for (question, status) in [(&held, 200), (&other, 200), (&foreign, 403)] {
+        assert_eq!(ask(&world, question).await.status, status);
+    }
+    assert_eq!(world.proxy.admin("/livez").await.0, 200);
+    let log = world.proxy.log();
+    let told = log.iter().find(|line| line.contains("the register is not saved; tried again"));
+    let told: Value = serde_json::from_str(told.unwrap_or_else(|| panic!("{log:?}"))).unwrap();
+    assert_eq!(told["level"], "ERROR", "{told}");
+    limit(world.proxy.id(), "unlimited");
+    let before = world.proxy.metric(&count("saved")).await;
+    wait_until("saved again", async || world.proxy.metric(&count("saved")).await > before).await;
+    // What could not be written is written now.
+    world.proxy.signal("KILL");
+    world.proxy.wait();
+    down(&world, json!({ "close": true })).await;
+    world.proxy = started(&world, &sections, &[]).await;
+    world.proxy.wait_until_ready().await;
+    assert_eq!(ask(&world, &other).await.status, 200);
+    ask(&world, &foreign).await.assert_undecided();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_was_saved_before_the_disk_was_full_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("register");
+    let sections = saved_in(&file, "");
+    let mut world = stage(QUICK).await;
+    let config = configured(&world.sandbox, &world.upstream, &sections);
+    world.proxy = started_under(&world, &LIMITABLE, &config, &[]).await;
+    world.proxy.wait_until_ready().await;
+    policies_read(&world.proxy).await;
+    let held = ask_of(&world, BAKKEN, "GET", MVA, "310000507").await;
+    let foreign = ask_of(&world, BAKKEN, "GET", MVA, "310000604").await;
+    until_basis(&world, &held, "derived").await;
+    let saved = "portvakt_snapshot_saves_total{result=\"saved\"}";
+    let before = world.proxy.metric(saved).await;
+    wait_until("saved", async || world.proxy.metric(saved).await > before + 0.5).await;
+    limit(world.proxy.id(), "4096");
+    let failed = "portvakt_snapshot_saves_total{result=\"failed\"}";
+    wait_until("a failed saving", async || world.proxy.metric(failed).await > 0.5).await;
+    world.proxy.signal("KILL");
+    world.proxy.wait();
+    down(&world, json!({ "close": true })).await;
+    world.proxy = started(&world, &sections, &[]).await;
+    world.proxy.wait_until_ready().await;
+    let log = world.proxy.log();
+    assert!(!log.iter().any(|line| line.contains("not used")), "{log:?}");
+    assert_eq!(ask(&world, &held).await.status, 200);
+    ask(&world, &foreign).await.assert_undecided();
+}
