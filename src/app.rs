@@ -17,7 +17,7 @@ use crate::config::{Config, RightConfig, RouteConfig, SnapshotConfig};
 use crate::domain::party::CheckDigits;
 use crate::domain::resource::{Question, Right};
 use crate::enforce::Enforcer;
-use crate::enforce::answers::{Answers, Sampler};
+use crate::enforce::answers::{Answers, Sampler, doubter};
 use crate::enforce::authenticate::{Authenticator, NoRandomness};
 use crate::enforce::confirmations::{Confirmations, SecondAsking};
 use crate::enforce::notices::Notices;
@@ -255,6 +255,8 @@ fn rights(
         Limits { max_entries: register.max_system_users.get(), max_sets: register::MAX_SETS };
     let (writer, reader) = register::open(rights.clone(), limits, ticks.clone())?;
     let (notices, receiver) = Notices::new(metrics.notices_lost.clone());
+    let notices = Arc::new(notices);
+    confirmations.tell_no(doubter(reader.clone(), Arc::clone(&notices)));
     let kept = Some((reader.clone(), notices));
     let snapshot = at.and_then(|at| open_snapshot(config, at, clock));
     let (saving, loader) = match (snapshot, at) {
@@ -342,7 +344,7 @@ fn answers(
     config: &Config,
     confirmations: Confirmations,
     ticks: Ticks,
-    kept: Option<(Reader, Notices)>,
+    kept: Option<(Reader, Arc<Notices>)>,
 ) -> Answers {
     let (register, notices) =
         kept.map_or((None, None), |(reader, notices)| (Some(reader), Some(notices)));

@@ -88,6 +88,8 @@ pub struct Watched {
     pub fetched: Option<Tick>,
     /// When it last became another; for one never read, when it was watched.
     pub changed: Tick,
+    /// When the policies were last known to be the current ones.
+    pub policies_verified: Option<Tick>,
 }
 
 /// A permit that follows from the register, as of the older of its two times.

@@ -27,7 +27,7 @@ use crate::domain::system_user::SystemUserId;
 use crate::enforce::answers::Answers;
 use crate::enforce::notices::Notice;
 use crate::enforce::ports::{Account, Call, RemotePdp, Urgency};
-use crate::register::{Publish, Reader, RightIndex, Seen, Tick, Ticks, Watch, Writer};
+use crate::register::{NotDerived, Publish, Reader, RightIndex, Seen, Tick, Ticks, Watch, Writer};
 use drift::{Dispute, Outcome, SwitchedOff};
 use metrics::SyncMetrics;
 use mirror::{Mirror, MirrorReading};
@@ -49,6 +49,10 @@ const SECOND: Duration = Duration::from_secs(1);
 const BATCH: usize = 256;
 /// System users whose answers are asked for again in one second.
 const RECONFIRMED: usize = 1000;
+/// Questions on which the register and the PDP differ are asked again this often.
+const DISPUTED: Duration = Duration::from_secs(60);
+/// A tick of the register's clock, and some: what is read after it is younger than a doubt before it.
+const A_TICK: Duration = Duration::from_millis(150);
 /// Counts that walk over everything are taken this often.
 const COUNTING: Duration = Duration::from_secs(10);
 
@@ -100,6 +104,7 @@ pub struct Sync {
     saver: Option<Saver>,
     next_eviction: Instant,
     next_count: Instant,
+    next_dispute: Instant,
     /// When the policies were last known to be the current ones.
     verified: Option<Tick>,
     graces: Vec<(String, Duration)>,
@@ -117,9 +122,11 @@ impl std::fmt::Debug for Sync {
 enum Done {
     Read(UserReading),
     Policies(MirrorReading),
-    Reconfirmed { id: SystemUserId, account: Account, refused: bool },
+    Reconfirmed,
     Sampled(Question, Result<Verdict, Undecided>),
+    InDispute(Question),
     Disputed(Question, UserReading, Result<Verdict, Undecided>),
+    AskedAgain(Question, Result<Verdict, Undecided>),
     Saved(Box<Written>),
 }
 
@@ -166,6 +173,7 @@ impl Sync {
             saver,
             next_eviction: now,
             next_count: now,
+            next_dispute: now,
             verified: None,
             graces,
             status: StatusReader::default(),
@@ -246,8 +254,6 @@ impl Sync {
                 }
             }
             Notice::Stale(id) => {
-                // It may be in doubt, which a restart must know of.
-                self.changed(id);
                 if let Some(view) = self.reader.view(id) {
                     self.users.want(payer(view.vendor), id, true, now);
                 }
@@ -258,20 +264,31 @@ impl Sync {
                 asked.1.insert(question);
             }
             Notice::Sample(question) => self.sample(question),
-            Notice::Compared { question, agreed } => {
-                if self.switched_off.compared(question.resource(), agreed) {
-                    self.writer.switch_on(question.resource());
-                    self.derivation_off(&question, 0);
-                    tracing::info!(resource = %question.resource(), "permits are derived again");
-                }
-            }
+            Notice::Doubted(id) => self.doubted(id, now),
+        }
+    }
+
+    /// The PDP has said no to what is derived of it: that, and the policies, are read anew, and a restart
+    /// must know of it.
+    fn doubted(&mut self, id: SystemUserId, now: Instant) {
+        self.changed(id);
+        self.mirror.look_soon(now);
+        if let Some(view) = self.reader.view(id) {
+            self.users.want(payer(view.vendor), id, true, now);
         }
     }
 
     fn every_second(&mut self) {
         let now = Instant::now();
         self.look_at_the_clock();
-        self.users.look_over(&self.writer, &self.ticks, &self.config, now);
+        let doubted = self.users.look_over(&self.writer, &self.ticks, &self.config, now);
+        for id in doubted {
+            self.changed(id);
+        }
+        if now >= self.next_dispute {
+            self.next_dispute = now + DISPUTED;
+            self.ask_disputed();
+        }
         if let Some(plan) = self.mirror.plan(self.ticks.now(), now) {
             let source = Arc::clone(&self.source);
             self.tasks.spawn(async move { Done::Policies(plan.read(source).await) });
@@ -337,8 +354,8 @@ impl Sync {
             self.tasks.spawn(async move {
                 let questions: Vec<Question> = questions.into_iter().collect();
                 let call = Call { account, urgency: Urgency::Behind };
-                let refused = answers.confirmations.ask_behind(&questions, call).await;
-                Done::Reconfirmed { id, account, refused }
+                answers.confirmations.ask_behind(&questions, call).await;
+                Done::Reconfirmed
             });
         }
     }
@@ -350,15 +367,10 @@ impl Sync {
             }
             Done::Policies(reading) => self.apply_policies(reading),
             Done::Saved(written) => self.land_saved(*written),
-            Done::Reconfirmed { id, account, refused } => {
-                // Whatever may be derived of it is older than that no.
-                if refused {
-                    self.reader.doubt(id);
-                    self.changed(id);
-                    self.users.want(account, id, true, Instant::now());
-                }
-            }
+            Done::Reconfirmed => {}
             Done::Sampled(question, verdict) => self.judge_sample(question, verdict),
+            Done::InDispute(question) => self.settle(question),
+            Done::AskedAgain(question, verdict) => self.judge_again(&question, verdict),
             Done::Disputed(question, reading, second) => {
                 let read = self.publish(reading);
                 self.judge_dispute(&question, read, second);
@@ -376,7 +388,7 @@ impl Sync {
             Err(undecided) => {
                 self.metrics.refreshes.with_label_values(&["failed"]).inc();
                 tracing::debug!(system_user = %id, cause = undecided.cause.label(), "not read");
-                self.users.failed(account, id, undecided.retry_after, now);
+                self.users.failed(account, id, undecided, now);
                 return false;
             }
         };
@@ -508,14 +520,50 @@ impl Sync {
             Ok(Verdict::Permit) => self.count_sample(Outcome::Agreed),
             Err(_) => self.count_sample(Outcome::Undecided),
             Ok(Verdict::Deny | Verdict::Unmet(_) | Verdict::NotApplicable) => {
-                let reading = self.read(Account::Own, question.system_user());
-                let pdp = Arc::clone(&self.pdp);
+                // Until it is read anew, nothing is derived of it, whatever becomes of the rest.
+                self.reader.doubt(question.system_user());
+                self.changed(question.system_user());
+                self.mirror.look_soon(Instant::now());
                 self.tasks.spawn(async move {
-                    let reading = reading.await;
-                    let second = pdp.ask(&question, OWN).await;
-                    Done::Disputed(question, reading, second)
+                    tokio::time::sleep(A_TICK).await;
+                    Done::InDispute(question)
                 });
             }
+        }
+    }
+
+    /// Reads the system user anew, and asks once more.
+    fn settle(&mut self, question: Question) {
+        let reading = self.read(Account::Own, question.system_user());
+        let pdp = Arc::clone(&self.pdp);
+        self.tasks.spawn(async move {
+            let reading = reading.await;
+            let second = pdp.ask(&question, OWN).await;
+            Done::Disputed(question, reading, second)
+        });
+    }
+
+    fn ask_disputed(&mut self) {
+        for question in self.switched_off.disputed().cloned().collect::<Vec<_>>() {
+            let pdp = Arc::clone(&self.pdp);
+            self.tasks.spawn(async move {
+                let verdict = pdp.ask(&question, OWN).await;
+                Done::AskedAgain(question, verdict)
+            });
+        }
+    }
+
+    fn judge_again(&mut self, question: &Question, verdict: Result<Verdict, Undecided>) {
+        let derived = match self.reader.explain(question).look_up.derived {
+            Ok(_) | Err(NotDerived::SwitchedOff) => true,
+            Err(NotDerived::Doubted) => return,
+            Err(_) => false,
+        };
+        let Ok(verdict) = verdict else { return };
+        if self.switched_off.compared(question, derived == (verdict == Verdict::Permit)) {
+            self.writer.switch_on(question.resource());
+            self.derivation_off(question, 0);
+            tracing::info!(resource = %question.resource(), "permits are derived again");
         }
     }
 
@@ -530,7 +578,11 @@ impl Sync {
         let dispute = Dispute {
             second,
             read,
-            derived: look_up.derived.is_ok(),
+            // What is in doubt would be derived otherwise; only the policies may still be the old ones.
+            derived: matches!(
+                look_up.derived,
+                Ok(_) | Err(NotDerived::Doubted | NotDerived::SwitchedOff)
+            ),
             entry_changed: look_up.watched.map(|watched| age(watched.changed)),
             policy_changed: self.mirror.changed(question.resource()).map(age),
         };
@@ -538,7 +590,7 @@ impl Sync {
         self.count_sample(outcome);
         if outcome == Outcome::Disagreed {
             self.writer.switch_off(question.resource());
-            let first = self.switched_off.disagreed(question.resource());
+            let first = self.switched_off.disagreed(question.clone());
             self.derivation_off(question, 1);
             if first {
                 tracing::error!(
@@ -569,6 +621,7 @@ impl Sync {
         let most = if self.writer.size() >= most { most - most / 20 } else { most };
         let before = self.writer.size() >= self.config.max_system_users.get();
         let gone = self.writer.evict(most, self.config.max_bytes, self.config.keep_for);
+        self.users.forget(&gone);
         for id in &gone {
             self.changed(*id);
         }

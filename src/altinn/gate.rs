@@ -92,11 +92,11 @@ pub(super) enum Refused {
 
 impl From<Refused> for Undecided {
     fn from(refused: Refused) -> Self {
-        let pause = match refused {
-            Refused::Bounds => OWN_PAUSE,
-            Refused::Paused(remaining) => remaining,
+        let (cause, pause) = match refused {
+            Refused::Bounds => (Cause::Busy, OWN_PAUSE),
+            Refused::Paused(remaining) => (Cause::Throttled, remaining),
         };
-        Self { cause: Cause::Throttled, retry_after: Some(pause) }
+        Self { cause, retry_after: Some(pause) }
     }
 }
 

@@ -811,7 +811,7 @@ mod tests {
         assert!((1..=3).contains(&permits), "{answers:?}");
         for refused in answers.iter().filter_map(|answer| answer.as_ref().err()) {
             let second = Some(Duration::from_secs(1));
-            assert_eq!((refused.cause, refused.retry_after), (Cause::Throttled, second));
+            assert_eq!((refused.cause, refused.retry_after), (Cause::Busy, second));
         }
         assert_eq!(world.calls(), 1 + permits);
     }
@@ -832,7 +832,7 @@ mod tests {
             } => {}
         }
         // The caller left; its call holds the only place for its own time.
-        assert_eq!(world.cause().await, Cause::Throttled);
+        assert_eq!(world.cause().await, Cause::Busy);
         assert_eq!(world.calls(), 1);
     }
 

@@ -122,9 +122,12 @@ pub enum Cause {
     /// 401 or 403: our own token or subscription key was refused.
     #[error("the decision point refused our own credentials")]
     OwnCredentials,
-    /// 429, or our own declared ceiling of calls per second is reached.
+    /// 429: Altinn asked for fewer calls.
     #[error("too many calls to the decision point")]
     Throttled,
+    /// Our own bounds refuse the call: the declared ceiling, this vendor's share of it, or the time left.
+    #[error("as many calls to the decision point as we allow ourselves")]
+    Busy,
     /// An answer that is not one result in the XACML JSON profile.
     #[error("the decision point gave an answer that cannot be read")]
     Unreadable,
@@ -140,6 +143,23 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Whether Altinn could not tell. Our own bounds are no outage: a caller could bring them about.
+    #[must_use]
+    pub fn is_outage(self) -> bool {
+        match self {
+            Self::Indeterminate
+            | Self::TimedOut
+            | Self::Unreachable
+            | Self::ErrorStatus
+            | Self::OwnCredentials
+            | Self::Throttled
+            | Self::Unreadable
+            | Self::CircuitOpen
+            | Self::NoOwnToken => true,
+            Self::Busy | Self::NoKeys => false,
+        }
+    }
+
     /// The stable label in metrics and audit records.
     #[must_use]
     pub fn label(self) -> &'static str {
@@ -150,6 +170,7 @@ impl Cause {
             Self::ErrorStatus => "error_status",
             Self::OwnCredentials => "own_credentials",
             Self::Throttled => "throttled",
+            Self::Busy => "busy",
             Self::Unreadable => "unreadable",
             Self::CircuitOpen => "circuit_open",
             Self::NoOwnToken => "no_own_token",

@@ -2,7 +2,7 @@
 //! the notices that keep both fresh. Decides which of two answers counts; whether it is young enough is
 //! decided in [`super::authorize`].
 
-use super::confirmations::{Asking, Confirmation, Confirmations};
+use super::confirmations::{Asking, Confirmation, Confirmations, OnNo};
 use super::notices::Notices;
 use super::ports::{Account, Call, Urgency};
 use crate::domain::decision::{Source, Undecided, Verdict};
@@ -11,6 +11,7 @@ use crate::domain::system_user::SystemUserId;
 use crate::register::Ticks;
 use crate::register::{LookUp, NotDerived, PolicyVersion, Reader, Seen};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ pub struct Answers {
     /// Exact answers of the PDP.
     pub confirmations: Confirmations,
     /// What is told to the task that keeps the register; `None` when nothing does.
-    pub notices: Option<Notices>,
+    pub notices: Option<Arc<Notices>>,
     /// The register's clock.
     pub ticks: Ticks,
     /// Greatest age of a no of the PDP that is used without asking again.
@@ -86,10 +87,12 @@ impl Answers {
             None => (None, None),
         };
         let held = self.confirmations.held(question);
-        // The system user's rights have changed since: what was said before says nothing now. Nor does
-        // it where the resource has no policy any more.
+        // Where the system user's rights have changed since, what was said before says nothing now. Nor
+        // does it where the resource has no policy any more.
         let gone = not_derived == Some(NotDerived::PolicyMissing);
         let held = held.filter(|held| !gone && !outdated(held, look_up.as_ref()));
+        // A no may rest on a policy: it stands until that was read after it, too.
+        let derived = derived.map(|permit| (permit, permit.rests_on()));
         let (confirmed, no) = match held.map(|held| (held.verdict, self.ticks.age(held.asked))) {
             Some((Verdict::Permit, age)) => {
                 (Some(KnownPermit { source: Source::Confirmed, age, policy: None }), None)
@@ -100,7 +103,8 @@ impl Answers {
             None => (None, None),
         };
         // A no closes what was permitted before it. What is read after it counts again.
-        let derived = derived.filter(|permit| no.is_none_or(|(_, age)| permit.age < age));
+        let derived = derived.filter(|(_, oldest)| no.is_none_or(|(_, age)| *oldest < age));
+        let derived = derived.map(|(permit, _)| permit);
         let no = no.filter(|_| derived.is_none());
         let permit = match (derived, confirmed) {
             (Some(derived), Some(confirmed)) if confirmed.age < derived.age => Some(confirmed),
@@ -119,7 +123,7 @@ impl Answers {
         })
     }
 
-    /// Asks the PDP, since a request waits for it, and tells the register what that shows.
+    /// Asks the PDP, since a request waits for it.
     ///
     /// # Errors
     /// [`Undecided`] when it could not be told.
@@ -133,21 +137,7 @@ impl Answers {
         let would_permit = known.permit.is_some_and(|permit| permit.source == Source::Derived);
         let call = Call { account, urgency: Urgency::Waiting };
         let asking = Asking { call, max_age, expected: would_permit };
-        let answer = self.confirmations.ask(question, asking).await?;
-        let permitted = answer.verdict == Verdict::Permit;
-        if let Some(register) = &self.register {
-            if would_permit && !permitted {
-                // What was read is wrong, or not true any more: nothing is derived from it again.
-                register.doubt(question.system_user());
-                self.stale(question);
-            }
-            if known.not_derived == Some(NotDerived::SwitchedOff)
-                && let Some(notices) = &self.notices
-            {
-                notices.compared(question, permitted);
-            }
-        }
-        Ok(answer)
+        self.confirmations.ask(question, asking).await
     }
 
     /// Has a system user watched that a verified token names.
@@ -183,8 +173,31 @@ impl Answers {
     }
 }
 
-/// Whether the system user's rights have changed since the PDP was asked.
+/// Whether what the answer rests on has changed since the PDP was asked: of a permit, what the system user
+/// holds; of a no, that, and the policies are known to be younger too.
 fn outdated(held: &Confirmation, look_up: Option<&LookUp>) -> bool {
     let watched = look_up.and_then(|look_up| look_up.watched.as_ref());
-    watched.is_some_and(|watched| held.asked < watched.changed)
+    let changed = watched.is_some_and(|watched| held.asked < watched.changed);
+    let verified = watched.and_then(|watched| watched.policies_verified);
+    changed && (held.verdict == Verdict::Permit || verified.is_some_and(|at| held.asked < at))
+}
+
+impl KnownPermit {
+    /// The age of the oldest thing that it rests on.
+    fn rests_on(&self) -> Duration {
+        self.policy.map_or(self.age, |(_, policy)| self.age.max(policy))
+    }
+}
+
+/// A no of the PDP where the register derives a permit: what was read is wrong, or not true any more, and
+/// nothing is derived from it again before it was read anew. Told where the no is noted, so that no
+/// request that leaves early can lose it.
+pub fn doubter(register: Reader, notices: Arc<Notices>) -> OnNo {
+    Box::new(move |question| {
+        let derived = register.explain(question).look_up.derived;
+        if matches!(derived, Ok(_) | Err(NotDerived::SwitchedOff | NotDerived::Doubted)) {
+            register.doubt(question.system_user());
+            notices.doubted(question.system_user());
+        }
+    })
 }

@@ -95,6 +95,8 @@ pub async fn authorize(
     let judge = Judge {
         answers,
         freshness: stricter(concerned.freshness, asked_for),
+        // Who asks for a young answer means all that it rests on.
+        policy_max_age: answers.policy_max_age.min(asked_for.unwrap_or(Duration::MAX)),
         vendor: concerned.vendor(),
     };
     let mut refusals = Refusals::default();
@@ -181,6 +183,7 @@ fn stricter(route: Freshness, asked_for: Option<Duration>) -> Freshness {
 struct Judge<'a> {
     answers: &'a Answers,
     freshness: Freshness,
+    policy_max_age: Duration,
     vendor: OrgNumber,
 }
 
@@ -218,7 +221,7 @@ impl Judge<'_> {
     }
 
     fn is_young_enough(&self, permit: &KnownPermit) -> bool {
-        let policy = permit.policy.is_none_or(|(_, age)| age <= self.answers.policy_max_age);
+        let policy = permit.policy.is_none_or(|(_, age)| age <= self.policy_max_age);
         policy && permit.age < self.freshness.max_age
     }
 
@@ -232,7 +235,7 @@ impl Judge<'_> {
         let asking = self.answers.ask(question, account, max_age, known);
         // One budget for all questions and for every asking again; a single one keeps to it by itself.
         let answer = tokio::time::timeout_at(end, asking).await;
-        match answer.unwrap_or(Err(Cause::TimedOut.into())) {
+        match answer.unwrap_or(Err(Cause::Busy.into())) {
             Ok(Confirmation { verdict: Verdict::Permit, asked }) => {
                 let age = self.answers.ticks.age(asked);
                 let not_derived = known.not_derived;
@@ -246,8 +249,11 @@ impl Judge<'_> {
             }
             Ok(Confirmation { verdict, .. }) => Err(No::Verdict(verdict)),
             Err(undecided) => {
-                let permit = known.permit.filter(|permit| self.is_in_grace(permit));
-                permit.map(|permit| permit.evidence(known, true)).ok_or(No::Undecided(undecided))
+                // As it is now: what was known before may be older, or outdone, since.
+                let known = self.answers.known(question);
+                let outage = undecided.cause.is_outage();
+                let permit = known.permit.filter(|permit| outage && self.is_in_grace(permit));
+                permit.map(|permit| permit.evidence(&known, true)).ok_or(No::Undecided(undecided))
             }
         }
     }
@@ -255,7 +261,7 @@ impl Judge<'_> {
     /// Whether a permit too old for the route still serves, since Altinn cannot be asked.
     fn is_in_grace(&self, permit: &KnownPermit) -> bool {
         let grace = self.freshness.outage_grace;
-        let policy = |(_, age)| age <= self.answers.policy_max_age.max(grace);
+        let policy = |(_, age)| age <= self.policy_max_age.max(grace);
         permit.age < grace && permit.policy.is_none_or(policy)
     }
 }
@@ -310,7 +316,7 @@ mod tests {
     use crate::config::ConfirmationConfig;
     use crate::domain::delegation::PartyRights;
     use crate::domain::resource::Right;
-    use crate::enforce::answers::Sampler;
+    use crate::enforce::answers::{Sampler, doubter};
     use crate::enforce::confirmations::Confirmations;
     use crate::enforce::notices::{Notice, Notices};
     use crate::enforce::test_support::{ScriptedPdp, question};
@@ -359,13 +365,15 @@ mod tests {
             Notices::new(prometheus::IntCounter::new("lost", "lost").unwrap());
         let config =
             ConfirmationConfig { no_for: 5 * SECOND, max_entries: 100, suspicious_for: HOUR };
-        let confirmations = Confirmations::new(
+        let mut confirmations = Confirmations::new(
             Arc::<ScriptedPdp>::clone(&pdp),
             ticks.clone(),
             &config,
             HOUR,
             Box::new(|_, _| {}),
         );
+        let notices = Arc::new(notices);
+        confirmations.tell_no(doubter(reader.clone(), Arc::clone(&notices)));
         let answers = Answers {
             register: Some(reader),
             confirmations,
@@ -405,7 +413,8 @@ mod tests {
 
         async fn judge(&self, action: &str, freshness: Freshness) -> String {
             let vendor = "310000035".parse().unwrap();
-            let judge = Judge { answers: &self.answers, freshness, vendor };
+            let policy_max_age = self.answers.policy_max_age;
+            let judge = Judge { answers: &self.answers, freshness, policy_max_age, vendor };
             let question = question(action);
             let known = match judge.by_what_is_known(&question) {
                 Standing::Permit(evidence) => return told(evidence),
@@ -471,6 +480,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn our_own_bounds_are_no_outage() {
+        let bench = bench(&[Err(Cause::Busy), Err(Cause::Throttled)]).holding(&["lonn"]);
+        tokio::time::advance(600 * SECOND).await;
+        assert_eq!(bench.judge("read", ROUTE).await, "busy");
+        assert_eq!(bench.judge("read", ROUTE).await, "derived 600s in grace");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn without_grace_an_outage_stops_what_is_too_old_at_once() {
         let bench = bench(&[AWAY]).holding(&["lonn"]);
         let strict = Freshness { outage_grace: Duration::ZERO, ..ROUTE };
@@ -483,9 +500,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_no_is_never_derived_and_never_outlived_by_an_older_permit() {
         // The second asking of a surprising no, and then an outage.
-        let mut bench = bench(&[NOTHING, NOTHING, AWAY, AWAY]).holding(&["lonn"]);
+        let mut bench = bench(&[NOTHING, NOTHING, AWAY, AWAY, AWAY]).holding(&["lonn"]);
         assert_eq!(bench.read_at(300 * SECOND).await, "asked NotApplicable");
-        assert_eq!(bench.told(), ["Stale"]);
+        assert_eq!(bench.told(), ["Doubted"]);
         assert_eq!(bench.judge("read", ROUTE).await, "known NotApplicable");
         // Within the grace of what was read, and yet it does not serve: a no is newer.
         assert_eq!(bench.read_at(5 * SECOND).await, "unreachable");
@@ -495,8 +512,10 @@ mod tests {
             .confirmations
             .restore(&question("read"), bench.answers.ticks.ago(HOUR).unwrap());
         assert_eq!(bench.read_at(5 * SECOND).await, "unreachable");
-        // What is read after it counts again.
+        // What is read after it counts again, once the policies are known to be younger too.
         bench.read(&["lonn"]);
+        assert_eq!(bench.judge("read", ROUTE).await, "unreachable");
+        bench.writer.policies_verified(bench.answers.ticks.now());
         assert_eq!(bench.judge("read", ROUTE).await, "derived 0s");
     }
 
@@ -506,6 +525,7 @@ mod tests {
         assert_eq!(bench.judge("read", ROUTE).await, "asked NotApplicable");
         tokio::time::advance(SECOND).await;
         bench.read(&["lonn"]);
+        bench.writer.policies_verified(bench.answers.ticks.now());
         assert_eq!(
             bench.judge("read", ROUTE).await,
             "derived 0s",

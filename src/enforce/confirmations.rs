@@ -11,8 +11,8 @@ use crate::domain::resource::Question;
 use crate::register::{Tick, Ticks};
 use moka::ops::compute::Op;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -52,6 +52,9 @@ impl SecondAsking {
 /// Told of every second asking.
 pub type OnSecondAsking = Box<dyn Fn(&Question, SecondAsking) + Send + Sync>;
 
+/// Told of every no, when it is noted.
+pub type OnNo = Box<dyn Fn(&Question) + Send + Sync>;
+
 /// How a question is to be asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Asking {
@@ -71,7 +74,8 @@ pub struct Confirmations {
     flights: moka::future::Cache<Question, Flight>,
     permitted: moka::sync::Cache<Question, ()>,
     on_second_asking: OnSecondAsking,
-    journal: Option<Journal>,
+    on_no: Option<OnNo>,
+    journal: Arc<OnceLock<Journal>>,
 }
 
 /// One asking, for all who wait for it.
@@ -84,16 +88,24 @@ struct Flight {
 
 /// Where new answers are noted for the snapshot on disk.
 struct Journal {
-    notes: mpsc::Sender<(Question, Confirmation)>,
+    notes: mpsc::Sender<(Question, Option<Confirmation>)>,
     incomplete: Arc<AtomicBool>,
+}
+
+impl Journal {
+    fn note(&self, question: Question, answer: Option<Confirmation>) {
+        if self.notes.try_send((question, answer)).is_err() {
+            self.incomplete.store(true, Ordering::Release);
+        }
+    }
 }
 
 /// The other end of the journal.
 #[derive(Debug)]
 pub struct JournalReader {
-    /// Every new answer, in order.
-    pub notes: mpsc::Receiver<(Question, Confirmation)>,
-    /// Set when a note was lost: what was saved of answers must go.
+    /// Every new answer, in order; `None` for one that is let go.
+    pub notes: mpsc::Receiver<(Question, Option<Confirmation>)>,
+    /// Set when a note was lost: all that is held is to be saved again.
     pub incomplete: Arc<AtomicBool>,
 }
 
@@ -119,20 +131,36 @@ impl Confirmations {
     ) -> Self {
         // The caches only tidy up; every use checks the age itself.
         let (most, suspicious) = (config.max_entries, config.suspicious_for);
+        let journal: Arc<OnceLock<Journal>> = Arc::default();
+        let let_go = Arc::clone(&journal);
         let held = moka::sync::Cache::builder();
-        let held = held.max_capacity(most).time_to_live(longest.max(config.no_for)).build();
+        let held = held.max_capacity(most).time_to_live(longest.max(config.no_for));
+        // What is of no use any more must not stay on disk for ever.
+        let held = held.eviction_listener(move |question: Arc<Question>, _, cause| {
+            if cause.was_evicted()
+                && let Some(journal) = let_go.get()
+            {
+                journal.note(Question::clone(&question), None);
+            }
+        });
+        let held = held.build();
         let permitted = moka::sync::Cache::builder();
         let permitted = permitted.max_capacity(most).time_to_live(suspicious).build();
         let flights = moka::future::Cache::builder();
         let flights = flights.max_capacity(most).time_to_live(LANDED).build();
-        Self { pdp, ticks, held, flights, permitted, on_second_asking, journal: None }
+        Self { pdp, ticks, held, flights, permitted, on_second_asking, on_no: None, journal }
     }
 
-    /// From now on notes every new answer in a journal; gives its other end.
-    pub fn keep_journal(&mut self) -> JournalReader {
+    /// From now on tells of every no.
+    pub fn tell_no(&mut self, on_no: OnNo) {
+        self.on_no = Some(on_no);
+    }
+
+    /// From now on notes every new answer in a journal, the first that is asked for; gives its other end.
+    pub fn keep_journal(&self) -> JournalReader {
         let (notes, receiver) = mpsc::channel(JOURNAL);
         let incomplete = Arc::new(AtomicBool::new(false));
-        self.journal = Some(Journal { notes, incomplete: Arc::clone(&incomplete) });
+        let _first = self.journal.set(Journal { notes, incomplete: Arc::clone(&incomplete) });
         JournalReader { notes: receiver, incomplete }
     }
 
@@ -177,25 +205,21 @@ impl Confirmations {
         self.ask_together(question, asking).await.map(|flight| flight.answer)
     }
 
-    /// Asks several questions about one system user behind, in as few calls as can be; whether any of them
-    /// got a no. What could not be told stays as it was.
-    pub async fn ask_behind(&self, questions: &[Question], call: Call) -> bool {
+    /// Asks several questions about one system user behind, in as few calls as can be. What could not be
+    /// told stays as it was.
+    pub async fn ask_behind(&self, questions: &[Question], call: Call) {
         let asked = self.ticks.now();
         let verdicts = self.pdp.ask_all(questions, call).await;
-        let mut refused = false;
         for (question, verdict) in questions.iter().zip(verdicts) {
             let Ok(verdict) = verdict else { continue };
             if self.surprising(question, verdict, false) {
                 let asking = Asking { call, max_age: Duration::ZERO, expected: true };
-                // Held by the asking.
-                let last = self.ask(question, asking).await;
-                refused |= last.is_ok_and(|answer| answer.verdict != Verdict::Permit);
+                // Told, and held, by the asking.
+                let _ = self.ask(question, asking).await;
             } else {
                 self.note(question, Confirmation { verdict, asked });
-                refused |= verdict != Verdict::Permit;
             }
         }
-        refused
     }
 
     /// One asking for all who wait for the same answer.
@@ -252,18 +276,25 @@ impl Confirmations {
             Verdict::Unmet(_) => {}
         }
         self.hold(question, confirmation);
-        if let Some(journal) = &self.journal
-            && journal.notes.try_send((question.clone(), confirmation)).is_err()
+        if confirmation.verdict != Verdict::Permit
+            && let Some(on_no) = &self.on_no
         {
-            journal.incomplete.store(true, Ordering::Release);
+            on_no(question);
+        }
+        if let Some(journal) = self.journal.get() {
+            journal.note(question.clone(), Some(confirmation));
         }
     }
 
-    /// The newest answer stays.
+    /// The newest answer stays; of two that were asked for in the same moment, the no.
     fn hold(&self, question: &Question, new: Confirmation) {
+        let stays = |held: &Confirmation| {
+            let no = held.verdict != Verdict::Permit && new.verdict == Verdict::Permit;
+            held.asked > new.asked || (held.asked == new.asked && no)
+        };
         self.held.entry_by_ref(question).and_compute_with(|held| {
-            let newer = held.is_some_and(|held| held.value().asked > new.asked);
-            if newer { Op::Nop } else { Op::Put(new) }
+            let stays = held.is_some_and(|held| stays(held.value()));
+            if stays { Op::Nop } else { Op::Put(new) }
         });
     }
 }
@@ -425,7 +456,7 @@ mod tests {
         assert_eq!(bench.ask(false).await, Ok(Verdict::Permit));
         tokio::time::advance(SECOND).await;
         let both = [question("read"), question("write")];
-        assert!(bench.confirmations.ask_behind(&both, CALL).await, "one got a no");
+        bench.confirmations.ask_behind(&both, CALL).await;
         assert_eq!(bench.held(), Some((Verdict::NotApplicable, Duration::ZERO)));
         assert_eq!(bench.confirmations.held(&question("write")), None);
         assert_eq!(*bench.doubts.lock().unwrap(), [SecondAsking::Confirmed]);
@@ -434,10 +465,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_journal_tells_every_new_answer_and_that_one_was_lost() {
         let script = vec![Ok(Verdict::Permit); JOURNAL + 2];
-        let mut bench = bench(&script);
+        let bench = bench(&script);
         let mut journal = bench.confirmations.keep_journal();
         bench.ask(false).await.unwrap();
         let (noted, answer) = journal.notes.try_recv().unwrap();
+        let answer = answer.unwrap();
         assert_eq!((noted, answer.verdict), (question("read"), Verdict::Permit));
         for _ in 0..JOURNAL {
             bench.confirmations.note(&question("read"), answer);

@@ -25,20 +25,14 @@ const REMEMBERED: usize = 4096;
 pub enum Notice {
     /// Watch this system user: a verified token names it.
     Seen(Seen),
-    /// Read what this system user may do: what is known is not fresh any more, or was doubted.
+    /// Read what this system user may do: what is known is not fresh any more.
     Stale(SystemUserId),
+    /// Read it, and the policies, since the PDP said no to what is derived from them.
+    Doubted(SystemUserId),
     /// Ask this again behind: the answer held is not fresh any more.
     Reconfirm(Question, Account),
     /// Compare this derived permit with the PDP.
     Sample(Question),
-    /// The PDP answered a question for whose resource derivation is switched off, and whether the register
-    /// would have said the same.
-    Compared {
-        /// The question.
-        question: Question,
-        /// Whether both permit.
-        agreed: bool,
-    },
 }
 
 /// Where notices go.
@@ -88,10 +82,11 @@ impl Notices {
         self.once_a_second(("sample", question), || Notice::Sample(question.clone()));
     }
 
-    /// The PDP and the register were compared.
-    pub fn compared(&self, question: &Question, agreed: bool) {
-        let notice = || Notice::Compared { question: question.clone(), agreed };
-        self.once_a_second(("compared", question, agreed), notice);
+    /// The PDP said no to what is derived of this system user. Always sent: a restart must know of it.
+    pub fn doubted(&self, id: SystemUserId) {
+        if self.queue.try_send(Notice::Doubted(id)).is_err() {
+            self.lost.inc();
+        }
     }
 
     /// A place holds the last notice that fell on it with its second. Two that share a place are both

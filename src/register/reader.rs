@@ -234,8 +234,12 @@ impl Reader {
 
     /// What [`look_up`](Self::look_up) derives for one party.
     fn derives(&self, book: &Book, found: &Found<'_>, grant: Grant) -> Vec<Right> {
-        let fetched = found.row.fetched.filter(|fetched| !found.row.stands_against(*fetched));
-        let (Some(fetched), Some(_)) = (fetched, book.verified) else { return Vec::new() };
+        let (Some(fetched), Some(verified)) = (found.row.fetched, book.verified) else {
+            return Vec::new();
+        };
+        if found.row.stands_against(fetched.min(verified)) {
+            return Vec::new();
+        }
         let all = self.shared.indices.iter();
         let derived = |right| book.permits(right, grant.party, grant.rights, fetched).is_ok();
         all.filter(|(_, index)| derived(**index)).map(|(right, _)| right.clone()).collect()
@@ -250,7 +254,11 @@ impl Reader {
     fn judge(&self, question: &Question, found: &Found<'_>) -> LookUp {
         let row = found.row;
         LookUp {
-            watched: Some(Watched { fetched: row.fetched, changed: row.changed }),
+            watched: Some(Watched {
+                fetched: row.fetched,
+                changed: row.changed,
+                policies_verified: self.shared.book.load().verified,
+            }),
             derived: self.derive(question, found),
         }
     }
@@ -271,7 +279,8 @@ impl Reader {
         let grant = grant(found.grants(), party).ok_or(NotDerived::NoParty)?;
         let policy = book.permits(right, party, grant.rights, fetched)?;
         let policies_verified = book.verified.ok_or(NotDerived::PolicyUnread)?;
-        if found.row.stands_against(fetched) {
+        // The no may have come from either.
+        if found.row.stands_against(fetched.min(policies_verified)) {
             return Err(NotDerived::Doubted);
         }
         Ok(DerivedPermit { fetched, policies_verified, policy })

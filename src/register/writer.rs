@@ -1,6 +1,6 @@
 //! The writer's half of the register: one owner, who publishes.
 
-use super::book::{PolicyState, Scribe, TOO_MANY};
+use super::book::{PolicyState, Scribe};
 use super::chunked::Chunked;
 use super::shard::{Added, Found, Grant, Grants, Row, Shard, Spares};
 use super::ticks::{Tick, Ticks};
@@ -212,8 +212,8 @@ impl Writer {
         fetched: Tick,
         grants: &[Grant],
     ) -> Publish {
-        let known = found.row.fetched.is_some() && grants.iter().all(|g| g.rights != TOO_MANY);
-        let changed = !known || found.grants() != grants;
+        // What is past the limit of sets cannot be compared; it never derives anything either.
+        let changed = found.row.fetched.is_none() || found.grants() != grants;
         self.replace(spot, old.len(), |next, old| {
             let Some(found) = old.find(spot.tag, found.row.id) else { return };
             let mut row = found.row.copy();
@@ -532,7 +532,8 @@ mod tests {
         let now = writer.ticks().now();
         let permit =
             DerivedPermit { fetched: now, policies_verified: now, policy: PolicyVersion(1) };
-        let watched = Some(Watched { fetched: Some(now), changed: now });
+        let watched =
+            Some(Watched { fetched: Some(now), changed: now, policies_verified: Some(now) });
         let look_up = reader.look_up(&question(1, PARTY, "read"));
         assert_eq!(look_up, LookUp { watched, derived: Ok(permit) });
         assert_eq!(derived(&reader, 1, PARTY, "write"), Err(NotDerived::NotCovered));
@@ -674,6 +675,8 @@ mod tests {
         assert_eq!(derived(&reader, 1, PARTY, "read"), Err(NotDerived::Doubted));
         advance(SECOND / 10).await;
         writer.publish(user(1), writer.ticks().now(), lonn());
+        assert_eq!(derived(&reader, 1, PARTY, "read"), Err(NotDerived::Doubted), "or the policy");
+        writer.policies_verified(writer.ticks().now());
         assert_eq!(derived(&reader, 1, PARTY, "read"), Ok(()));
     }
 

@@ -2,7 +2,7 @@
 //! because it did not.
 
 use crate::domain::decision::{Undecided, Verdict};
-use crate::domain::resource::ResourceId;
+use crate::domain::resource::{Question, ResourceId};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use std::time::Duration;
 const DELEGATIONS: Duration = Duration::from_secs(6 * 60);
 const POLICIES: Duration = Duration::from_secs(11 * 60);
 /// Agreements in a row after which a resource is derived again.
-const ENOUGH: u32 = 10;
+const ENOUGH: u32 = 3;
 
 /// What a comparison of a derived permit with the PDP came to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -73,28 +73,34 @@ impl Dispute {
     }
 }
 
-/// The resources for which derivation is off, with the agreements in a row since.
+/// The resources for which derivation is off, each with the question on which both differ. That question is
+/// asked again now and then; what others ask about the resource says nothing of it.
 #[derive(Debug, Default)]
-pub(super) struct SwitchedOff(HashMap<ResourceId, u32>);
+pub(super) struct SwitchedOff(HashMap<ResourceId, (Question, u32)>);
 
 impl SwitchedOff {
-    /// Whether derivation is off for it.
+    /// The PDP disagreed about this question; whether its resource was derived until now.
+    pub(super) fn disagreed(&mut self, question: Question) -> bool {
+        self.0.insert(question.resource().clone(), (question, 0)).is_none()
+    }
+
+    /// Whether nothing is derived about this resource.
     pub(super) fn contains(&self, resource: &ResourceId) -> bool {
         self.0.contains_key(resource)
     }
 
-    /// The PDP disagreed about it; whether it was derived until now.
-    pub(super) fn disagreed(&mut self, resource: &ResourceId) -> bool {
-        self.0.insert(resource.clone(), 0).is_none()
+    /// The questions that are to be asked again.
+    pub(super) fn disputed(&self) -> impl Iterator<Item = &Question> {
+        self.0.values().map(|(question, _)| question)
     }
 
-    /// A question about it was compared; whether it may be derived again from now on.
-    pub(super) fn compared(&mut self, resource: &ResourceId, agreed: bool) -> bool {
-        let Some(agreements) = self.0.get_mut(resource) else { return false };
+    /// The question was asked again; whether its resource may be derived from now on.
+    pub(super) fn compared(&mut self, question: &Question, agreed: bool) -> bool {
+        let Some((_, agreements)) = self.0.get_mut(question.resource()) else { return false };
         *agreements = if agreed { *agreements + 1 } else { 0 };
         let enough = *agreements >= ENOUGH;
         if enough {
-            self.0.remove(resource);
+            self.0.remove(question.resource());
         }
         enough
     }
@@ -162,20 +168,17 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_is_derived_again_after_ten_agreements_in_a_row() {
-        let (resource, other) = ("ex-returns".parse().unwrap(), "ex-other".parse().unwrap());
+    fn a_resource_is_derived_again_after_three_agreements_in_a_row() {
+        let question = crate::enforce::test_support::question("read");
         let mut off = SwitchedOff::default();
-        assert!(off.disagreed(&resource));
-        assert!(!off.disagreed(&resource), "off already");
-        for _ in 0..9 {
-            assert!(!off.compared(&resource, true));
+        assert!(off.disagreed(question.clone()));
+        assert!(!off.disagreed(question.clone()), "off already");
+        assert!(off.contains(question.resource()) && off.disputed().eq([&question]));
+        for agreed in [true, true, false, true, true] {
+            assert!(!off.compared(&question, agreed));
         }
-        assert!(!off.compared(&resource, false), "from the beginning");
-        for _ in 0..9 {
-            assert!(!off.compared(&resource, true));
-        }
-        assert!(!off.compared(&other, true));
-        assert!(off.compared(&resource, true));
-        assert!(!off.compared(&resource, true), "on already");
+        assert!(off.compared(&question, true));
+        assert!(!off.compared(&question, true), "on already");
+        assert!(!off.contains(question.resource()));
     }
 }

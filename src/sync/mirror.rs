@@ -37,8 +37,12 @@ pub struct Mirror {
     /// When all of it was last known to be current.
     verified: Option<Tick>,
     attempted: bool,
+    /// Readings in a row in which something could not be read.
+    failures: u32,
+    last_looked: Option<Instant>,
+    lists_read: Option<Instant>,
     /// Since when answers about system users tell whether they hold a package.
-    known_since: BTreeMap<PackageId, Tick>,
+    known_since: BTreeMap<PackageId, (BTreeSet<String>, Tick)>,
 }
 
 /// One resource of our routes.
@@ -173,6 +177,9 @@ impl Mirror {
             reading: false,
             verified: None,
             attempted: false,
+            failures: 0,
+            last_looked: None,
+            lists_read: None,
             known_since: BTreeMap::new(),
         }
     }
@@ -183,8 +190,9 @@ impl Mirror {
             return None;
         }
         self.reading = true;
+        self.last_looked = Some(now);
         let full = now >= self.next_check;
-        let unread = self.resources.iter().filter(|(_, held)| matches!(held.state, State::Unread));
+        let unread = self.resources.iter().filter(|(id, held)| held.is_to_be_read(id));
         Some(Plan {
             at,
             full,
@@ -204,7 +212,8 @@ impl Mirror {
     /// [`Mirror::wanted`] as it is afterwards.
     pub fn apply(&mut self, reading: MirrorReading, tick: Tick, now: Instant) -> Applied {
         let mut applied = Applied::default();
-        let mut complete = self.apply_feed(reading.feed, &mut applied);
+        let fed = self.apply_feed(reading.feed, &mut applied);
+        let mut complete = fed;
         for resource in reading.resources {
             complete &= self.apply_resource(resource, reading.at, &mut applied);
         }
@@ -212,17 +221,20 @@ impl Mirror {
             complete &= replace(&mut self.packages, packages, "packages", &mut applied);
         }
         if let Some(lists) = reading.lists {
-            complete &= replace(&mut self.lists, lists, "access_lists", &mut applied);
+            complete &= self.apply_lists(lists, now, &mut applied);
         }
         if applied.changed {
             self.note_packages(tick);
         }
-        applied.verified = complete.then_some(reading.at);
+        // What could not be read, and may have changed, counts as unread; it holds up nothing else.
+        applied.verified = fed.then_some(reading.at);
         self.verified = applied.verified.or(self.verified);
         (self.reading, self.attempted) = (false, true);
-        self.next_poll =
-            now + self.config.poll.min(if complete { self.config.poll } else { RETRY });
-        if complete && now >= self.next_check {
+        self.failures = if complete { 0 } else { self.failures.saturating_add(1) };
+        let retry = RETRY * 2u32.saturating_pow(self.failures.saturating_sub(1).min(8));
+        let pause = if complete { self.config.poll } else { retry.min(self.config.poll) };
+        self.next_poll = now + pause;
+        if fed && now >= self.next_check {
             self.next_check = now + self.config.check;
         }
         applied
@@ -230,11 +242,45 @@ impl Mirror {
 
     /// A package that no policy named was left out of what was read so far.
     pub(super) fn note_packages(&mut self, tick: Tick) {
-        let wanted: BTreeSet<PackageId> = self.wanted().packages.into_values().collect();
-        self.known_since.retain(|package, _| wanted.contains(package));
-        for package in wanted {
-            self.known_since.entry(package).or_insert(tick);
+        let mut wanted: BTreeMap<PackageId, BTreeSet<String>> = BTreeMap::new();
+        for (code, package) in self.wanted().packages {
+            wanted.entry(package).or_default().insert(code);
         }
+        // Under another code it was not found before either.
+        let since = |package: &PackageId, codes: &BTreeSet<String>| {
+            let known = self.known_since.get(package).filter(|(known, _)| known == codes);
+            known.map_or(tick, |(_, since)| *since)
+        };
+        let known = wanted.into_iter().map(|(package, codes)| {
+            let since = since(&package, &codes);
+            (package, (codes, since))
+        });
+        self.known_since = known.collect();
+    }
+
+    /// Lists that cannot be read for as long as policies may be old are not known any more.
+    fn apply_lists(
+        &mut self,
+        lists: Result<AccessLists, Undecided>,
+        now: Instant,
+        applied: &mut Applied,
+    ) -> bool {
+        let well = replace(&mut self.lists, lists, "access_lists", applied);
+        if well {
+            self.lists_read = Some(now);
+        } else if self.lists.is_some()
+            && self.lists_read.is_none_or(|read| now - read > self.config.max_age)
+        {
+            self.lists = None;
+            applied.changed = true;
+        }
+        well
+    }
+
+    /// Looks at the feed within moments: something that rests on it was contradicted.
+    pub(super) fn look_soon(&mut self, now: Instant) {
+        let last = self.last_looked.map_or(now, |last| last + RETRY);
+        self.next_poll = self.next_poll.min(last.max(now));
     }
 
     fn apply_feed(&mut self, feed: Result<Feed, Undecided>, applied: &mut Applied) -> bool {
@@ -261,7 +307,9 @@ impl Mirror {
             Ok(Some(published)) => held.with(published, &reading.id),
             Ok(None) => match held.state {
                 State::Gone => None,
-                State::Unread | State::Published(..) => {
+                // One such answer may be a fault on the way; the next is believed.
+                State::Published(..) => Some(State::Unread),
+                State::Unread => {
                     tracing::warn!(resource = %reading.id, "the registry has no policy for this resource");
                     Some(State::Gone)
                 }
@@ -274,12 +322,13 @@ impl Mirror {
             }
             Err(_) => return false,
         };
+        let unread = matches!(new, Some(State::Unread));
         if let Some(state) = new {
             (held.state, held.changed) = (state, Some(at));
             applied.changed = true;
         }
         held.change = reading.change.or_else(|| held.change.take());
-        true
+        !unread
     }
 
     /// What the register derives with, for one right.
@@ -330,7 +379,9 @@ impl Mirror {
     /// Since when answers tell of every package that takes a permit away: with one of them left out of
     /// what was read, a permit would follow where the PDP says no.
     fn denials_known_since(&self, compiled: &CompiledRight) -> Result<Option<Tick>, NotDerived> {
-        let since = compiled.denying().map(|package| self.known_since.get(package).copied());
+        let since = compiled
+            .denying()
+            .map(|package| self.known_since.get(package).map(|(_, since)| *since));
         let since: Option<Vec<Tick>> = since.collect();
         let since = since.ok_or(NotDerived::PolicyNotUnderstood(UNKNOWN_PACKAGE))?;
         Ok(since.into_iter().max())
@@ -471,6 +522,13 @@ const UNKNOWN_PACKAGE: &str = "unknown_package";
 const RETRY: std::time::Duration = std::time::Duration::from_secs(5);
 
 impl Resource {
+    /// Whether it is read at every look. The feed tells neither of apps that the registry does not store nor
+    /// of what comes back after a fault (contract resource-registry.md §5.2).
+    fn is_to_be_read(&self, id: &ResourceId) -> bool {
+        let known = matches!(self.state, State::Published(..));
+        !known || id.as_str().starts_with("app_")
+    }
+
     /// The new state, if `published` is another than what is held.
     fn with(&self, published: PublishedResource, id: &ResourceId) -> Option<State> {
         if let State::Published(held, _) = &self.state

@@ -39,7 +39,7 @@ pub(super) struct Saver {
     next: Instant,
     /// System users that are not on disk as they are here, or that are gone.
     users: HashSet<SystemUserId>,
-    answers: HashMap<StorableQuestion, Confirmation>,
+    answers: HashMap<StorableQuestion, Option<Confirmation>>,
     policies: bool,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Written {
     store: Box<dyn Store>,
     result: Result<(), StoreError>,
     users: HashSet<SystemUserId>,
-    answers: HashMap<StorableQuestion, Confirmation>,
+    answers: HashMap<StorableQuestion, Option<Confirmation>>,
     policies: bool,
 }
 
@@ -57,7 +57,7 @@ pub(super) struct Writing {
     store: Box<dyn Store>,
     batch: Vec<Saved>,
     users: HashSet<SystemUserId>,
-    answers: HashMap<StorableQuestion, Confirmation>,
+    answers: HashMap<StorableQuestion, Option<Confirmation>>,
     policies: bool,
 }
 
@@ -139,7 +139,7 @@ impl Saver {
             state.mirror.save(state, &mut batch);
         }
         batch.extend(users.iter().map(|id| state.user(*id)));
-        batch.extend(answers.iter().map(|(question, answer)| state.answer(question, answer)));
+        batch.extend(answers.iter().map(|(question, answer)| state.answer(question, *answer)));
         batch.push(Saved::LastSaved(state.wall));
         Some(Writing { store, batch, users, answers, policies })
     }
@@ -151,16 +151,19 @@ impl Saver {
             self.answer(question, answer);
         }
         if self.journal.incomplete.swap(false, Ordering::AcqRel) {
-            answers.confirmations.each_held(&mut |question, answer| self.answer(question, answer));
+            answers.confirmations.each_held(&mut |question, answer| {
+                self.answer(question, Some(answer));
+            });
         }
     }
 
-    fn answer(&mut self, question: Question, answer: Confirmation) {
-        if let Some(question) = StorableQuestion::of(question) {
-            let held = self.answers.entry(question).or_insert(answer);
-            if held.asked <= answer.asked {
-                *held = answer;
-            }
+    /// `None` for an answer that is let go.
+    fn answer(&mut self, question: Question, answer: Option<Confirmation>) {
+        let Some(question) = StorableQuestion::of(question) else { return };
+        let asked = |answer: Option<Confirmation>| answer.map(|answer| answer.asked);
+        let held = self.answers.entry(question).or_insert(answer);
+        if answer.is_none() || asked(*held) <= asked(answer) {
+            *held = answer;
         }
     }
 
@@ -205,7 +208,9 @@ impl State<'_> {
     fn saved(&self, view: UserView) -> Option<SavedUser> {
         let at = |tick| self.ticks.to_wall(tick, self.wall);
         // What is in doubt, or not all named, must not serve after a restart.
-        let doubted = |fetched| view.doubted.is_some_and(|doubted| doubted >= fetched);
+        let verified = self.mirror.verified();
+        let rests_on = |fetched| verified.map_or(fetched, |verified| verified.min(fetched));
+        let doubted = |fetched| view.doubted.is_some_and(|doubted| doubted >= rests_on(fetched));
         let sound = view.complete && !view.fetched.is_some_and(doubted);
         Some(SavedUser {
             id: view.id,
@@ -219,14 +224,13 @@ impl State<'_> {
         })
     }
 
-    fn answer(&self, question: &StorableQuestion, answer: &Confirmation) -> Saved {
-        match answer.verdict {
-            Verdict::Permit => {
-                Saved::Confirmation(question.clone(), self.ticks.to_wall(answer.asked, self.wall))
+    fn answer(&self, question: &StorableQuestion, answer: Option<Confirmation>) -> Saved {
+        match answer.filter(|answer| answer.verdict == Verdict::Permit) {
+            Some(answer) => {
+                let asked = self.ticks.to_wall(answer.asked, self.wall);
+                Saved::Confirmation(question.clone(), asked)
             }
-            Verdict::Deny | Verdict::Unmet(_) | Verdict::NotApplicable => {
-                Saved::Unconfirm(question.clone())
-            }
+            None => Saved::Unconfirm(question.clone()),
         }
     }
 }

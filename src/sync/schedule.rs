@@ -27,9 +27,12 @@ pub struct Queue {
 
 impl Queue {
     /// Puts a system user in its account's line, at the front when it is urgent. One that waits already
-    /// keeps its place.
+    /// keeps its place, or comes to the front.
     pub fn push(&mut self, account: Account, id: SystemUserId, urgent: bool, now: Instant) {
         if !self.waiting.insert(id) {
+            if urgent {
+                self.hurry(account, id);
+            }
             return;
         }
         let line = self.lines.entry(account).or_default();
@@ -37,6 +40,14 @@ impl Queue {
             self.turns.push_back(account);
         }
         if urgent { line.push_front((id, now)) } else { line.push_back((id, now)) }
+    }
+
+    fn hurry(&mut self, account: Account, id: SystemUserId) {
+        let Some(line) = self.lines.get_mut(&account) else { return };
+        let place = line.iter().position(|(waiting, _)| *waiting == id);
+        if let Some(entry) = place.and_then(|place| line.remove(place)) {
+            line.push_front(entry);
+        }
     }
 
     /// The next one: of the account whose turn it is.
@@ -167,9 +178,11 @@ mod tests {
     #[test]
     fn one_that_waits_waits_once() {
         let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.push(Account::Own, user(2), false, now);
         queue.push(Account::Own, user(1), false, now);
         queue.push(Account::Own, user(1), true, now);
-        assert_eq!(queue.pop(), Some((Account::Own, user(1))));
+        assert_eq!(queue.pop(), Some((Account::Own, user(1))), "urgent by now");
+        assert_eq!(queue.pop(), Some((Account::Own, user(2))));
         assert_eq!(queue.pop(), None);
         queue.push(Account::Own, user(1), false, now);
         assert_eq!(queue.len(), 1, "taken out, it may come again");

@@ -3,6 +3,7 @@
 use super::bound::ROUND;
 use super::schedule::{Backoff, Queue, interval};
 use crate::config::RegisterConfig;
+use crate::domain::decision::{Cause, Undecided};
 use crate::domain::party::OrgNumber;
 use crate::domain::system_user::SystemUserId;
 use crate::enforce::ports::Account;
@@ -103,10 +104,13 @@ impl Users {
         &mut self,
         account: Account,
         id: SystemUserId,
-        retry_after: Option<Duration>,
+        undecided: Undecided,
         now: Instant,
     ) {
-        self.backoff.failed(now, retry_after, self.salt.hash_one(now));
+        // What one system user's answer, or our own bounds, brought about says nothing of the others.
+        if !matches!(undecided.cause, Cause::Unreadable | Cause::Busy | Cause::Indeterminate) {
+            self.backoff.failed(now, undecided.retry_after, self.salt.hash_one(now));
+        }
         self.again.remove(&id);
         self.flying.remove(&id);
         let failures = self.retries.get(&id).map_or(0, |retry| retry.failures).saturating_add(1);
@@ -123,14 +127,15 @@ impl Users {
         }
     }
 
-    /// Once a second: puts in line who is due among a slice of all, and who is to be tried again.
+    /// Once a second: puts in line who is due among a slice of all, and who is to be tried again. Gives those
+    /// in doubt.
     pub(super) fn look_over(
         &mut self,
         writer: &Writer,
         ticks: &Ticks,
         config: &RegisterConfig,
         now: Instant,
-    ) {
+    ) -> Vec<SystemUserId> {
         self.flying.retain(|_, begun| now.duration_since(*begun) < LOST);
         let due: Vec<_> = self
             .retries
@@ -161,8 +166,17 @@ impl Users {
         }
         // Who is used most goes first.
         due.sort_by_key(|user| std::cmp::Reverse(user.last_used));
+        let doubted = due.iter().filter(|user| user.doubted).map(|user| user.id).collect();
         for user in due.into_iter().filter(|user| !self.flying.contains_key(&user.id)) {
-            self.queue.push(account(&user), user.id, false, now);
+            self.queue.push(account(&user), user.id, user.doubted, now);
+        }
+        doubted
+    }
+
+    /// These are watched no longer.
+    pub(super) fn forget(&mut self, gone: &[SystemUserId]) {
+        for id in gone {
+            self.retries.remove(id);
         }
     }
 
