@@ -44,7 +44,7 @@ const NOT_RUN: [(&str, &str); 6] = [
     ("upstream_answer", "needs an upstream that answers with given bytes"),
     ("forward_auth", "the mode is not there yet"),
     ("xacml", "policies are judged by Altinn; there is no evaluator here"),
-    ("fault", "needs faults of network, disk and clock"),
+    ("fault", "needs faults of network, disk and clock: tests/fault_cases.rs runs them"),
 ];
 
 /// Every case of the folder, with the file it stands in.

@@ -16,7 +16,8 @@ async fn altinn_away_at_the_start_is_no_no_and_ends_by_itself() {
             json!({ "status": 200, "body": "<html>Vedlikehold</html>", "content_type": "text/html" }),
         ),
     ];
-    for (endpoints, fault) in cases {
+    // Most of it is waiting.
+    futures_util::future::join_all(cases.map(async |(endpoints, fault)| {
         let sections = format!("{QUICK}register: {{ refresh_least: 1s }}\n");
         let world = unready(sandbox(endpoints, &fault).await, &sections).await;
         world.proxy.wait_until_ready().await;
@@ -31,7 +32,8 @@ async fn altinn_away_at_the_start_is_no_no_and_ends_by_itself() {
         until_basis(&world, &held, "derived").await;
         until(&world, &single, 200).await;
         until(&world, &foreign, 403).await;
-    }
+    }))
+    .await;
 }
 
 const GRACE: Duration = Duration::from_secs(5);

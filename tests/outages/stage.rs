@@ -1,6 +1,8 @@
 //! The stage of these tests: every resource of the seed world as two routes, everybody's tokens, and
 //! questions with the record that each leaves.
 
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
+
 use crate::support::upstream::Upstream;
 use crate::support::{Proxy, World, config, own_key, seed, wait_until};
 use portvakt_sandbox::{RunningSandbox, Sandbox, SandboxOptions};
