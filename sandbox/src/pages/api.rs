@@ -6,7 +6,7 @@ use crate::world::party::Person;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Collected};
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Map, Value, json};
@@ -71,7 +71,7 @@ impl Api {
         let service = TowerToHyperService::new(self.0.clone());
         let response = service.call(request).await.unwrap_or_else(|never| match never {});
         let status = response.status();
-        let bytes = response.into_body().collect().await.map(|body| body.to_bytes());
+        let bytes = response.into_body().collect().await.map(Collected::to_bytes);
         let body = bytes.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         Reply { status, body: body.unwrap_or(Value::Null) }
     }

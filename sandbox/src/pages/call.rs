@@ -82,6 +82,11 @@ const KNOWN: [Known; 5] = [
     },
 ];
 
+/// Whether a known call needs the scope.
+pub(super) fn is_needed(scope: &str) -> bool {
+    KNOWN.iter().any(|known| known.scope == scope)
+}
+
 /// The form below a token.
 pub(super) fn form(visit: &Visit, token: &str, party: &str, client: &str) -> Markup {
     let calls: Vec<(String, String)> = KNOWN

@@ -5,6 +5,7 @@ use super::overview::{authority, enter, parties};
 use super::text::Text as T;
 use super::visit::{Posted, Visit};
 use super::{PORTAL, words};
+use crate::world::authority::Authority;
 use crate::world::model::{SystemUser, SystemUserKind};
 use crate::world::number::{OrgNumber, PartyNumber};
 use crate::world::party::Organization;
@@ -36,7 +37,7 @@ fn page(
         Ok(owner) => owner,
         Err(instead) => return *instead,
     };
-    if !authority(visit, owner).is_some_and(|it| it.administers_clients()) {
+    if !authority(visit, owner).is_some_and(Authority::administers_clients) {
         let name = words::org_name(&visit.world, owner.number);
         let why = visit.fill(T::NoClientAdministrator, &[("org", &name)]);
         return visit.refuse(StatusCode::FORBIDDEN, &why);
@@ -89,14 +90,14 @@ fn administer(visit: &Visit, owner: &Organization, user: &SystemUser) -> Markup 
         (layout::heading(&visit.fill(T::ClientsOf, &[("name", &words::user_title(visit, user))])))
         p { (visit.t(T::AgentNeeds)) " " (user.packages.iter().map(|code| words::package_name(&visit.world, code)).collect::<Vec<_>>().join(", ")) "." }
         div class="scroll" tabindex="0" role="group" aria-label=(visit.t(T::ClientsTitle)) {
-            table class="ds-table" {
-                thead { tr {
-                    th scope="col" { (visit.t(T::Client)) }
-                    th scope="col" { (visit.t(T::Relation)) }
-                    th scope="col" { (visit.t(T::State)) }
-                    th scope="col" { (visit.t(T::Action)) }
+            table class="ds-table" role="table" {
+                thead role="rowgroup" { tr role="row" {
+                    th scope="col" role="columnheader" { (visit.t(T::Client)) }
+                    th scope="col" role="columnheader" { (visit.t(T::Relation)) }
+                    th scope="col" role="columnheader" { (visit.t(T::State)) }
+                    th scope="col" role="columnheader" { (visit.t(T::Action)) }
                 } }
-                tbody { @for client in rows { (row(visit, owner, user, client)) } }
+                tbody role="rowgroup" { @for client in rows { (row(visit, owner, user, client)) } }
             }
         }
     }
@@ -120,16 +121,16 @@ fn row(visit: &Visit, owner: &Organization, user: &SystemUser, client: PartyNumb
     let lacking = lacking(visit, user, client);
     let name = words::party_name(&visit.world, client);
     html! {
-        tr {
-            th scope="row" { (name) " " span class="number" { (words::party_number(client)) } }
-            td { (roles(visit, client, owner.number)) }
-            td {
+        tr role="row" {
+            th role="rowheader" scope="row" { (name) " " span class="number" { (words::party_number(client)) } }
+            td role="cell" data-label=(visit.t(T::Relation)) { (roles(visit, client, owner.number)) }
+            td role="cell" data-label=(visit.t(T::State)) {
                 @if added && lacking.is_empty() { (layout::tag("success", visit.t(T::ClientAdded))) }
                 @else if added { (layout::tag("warning", visit.t(T::ClientWithoutEffect))) }
                 @else if lacking.is_empty() { (layout::tag("neutral", visit.t(T::ClientNotAdded))) }
                 @else { (visit.t(T::ClientLacks)) " " (lacking.join(", ")) }
             }
-            td {
+            td role="cell" data-label="" {
                 @if added { (switch(visit, user, client, "remove", &visit.fill(T::RemoveClient, &[("name", &name)]))) }
                 @else if lacking.is_empty() { (switch(visit, user, client, "add", &visit.fill(T::AddClient, &[("name", &name)]))) }
             }

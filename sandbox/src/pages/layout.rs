@@ -5,6 +5,7 @@ use super::text::{Language, Text as T};
 use super::visit::Visit;
 use super::words;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use std::fmt::Write as _;
 
 /// A whole document.
 pub(super) fn document(visit: &Visit, title: &str, main: &Markup) -> Markup {
@@ -62,7 +63,8 @@ fn languages(visit: &Visit) -> Markup {
     for name in ["id", "party", "system", "client", "next", "DONTCHOOSEREPORTEE"] {
         let value = visit.query.one(name);
         if !value.is_empty() {
-            target.push_str(&format!("&{name}={}", encode(value)));
+            // Writing to a text cannot fail.
+            let _ = write!(target, "&{name}={}", encode(value));
         }
     }
     let name = match other {
@@ -227,7 +229,7 @@ pub(super) fn encode(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            let _ = write!(out, "%{byte:02X}");
         }
     }
     out

@@ -37,14 +37,14 @@ fn questions_table(visit: &Visit, questions: &[(i64, Value)]) -> Markup {
     html! {
         @if questions.is_empty() { p { (visit.t(T::LiveNothing)) } } @else {
             div class="scroll" tabindex="0" role="group" aria-label=(visit.t(T::LiveQuestions)) {
-                table class="ds-table" {
-                    thead { tr {
-                        th scope="col" { (visit.t(T::Time)) }
-                        th scope="col" { (visit.t(T::Who)) }
-                        th scope="col" { (visit.t(T::What)) }
-                        th scope="col" { (visit.t(T::Answer)) }
+                table class="ds-table" role="table" {
+                    thead role="rowgroup" { tr role="row" {
+                        th scope="col" role="columnheader" { (visit.t(T::Time)) }
+                        th scope="col" role="columnheader" { (visit.t(T::Who)) }
+                        th scope="col" role="columnheader" { (visit.t(T::What)) }
+                        th scope="col" role="columnheader" { (visit.t(T::Answer)) }
                     } }
-                    tbody { @for (at, question) in questions.iter().rev() { (question_row(visit, *at, question)) } }
+                    tbody role="rowgroup" { @for (at, question) in questions.iter().rev() { (question_row(visit, *at, question)) } }
                 }
             }
         }
@@ -65,14 +65,14 @@ fn question_row(visit: &Visit, at: i64, question: &Value) -> Markup {
     let text = |name: &str| question.get(name).and_then(Value::as_str);
     let is_pdp = text("endpoint") == Some("pdp");
     html! {
-        tr {
-            td class="number" { (words::time(at)) }
-            td class="long" { (values(question.get("subject"))) }
-            td class="long" {
+        tr role="row" {
+            td role="cell" data-label=(visit.t(T::Time)) class="number" { (words::time(at)) }
+            td role="cell" data-label=(visit.t(T::Who)) class="long" { (values(question.get("subject"))) }
+            td role="cell" data-label=(visit.t(T::What)) class="long" {
                 @if is_pdp { (values(question.get("action"))) " " (values(question.get("resource"))) }
                 @else { (visit.t(T::AskedParties)) }
             }
-            td { @if let Some(name) = text("decision") { (words::decision(name)) } @else { (visit.t(T::AnsweredParties)) } }
+            td role="cell" data-label=(visit.t(T::Answer)) { @if let Some(name) = text("decision") { (words::decision(name)) } @else { (visit.t(T::AnsweredParties)) } }
         }
     }
 }
@@ -81,20 +81,20 @@ fn calls_table(visit: &Visit, calls: &[Call]) -> Markup {
     html! {
         @if calls.is_empty() { p { (visit.t(T::LiveNothing)) } } @else {
             div class="scroll" tabindex="0" role="group" aria-label=(visit.t(T::LiveCalls)) {
-                table class="ds-table" {
-                    thead { tr {
-                        th scope="col" { (visit.t(T::Time)) }
-                        th scope="col" { (visit.t(T::Endpoint)) }
-                        th scope="col" { (visit.t(T::Call)) }
-                        th scope="col" { (visit.t(T::Answer)) }
+                table class="ds-table" role="table" {
+                    thead role="rowgroup" { tr role="row" {
+                        th scope="col" role="columnheader" { (visit.t(T::Time)) }
+                        th scope="col" role="columnheader" { (visit.t(T::Endpoint)) }
+                        th scope="col" role="columnheader" { (visit.t(T::Call)) }
+                        th scope="col" role="columnheader" { (visit.t(T::Answer)) }
                     } }
-                    tbody {
+                    tbody role="rowgroup" {
                         @for call in calls.iter().rev() {
-                            tr {
-                                td class="number" { (words::time(call.at)) }
-                                td { (call.endpoint) }
-                                td class="long" { code { (call.method) " " (veiled(&call.target)) } }
-                                td { (status(visit, call.status)) }
+                            tr role="row" {
+                                td role="cell" data-label=(visit.t(T::Time)) class="number" { (words::time(call.at)) }
+                                td role="cell" data-label=(visit.t(T::Endpoint)) { (call.endpoint) }
+                                td role="cell" data-label=(visit.t(T::Call)) class="long" { code { (call.method) " " (veiled(&call.target)) } }
+                                td role="cell" data-label=(visit.t(T::Answer)) { (status(visit, call.status)) }
                             }
                         }
                     }

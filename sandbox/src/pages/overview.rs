@@ -120,7 +120,7 @@ fn users(visit: &Visit, owner: OrgNumber) -> Markup {
                     h3 class="ds-heading" data-size="xs" { (words::user_title(visit, user)) }
                     p { (layout::tag("info", words::kind(visit, user.kind))) }
                     (maker(visit, user))
-                    p { a class="ds-link" href=(details_address(user)) { (visit.fill(T::LookAt, &[("name", &words::user_title(visit, user))])) } }
+                    p { a class="ds-link" href=(details_address(user)) { (visit.fill(T::LookAt, &[("name", &words::user_name(visit, user))])) } }
                 }
             }
         }

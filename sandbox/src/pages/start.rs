@@ -32,7 +32,7 @@ pub(super) async fn show(headers: HeaderMap, visit: Visit) -> Response {
 
 /// A path that nobody answers: a page for browsers, what Altinn says for others.
 pub(super) async fn absent(headers: HeaderMap, uri: Uri, visit: Visit) -> Response {
-    let answer = crate::altinn::absent(uri).await;
+    let answer = crate::altinn::absent(&uri);
     if answer.status() != StatusCode::NOT_FOUND || !wants_page(&headers) {
         return answer;
     }

@@ -199,6 +199,8 @@ fn token_form(visit: &Visit, choice: &Choice<'_>) -> Markup {
         users.take(SHOWN).map(|user| (user.id.to_string(), user_line(visit, user))).collect();
     let scopes: Vec<&String> =
         choice.client.scopes.iter().filter(|scope| !scope.starts_with("altinn:")).collect();
+    // Not every scope is for every kind of client: begin with one that a known call needs.
+    let first = scopes.iter().position(|scope| call::is_needed(scope)).unwrap_or_default();
     html! {
         section class="ds-card" {
             (layout::heading(visit.t(T::TokenTitle)))
@@ -211,7 +213,7 @@ fn token_form(visit: &Visit, choice: &Choice<'_>) -> Markup {
                     fieldset class="ds-fieldset" {
                         legend class="ds-label" { (visit.t(T::Scopes)) }
                         @for (place, scope) in scopes.iter().enumerate() {
-                            (checkbox(&format!("scope-{place}"), ("scope", scope), &html! { code { (scope) } }, place == 0))
+                            (checkbox(&format!("scope-{place}"), ("scope", scope), &html! { code { (scope) } }, place == first))
                         }
                     }
                     (button("primary", "accent", visit.t(T::TakeToken)))

@@ -74,6 +74,15 @@ pub(super) fn user_title(visit: &Visit, user: &SystemUser) -> String {
     user.title.clone().unwrap_or_else(|| system_name(visit, &user.system))
 }
 
+/// Title and reference, so that two of one system can be told apart.
+pub(super) fn user_name(visit: &Visit, user: &SystemUser) -> String {
+    let title = user_title(visit, user);
+    match user.external_ref.as_deref() {
+        Some(reference) => format!("{title} ({reference})"),
+        None => title,
+    }
+}
+
 pub(super) fn resource_title(visit: &Visit, id: &str) -> String {
     let resource = visit.world.resources.get(id);
     let title = resource
@@ -147,11 +156,21 @@ pub(super) fn opened(world: &World, code: &str) -> BTreeMap<String, BTreeSet<Str
     for resource in world.resources.values() {
         for rule in &resource.rules {
             if rule.effect == Effect::Permit && rule.names_package(code) {
-                all.entry(resource.id.clone()).or_default().extend(rule.actions.iter().cloned());
+                let given = rule.actions.iter().filter(|action| !is_denied(resource, action));
+                all.entry(resource.id.clone()).or_default().extend(given.cloned());
             }
         }
     }
     all
+}
+
+/// Whether a rule takes the action from everybody.
+fn is_denied(resource: &Resource, action: &str) -> bool {
+    resource.rules.iter().any(|rule| {
+        rule.effect == Effect::Deny
+            && rule.is_for_anybody()
+            && rule.actions.iter().any(|denied| denied == action)
+    })
 }
 
 /// A list of packages with what each opens. `mark` adds to each line.
