@@ -103,6 +103,7 @@ pub(super) async fn choose(visit: Visit) -> Response {
 pub(super) fn log_in_first(visit: &Visit, next: &str) -> Response {
     let main = html! {
         (layout::title(visit.t(T::LogInTitle), visit.t(T::LogInLead)))
+        (layout::heading(visit.t(T::ChoosePerson)))
         (people(visit, local(next).unwrap_or_default()))
     };
     visit.page(visit.t(T::LogInTitle), &main)

@@ -63,7 +63,7 @@ impl<'a> Browser<'a> {
         let token = between(&page, "name=\"form_token\" value=\"", "\"").unwrap().to_owned();
         let mut body = format!("form_token={token}");
         for (name, value) in fields {
-            body.push_str(&format!("&{name}={}", encoded(value)));
+            body.extend(["&", *name, "=", &encoded(value)]);
         }
         self.send("POST", target, "application/x-www-form-urlencoded", &body).await
     }
@@ -75,7 +75,11 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
 }
 
 fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    text.bytes().flat_map(|byte| ['%', digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+fn digit(value: u8) -> char {
+    char::from_digit(value.into(), 16).unwrap()
 }
 
 /// Asks a customer for a system user of Nordlys with these packages, and gives the request.
@@ -99,7 +103,8 @@ async fn ask(lab: &Lab, party: &str, more: Value) -> Value {
 /// Path and query of the confirm URL that the API gave.
 fn confirm_path(request: &Value) -> String {
     let url = request["confirmUrl"].as_str().unwrap();
-    url[url.find("/accessmanagement").unwrap()..].to_owned()
+    let (_, rest) = url.split_once("/accessmanagement").unwrap();
+    format!("/accessmanagement{rest}")
 }
 
 #[tokio::test]
