@@ -29,7 +29,7 @@ const children = [];
 function start(program, args, env = {}) {
   const child = spawn(path.join(programs, program), args, {
     env: { ...process.env, ...env },
-    stdio: ["ignore", "ignore", "inherit"],
+    stdio: ["ignore", "ignore", "ignore"],
   });
   children.push(child);
 }

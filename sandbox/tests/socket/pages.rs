@@ -330,7 +330,7 @@ async fn one_answer(listener: TcpListener) -> String {
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut asked = vec![0; 8192];
     let read = stream.read(&mut asked).await.unwrap();
-    let body = r#"{"status":403,"code":"no_right","detail":"<script>alert(1)</script>"}"#;
+    let body = r#"{"status":403,"type":"urn:portvakt:problem:no_right","detail":"<script>alert(1)</script>"}"#;
     let head = "HTTP/1.1 403 Forbidden\r\ncontent-type: application/problem+json";
     let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     stream.write_all(answer.as_bytes()).await.unwrap();
@@ -352,7 +352,7 @@ async fn a_call_goes_to_the_configured_proxy_and_nowhere_else() {
     let path = "//evil.example/v1?to=http://evil.example";
     let fields = [("call", "own"), ("method", "GET"), ("path", path), ("token", "x.y.z")];
     let page = vendor.post("/ui/vendor/call", &fields).await.text();
-    assert!(page.contains("403 Forbidden") && page.contains("no_right"), "{page}");
+    assert!(page.contains("403 Forbidden") && page.contains("<code>no_right</code>"), "{page}");
     assert!(!page.contains("<script>alert"), "an answer is shown, not run");
     let asked = asked.await.unwrap();
     assert!(asked.contains("authorization: Bearer x.y.z"), "{asked}");
