@@ -143,7 +143,7 @@ fn switch(visit: &Visit, user: &SystemUser, client: PartyNumber, act: &str, text
     let (variant, color) =
         if act == "add" { ("secondary", "accent") } else { ("tertiary", "danger") };
     html! {
-        form method="post" action={ (PORTAL) "/clients" } {
+        form method="post" action={ (PORTAL) "/clients?party=" (user.owner) "&id=" (user.id) } {
             (layout::token(visit))
             (hidden("party", user.owner.as_str()))
             (hidden("id", &user.id.to_string()))

@@ -211,7 +211,7 @@ fn delete_page(
         (layout::title(&visit.fill(T::DeleteTitle, &[("name", &name)]), visit.t(T::DeleteLead)))
         @if let Some((_, why)) = &problem { (layout::alert("danger", why)) }
         (maker(visit, user))
-        form method="post" action={ (PORTAL) "/delete" } class="buttons" {
+        form method="post" action={ (PORTAL) "/delete?id=" (user.id) "&party=" (user.owner) } class="buttons" {
             (layout::token(visit))
             (hidden("id", &user.id.to_string()))
             (hidden("party", user.owner.as_str()))
@@ -313,7 +313,7 @@ fn accept_page(
                 (words::singles(visit, &rights, &|resource| super::confirm::mark_right(visit, authority, resource)))
             }
         }
-        form method="post" action={ (PORTAL) "/create" } class="stack" {
+        form method="post" action={ (PORTAL) "/create?party=" (owner.number) "&system=" (layout::encode(&system.id)) } class="stack" {
             (layout::token(visit))
             (hidden("party", owner.number.as_str()))
             (hidden("system", &system.id))
