@@ -111,7 +111,7 @@ fn offered(visit: &Visit, request: &UserRequest, authority: Authority<'_>) -> Ma
     let manages = authority.manages_access();
     let action = address(request.kind, request.id);
     html! {
-        (wanted(visit, request, authority))
+        (wanted(visit, request, Some(authority)))
         @if !manages { (layout::alert("warning", visit.t(T::OnlyManagers))) }
         @if request.escalated { (layout::alert("info", visit.t(T::Escalated))) }
         form method="post" action=(action) class="buttons" {
@@ -127,17 +127,18 @@ fn offered(visit: &Visit, request: &UserRequest, authority: Authority<'_>) -> Ma
     }
 }
 
-fn wanted(visit: &Visit, request: &UserRequest, authority: Authority<'_>) -> Markup {
+/// Packages and single rights; for who may still answer, marked with what he or she can give.
+fn wanted(visit: &Visit, request: &UserRequest, authority: Option<Authority<'_>>) -> Markup {
     html! {
         @if !request.packages.is_empty() {
             (layout::heading(visit.t(T::Packages)))
             (words::packages(visit, &request.packages, &|code| {
-                mark_package(visit, request.kind, authority, code)
+                authority.map_or_else(Markup::default, |it| mark_package(visit, request.kind, it, code))
             }))
         }
         @if !request.rights.is_empty() {
             (layout::heading(visit.t(T::SingleRights)))
-            (words::singles(visit, &request.rights, &|resource| mark_right(visit, authority, resource)))
+            (words::singles(visit, &request.rights, &|resource| authority.map_or_else(Markup::default, |it| mark_right(visit, it, resource))))
         }
     }
 }
@@ -182,6 +183,7 @@ fn answered(visit: &Visit, request: &UserRequest) -> Markup {
     let back = request.redirect_url.as_deref().filter(|url| is_web_address(url));
     html! {
         (layout::alert(color, visit.t(text)))
+        (wanted(visit, request, None))
         ul class="plain links" {
             @if let Some(url) = back { li { a class="ds-link" href=(url) rel="noreferrer" { (visit.t(T::BackToVendor)) } } }
             li { a class="ds-link" href={ (PORTAL) "/overview?party=" (request.party) } { (visit.t(T::NavMine)) } }
