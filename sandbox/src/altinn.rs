@@ -39,7 +39,7 @@ const APIS: [&str; 4] = [
 ];
 
 /// What is asked of a path that the sandbox does not have: 501 where Altinn has an API, else 404.
-pub(crate) async fn absent(uri: Uri) -> Response {
+pub(crate) fn absent(uri: &Uri) -> Response {
     let path = uri.path();
     if !APIS.iter().any(|api| path.starts_with(api)) {
         return StatusCode::NOT_FOUND.into_response();

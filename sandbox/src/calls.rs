@@ -6,11 +6,24 @@ use std::collections::{BTreeMap, VecDeque};
 
 const KEPT: usize = 100;
 
+/// A call to a counted endpoint.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) at: i64,
+    pub(crate) endpoint: String,
+    pub(crate) method: String,
+    /// Path and query.
+    pub(crate) target: String,
+    /// `None` where the connection was closed without an answer.
+    pub(crate) status: Option<u16>,
+}
+
 /// The record of calls.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
     counts: BTreeMap<Endpoint, u64>,
-    questions: VecDeque<Value>,
+    questions: VecDeque<(i64, Value)>,
+    latest: VecDeque<Call>,
 }
 
 impl Calls {
@@ -19,11 +32,23 @@ impl Calls {
     }
 
     /// Remembers a question, forgetting the oldest.
-    pub(crate) fn question(&mut self, question: Value) {
-        self.questions.push_back(question);
-        if self.questions.len() > KEPT {
-            self.questions.pop_front();
-        }
+    pub(crate) fn question(&mut self, at: i64, question: Value) {
+        push(&mut self.questions, (at, question));
+    }
+
+    /// Remembers a call that has been answered.
+    pub(crate) fn remember(&mut self, call: Call) {
+        push(&mut self.latest, call);
+    }
+
+    /// The latest questions with their times, the oldest first.
+    pub(crate) fn questions(&self) -> Vec<(i64, Value)> {
+        self.questions.iter().cloned().collect()
+    }
+
+    /// The latest calls, the oldest first.
+    pub(crate) fn latest(&self) -> Vec<Call> {
+        self.latest.iter().cloned().collect()
     }
 
     pub(crate) fn to_json(&self) -> Value {
@@ -31,7 +56,15 @@ impl Calls {
             .iter()
             .map(|endpoint| (*endpoint, self.counts.get(endpoint).copied().unwrap_or(0)))
             .collect();
-        json!({ "counts": counts, "questions": self.questions })
+        let questions: Vec<&Value> = self.questions.iter().map(|(_, question)| question).collect();
+        json!({ "counts": counts, "questions": questions })
+    }
+}
+
+fn push<T>(kept: &mut VecDeque<T>, new: T) {
+    kept.push_back(new);
+    if kept.len() > KEPT {
+        kept.pop_front();
     }
 }
 
@@ -43,7 +76,7 @@ mod tests {
     fn only_the_latest_hundred_questions_are_kept() {
         let mut calls = Calls::default();
         for number in 0..=KEPT {
-            calls.question(json!(number));
+            calls.question(0, json!(number));
         }
         let questions = calls.to_json()["questions"].clone();
         assert_eq!(questions.as_array().map(Vec::len), Some(KEPT));

@@ -36,6 +36,9 @@ struct Arguments {
     /// Altinn's own caches of 5 and 10 minutes in the decision point.
     #[arg(long)]
     caches: bool,
+    /// A proxy that the vendor's page may call, `http://HOST:PORT`.
+    #[arg(long, value_name = "URL")]
+    proxy: Option<String>,
     /// A world in YAML instead of the built-in one.
     #[arg(long, value_name = "FILE")]
     seed: Option<PathBuf>,
@@ -117,7 +120,7 @@ fn serve(arguments: Arguments) -> Result<(), RunError> {
         altinn: arguments.altinn,
     });
     let caching_pods = usize::from(arguments.caches);
-    let options = SandboxOptions { listen, seed, caching_pods, tls };
+    let options = SandboxOptions { listen, seed, caching_pods, tls, proxy: arguments.proxy };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut stop = StopSignal::new()?;

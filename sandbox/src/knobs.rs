@@ -1,10 +1,10 @@
 //! `/sandbox`: the knobs that tests and demos turn, and what they read back. No authentication: it is a sandbox.
 
 use crate::altinn::pdp::caches::Pods;
-use crate::altinn::system_users;
 use crate::crypto::jws;
 use crate::faults::{Endpoint, Fault, OneOrMore};
 use crate::maskinporten::issue::{self, Grant};
+use crate::pages::portal_token;
 use crate::state::{Features, KeyRing, Shared, View};
 use crate::world::model::{Client, SystemUser};
 use crate::world::number::{OrgNumber, PartyNumber, PersonNumber};
@@ -516,19 +516,8 @@ async fn login(State(shared): State<Arc<Shared>>, Body(body): Body<LoginBody>) -
     let world = shared.snapshot();
     let person = world.persons.get(&body.person);
     let person = person.ok_or_else(|| KnobError::missing("unknown person"))?;
-    let now = shared.now();
-    let claims = json!({
-        "iss": shared.urls.altinn_issuer(),
-        "pid": person.number,
-        "scope": system_users::PERSON_SCOPES,
-        "urn:altinn:party:uuid": person.uuid(),
-        "urn:altinn:partyid": person.party_id,
-        "urn:altinn:authlevel": body.level.unwrap_or(3).to_string(),
-        "urn:altinn:authenticatemethod": "BankID",
-        "iat": now, "nbf": now, "exp": now + 30 * 60,
-    });
-    let claims = claims.as_object().cloned().unwrap_or_default();
-    let token = jws::sign(&shared.altinn_keys.current(), &claims).map_err(KnobError::failed)?;
+    let token = portal_token(&shared, person, body.level.unwrap_or(3));
+    let token = token.map_err(KnobError::failed)?;
     Ok(Json(json!({ "access_token": token, "name": person.name })))
 }
 

@@ -24,6 +24,7 @@ mod faults;
 mod knobs;
 mod maskinporten;
 mod model;
+mod pages;
 mod scenario;
 mod server;
 mod state;

@@ -1,16 +1,17 @@
 //! The listener: accepts connections, counts and disturbs calls, hands them to the services, stops.
 
 use crate::altinn::pdp::caches::Pods;
+use crate::calls::Call;
 use crate::crypto::rsa::KeyError;
 use crate::faults::Endpoint;
 use crate::state::{Frozen, Shared, SigningKeys, Urls};
 use crate::tls::{Tls, TlsError, TlsOptions};
 use crate::world::seed::{self, Document, SeedError};
-use crate::{altinn, knobs, maskinporten};
-use axum::Router;
+use crate::{altinn, knobs, maskinporten, pages};
 use axum::body::Body;
 use axum::http::Request;
 use axum::response::Response;
+use axum::{Extension, Router};
 use hyper::body::Incoming;
 use hyper::service::Service as _;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -50,6 +51,8 @@ pub struct SandboxOptions {
     pub caching_pods: usize,
     /// TLS on the same port, with certificates of a local authority.
     pub tls: Option<TlsOptions>,
+    /// A proxy that the vendor's page may call, `http://HOST:PORT`; the pages call nothing else.
+    pub proxy: Option<String>,
 }
 
 impl Default for SandboxOptions {
@@ -60,6 +63,7 @@ impl Default for SandboxOptions {
             seed: Seed::BuiltIn,
             caching_pods: 0,
             tls: None,
+            proxy: None,
         }
     }
 }
@@ -88,6 +92,9 @@ pub enum SandboxError {
         #[source]
         source: io::Error,
     },
+    /// The proxy's address is not `http://HOST:PORT`.
+    #[error("`{0}` is no address of the form http://HOST:PORT")]
+    Proxy(String),
     /// No TLS.
     #[error("cannot serve TLS")]
     Tls(#[from] TlsError),
@@ -109,6 +116,7 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError`] tells what is wrong with the seed or the address.
     pub async fn start(options: SandboxOptions) -> Result<RunningSandbox, SandboxError> {
+        check_proxy(options.proxy.as_deref())?;
         let text = seed_text(options.seed)?;
         let keys = tokio::task::spawn_blocking(SigningKeys::generate)
             .await
@@ -119,10 +127,20 @@ impl Sandbox {
         let urls = urls(options.tls.as_ref(), address);
         let tls = options.tls.as_ref().map(Tls::new).transpose()?;
         let (acceptor, authority) = tls.map(|tls| (tls.acceptor, tls.authority)).unzip();
-        let shared = Arc::new(Shared::new(urls, text, keys, options.caching_pods)?);
+        let shared = Shared::new(urls, text, keys, options.caching_pods, options.proxy)?;
+        let shared = Arc::new(shared);
         let (stop, stopped) = watch::channel(());
         let task = tokio::spawn(accept(listener, Arc::clone(&shared), acceptor, stopped));
         Ok(RunningSandbox { address, shared, authority, stop, task })
+    }
+}
+
+fn check_proxy(proxy: Option<&str>) -> Result<(), SandboxError> {
+    match proxy {
+        Some(proxy) if pages::host_of(proxy).is_none() => {
+            Err(SandboxError::Proxy(proxy.to_owned()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -244,6 +262,11 @@ impl RunningSandbox {
     }
 }
 
+/// Everything but the pages.
+fn services() -> Router<Arc<Shared>> {
+    Router::new().merge(maskinporten::router()).merge(altinn::router()).merge(knobs::router())
+}
+
 /// Serves until the sender of `stopped` is dropped, then breaks what is open.
 async fn accept(
     listener: TcpListener,
@@ -251,11 +274,10 @@ async fn accept(
     tls: Option<TlsAcceptor>,
     mut stopped: watch::Receiver<()>,
 ) {
-    let router = Router::new()
-        .merge(maskinporten::router())
-        .merge(altinn::router())
-        .merge(knobs::router())
-        .fallback(altinn::absent)
+    let api = services().with_state(Arc::clone(&shared));
+    let router = services()
+        .merge(pages::router())
+        .layer(Extension(pages::Api(api)))
         .with_state(Arc::clone(&shared));
     let mut connections = JoinSet::new();
     loop {
@@ -318,13 +340,50 @@ struct Closed;
 async fn answer(
     shared: Arc<Shared>,
     router: Router,
-    mut request: Request<Body>,
+    request: Request<Body>,
 ) -> Result<Response, Closed> {
     let service = TowerToHyperService::new(router);
     let Some(endpoint) = Endpoint::of(request.uri().path()) else {
         return Ok(service.call(request).await.unwrap_or_else(|never| match never {}));
     };
     shared.calls().count(endpoint);
+    let call = Asked::new(&request, endpoint);
+    let answered = disturbed(&shared, service, endpoint, request).await;
+    let status = answered.as_ref().ok().map(|response| response.status().as_u16());
+    call.remember(&shared, status);
+    answered
+}
+
+/// What is told of a call in the live view.
+struct Asked {
+    endpoint: Endpoint,
+    method: String,
+    target: String,
+}
+
+impl Asked {
+    fn new(request: &Request<Body>, endpoint: Endpoint) -> Self {
+        // Longer paths than Altinn has are not worth keeping.
+        let target = request.uri().path_and_query().map_or("/", |it| it.as_str());
+        let target = target.chars().take(300).collect();
+        Self { endpoint, method: request.method().to_string(), target }
+    }
+
+    fn remember(self, shared: &Shared, status: Option<u16>) {
+        let endpoint = serde_json::json!(self.endpoint).as_str().unwrap_or_default().to_owned();
+        let Self { method, target, .. } = self;
+        let at = shared.now();
+        shared.calls().remember(Call { at, endpoint, method, target, status });
+    }
+}
+
+/// The answer, spoilt where a fault is in force.
+async fn disturbed(
+    shared: &Shared,
+    service: TowerToHyperService<Router>,
+    endpoint: Endpoint,
+    mut request: Request<Body>,
+) -> Result<Response, Closed> {
     let taken = shared.faults().take(endpoint, request.uri().path());
     let Some((fault, frozen)) = taken else {
         return Ok(service.call(request).await.unwrap_or_else(|never| match never {}));

@@ -8,6 +8,7 @@ use crate::faults::Faults;
 use crate::maskinporten::certificate::Authority;
 use crate::maskinporten::client_keys::ClientKeys;
 use crate::maskinporten::replay::UsedAssertions;
+use crate::pages::Sessions;
 use crate::world::World;
 use crate::world::seed::{self, SeedError};
 use axum::extract::FromRequestParts;
@@ -38,6 +39,9 @@ pub(crate) struct Shared {
     used_assertions: Mutex<UsedAssertions>,
     faults: Mutex<Faults>,
     calls: Mutex<Calls>,
+    sessions: Mutex<Sessions>,
+    /// The proxy that the vendor's page may call, `http://HOST:PORT`.
+    pub(crate) proxy: Option<String>,
 }
 
 /// What this deployment of Altinn has.
@@ -119,6 +123,7 @@ impl Shared {
         seed: String,
         keys: SigningKeys,
         pods: usize,
+        proxy: Option<String>,
     ) -> Result<Self, SeedError> {
         let clock = Clock::default();
         let world = seed::parse(&seed, clock.now())?;
@@ -137,6 +142,8 @@ impl Shared {
             used_assertions: Mutex::default(),
             faults: Mutex::default(),
             calls: Mutex::default(),
+            sessions: Mutex::default(),
+            proxy,
         })
     }
 
@@ -204,6 +211,11 @@ impl Shared {
 
     pub(crate) fn calls(&self) -> MutexGuard<'_, Calls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who is logged in to the pages.
+    pub(crate) fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Back to the seed world and the real time, without faults and memories. Keys stay.

@@ -103,11 +103,15 @@ async fn authorized_parties(
     for identifier in filter {
         check_identifier(&identifier.r#type, &identifier.value).map_err(argument)?;
     }
-    shared.calls().question(json!({
-        "endpoint": "parties",
-        "subject": { "type": body.r#type, "value": body.value },
-        "filter": filter.len(),
-    }));
+    let now = shared.now();
+    shared.calls().question(
+        now,
+        json!({
+            "endpoint": "parties",
+            "subject": { "type": body.r#type, "value": body.value },
+            "filter": filter.len(),
+        }),
+    );
     let list = subject.map_or_else(Vec::new, |user| list(&world, user, filter, &options));
     Ok(Json(list).into_response())
 }

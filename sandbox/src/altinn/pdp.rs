@@ -50,9 +50,10 @@ async fn authorize(
         let memory = pod.as_deref().map_or(Memory::NONE, |pod| Memory::new(pod, shared.now()));
         let outcomes = outcomes(Facts::new(&world, memory), &request);
         let outcomes = forced(outcomes, fault.decision_for(request.singles().len()));
+        let now = shared.now();
         let mut calls = shared.calls();
         for (question, outcome) in request.singles().iter().zip(&outcomes) {
-            calls.question(record(question, outcome));
+            calls.question(now, record(question, outcome));
         }
         outcomes
     };

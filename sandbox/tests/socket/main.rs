@@ -11,6 +11,8 @@ mod lab;
 #[cfg(test)]
 mod maskinporten;
 #[cfg(test)]
+mod pages;
+#[cfg(test)]
 mod pdp;
 #[cfg(test)]
 mod scenarios;

@@ -1,0 +1,77 @@
+// Starts an API, the sandbox and the proxy in front of the API, and lets a browser tell the story (story.mjs).
+//
+//   node run.mjs FOLDER_OF_PROGRAMS [FOLDER_FOR_SCREENSHOTS]
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import http from "node:http";
+import net from "node:net";
+import os from "node:os";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+const programs = path.resolve(process.argv[2] ?? "target/debug");
+const shots = process.argv[3];
+
+async function freePort() {
+  const server = net.createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+const children = [];
+function start(program, args, env = {}) {
+  const child = spawn(path.join(programs, program), args, {
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "ignore", "ignore"],
+  });
+  children.push(child);
+}
+
+async function until(url, what) {
+  for (let tries = 0; tries < 150; tries += 1) {
+    const answer = await fetch(url).catch(() => undefined);
+    if (answer?.ok) return answer;
+    await sleep(200);
+  }
+  throw new Error(`${what} did not start`);
+}
+
+const api = http.createServer((request, response) => {
+  response.setHeader("content-type", "application/json");
+  response.end(JSON.stringify({ path: request.url }));
+}).listen(0, "127.0.0.1");
+await once(api, "listening");
+const [sandbox, proxy, admin] = [await freePort(), await freePort(), await freePort()];
+const folder = mkdtempSync(path.join(os.tmpdir(), "portvakt-browser-"));
+let code = 1;
+try {
+  const base = `http://127.0.0.1:${sandbox}`;
+  start("portvakt-sandbox", ["--port", String(sandbox), "--proxy", `http://127.0.0.1:${proxy}`]);
+  await until(`${base}/jwk`, "the sandbox");
+  const key = await until(`${base}/sandbox/clients/c1000000-0000-4000-8000-000000000001/jwk`, "the key");
+  const config = readFileSync(path.join(here, "../../config/sandbox.yaml"), "utf8")
+    .replaceAll("127.0.0.1:8400", `127.0.0.1:${sandbox}`)
+    .replaceAll("127.0.0.1:8080", `127.0.0.1:${proxy}`)
+    .replaceAll("127.0.0.1:9090", `127.0.0.1:${admin}`)
+    .replaceAll("127.0.0.1:3000", `127.0.0.1:${api.address().port}`);
+  const file = path.join(folder, "portvakt.yaml");
+  writeFileSync(file, config);
+  start("portvakt", ["run", "--config", file], { PORTVAKT_SANDBOX_JWK: await key.text() });
+  await until(`http://127.0.0.1:${admin}/readyz`, "the proxy");
+  const args = [path.join(here, "story.mjs"), base, ...(shots ? [shots] : [])];
+  const story = spawn(process.execPath, args, { stdio: "inherit" });
+  children.push(story);
+  [code] = await once(story, "exit");
+} finally {
+  for (const child of children) child.kill();
+  api.close();
+  rmSync(folder, { recursive: true });
+}
+process.exit(code ?? 1);
