@@ -139,6 +139,8 @@ fn run(steps: &[Step]) {
                     }
                 }
                 Step::Publish(user, parties) => {
+                    // A doubt is about what it holds and about the policies; here both are read together.
+                    writer.policies_verified(writer.ticks().now());
                     let told = writer.publish(id(*user), writer.ticks().now(), rights(parties));
                     assert_eq!(told == Publish::NotWatched, !models.contains_key(user));
                     if let Some(model) = models.get_mut(user) {

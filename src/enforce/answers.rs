@@ -192,6 +192,7 @@ impl KnownPermit {
 /// A no of the PDP where the register derives a permit: what was read is wrong, or not true any more, and
 /// nothing is derived from it again before it was read anew. Told where the no is noted, so that no
 /// request that leaves early can lose it.
+#[must_use]
 pub fn doubter(register: Reader, notices: Arc<Notices>) -> OnNo {
     Box::new(move |question| {
         let derived = register.explain(question).look_up.derived;

@@ -157,6 +157,7 @@ impl Confirmations {
     }
 
     /// From now on notes every new answer in a journal, the first that is asked for; gives its other end.
+    #[must_use]
     pub fn keep_journal(&self) -> JournalReader {
         let (notes, receiver) = mpsc::channel(JOURNAL);
         let incomplete = Arc::new(AtomicBool::new(false));
