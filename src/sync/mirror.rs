@@ -144,6 +144,7 @@ impl Plan {
 
 impl Mirror {
     /// Nothing read yet; due at once.
+    #[must_use]
     pub fn new(
         rights: &[Right],
         config: PolicyConfig,
@@ -271,6 +272,7 @@ impl Mirror {
     }
 
     /// What the register derives with, for one right.
+    #[must_use]
     pub fn state(&self, right: &Right) -> PolicyState {
         let held = self.resources.get(&right.resource);
         let why = match held.map(|held| &held.state) {
@@ -336,12 +338,12 @@ impl Mirror {
     }
 
     /// When the resource's policy last became another.
-    pub fn changed(&self, resource: &ResourceId) -> Option<Tick> {
+    pub(super) fn changed(&self, resource: &ResourceId) -> Option<Tick> {
         self.resources.get(resource).and_then(|held| held.changed)
     }
 
     /// How many resources are in each state.
-    pub fn count(&self) -> BTreeMap<&'static str, i64> {
+    pub(super) fn count(&self) -> BTreeMap<&'static str, i64> {
         let mut counts =
             BTreeMap::from(["unread", "missing", "read", "not_understood"].map(|label| (label, 0)));
         for held in self.resources.values() {
