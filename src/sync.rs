@@ -286,7 +286,7 @@ impl Sync {
             self.changed(id);
         }
         if now >= self.next_dispute {
-            self.next_dispute = now + DISPUTED;
+            self.next_dispute = now + DISPUTED.min(self.config.refresh_least);
             self.ask_disputed();
         }
         if let Some(plan) = self.mirror.plan(self.ticks.now(), now) {

@@ -12,6 +12,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::disallowed_methods,
     reason = "a test that cannot go on fails, and tells what it counted"
 )]
 
@@ -203,29 +204,30 @@ fn label(change: Change) -> &'static str {
 
 fn run(seed: u64, worlds: usize, mistake: Option<Mistake>) -> Seen {
     let part = |first: usize| async move {
-        let mut seen = Seen::default();
+        let mut counted = Seen::default();
         let mut replica = Replica::new();
         for (turn, world) in (first..worlds).step_by(THREADS).enumerate() {
             if turn % SHARED == 0 {
                 replica = Replica::new();
             }
-            live(Place { seed, world, moment: "at first" }, mistake, &mut replica, &mut seen).await;
+            live(Place { seed, world, moment: "at first" }, mistake, &mut replica, &mut counted)
+                .await;
         }
-        seen
+        counted
     };
     let on_a_thread = |first| {
-        let runtime = tokio::runtime::Builder::new_current_thread();
-        let mut runtime = { runtime };
-        let runtime = runtime.enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(part(first))
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_time().start_paused(true).build().unwrap().block_on(part(first))
     };
-    let mut seen = Seen::default();
+    let mut counted = Seen::default();
     thread::scope(|scope| {
         let threads: Vec<_> =
             (0..THREADS).map(|first| scope.spawn(move || on_a_thread(first))).collect();
-        threads.into_iter().for_each(|part| seen.add(part.join().unwrap()));
+        for part in threads {
+            counted.add(part.join().unwrap());
+        }
     });
-    seen
+    counted
 }
 
 fn chosen<T: std::str::FromStr>(variable: &str) -> Option<T> {
@@ -237,12 +239,17 @@ fn the_register_permits_nothing_that_the_decision_point_refuses() {
     let clock = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
     let seed = chosen("PORTVAKT_SEED").unwrap_or(clock);
     println!("PORTVAKT_SEED={seed}");
-    let seen = run(seed, chosen("PORTVAKT_WORLDS").unwrap_or(WORLDS), None);
-    seen.print();
-    assert!(seen.wrong.is_empty(), "{} wrong; the first: {}", seen.wrong.len(), seen.wrong[0]);
+    let counted = run(seed, chosen("PORTVAKT_WORLDS").unwrap_or(WORLDS), None);
+    counted.print();
+    assert!(
+        counted.wrong.is_empty(),
+        "{} wrong; the first: {}",
+        counted.wrong.len(),
+        counted.wrong[0]
+    );
     // The rest rests on single rights, and on what is never derived: a floor, so that deriving nothing fails.
-    assert!(seen.permitted > seen.worlds / 10, "{} permitted", seen.permitted);
-    assert!(seen.share() >= 60, "only {} % of what is permitted is derived", seen.share());
+    assert!(counted.permitted > counted.worlds / 10, "{} permitted", counted.permitted);
+    assert!(counted.share() >= 60, "only {} % of what is permitted is derived", counted.share());
 }
 
 #[test]
@@ -255,8 +262,8 @@ fn the_comparison_sees_every_mistake() {
         Mistake::RightsFlowUp,
         Mistake::NothingIsReadAgain,
     ] {
-        let seen = run(1, 60, Some(mistake));
-        println!("{mistake:?}: {} wrong of {}", seen.wrong.len(), seen.derived);
-        assert!(!seen.wrong.is_empty(), "{mistake:?} passes");
+        let counted = run(1, 60, Some(mistake));
+        println!("{mistake:?}: {} wrong of {}", counted.wrong.len(), counted.derived);
+        assert!(!counted.wrong.is_empty(), "{mistake:?} passes");
     }
 }

@@ -3,7 +3,8 @@
 //! A permit counts from just before Altinn was asked, and is used while it is younger than `max_age`. So what
 //! Altinn no longer says is used no longer than `max_age`, whoever asks and whatever is lost in between; with
 //! the refreshing that goes on behind it ends sooner. While Altinn cannot be asked `outage_grace` takes the
-//! place of `max_age`. To all of it comes the time for which the PDP itself may answer from memory.
+//! place of `max_age`; a call that our own ceiling of calls holds back too long counts as one that could not be
+//! made. To all of it comes the time for which the PDP itself may answer from memory.
 
 use crate::config::{Freshness, RegisterConfig};
 use std::time::Duration;

@@ -463,8 +463,7 @@ impl Mirror {
     }
 
     /// When the resource's policy last became another.
-    #[must_use]
-    pub fn changed(&self, resource: &ResourceId) -> Option<Tick> {
+    pub(super) fn changed(&self, resource: &ResourceId) -> Option<Tick> {
         self.resources.get(resource).and_then(|held| held.changed)
     }
 
@@ -503,8 +502,7 @@ impl Mirror {
     }
 
     /// How many resources are in each state.
-    #[must_use]
-    pub fn count(&self) -> BTreeMap<&'static str, i64> {
+    pub(super) fn count(&self) -> BTreeMap<&'static str, i64> {
         let mut counts =
             BTreeMap::from(["unread", "missing", "read", "not_understood"].map(|label| (label, 0)));
         for held in self.resources.values() {

@@ -112,7 +112,9 @@ impl Printed {
         if self.is(Mistake::RightsFlowUp)
             && let Some(packages) = parties.last().map(|rights| rights.packages.clone())
         {
-            parties.iter_mut().for_each(|rights| rights.packages.extend(packages.iter().cloned()));
+            for rights in &mut parties {
+                rights.packages.extend(packages.iter().cloned());
+            }
         }
         parties
     }
@@ -125,7 +127,7 @@ fn without_denials(policy: &str) -> String {
     for piece in pieces {
         let (rule, rest) = piece.split_once("</xacml:Rule>").unwrap();
         if !rule.contains("Effect=\"Deny\"") {
-            left += &format!("<xacml:Rule {rule}</xacml:Rule>");
+            left.extend(["<xacml:Rule ", rule, "</xacml:Rule>"]);
         }
         left += rest;
     }

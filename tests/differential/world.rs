@@ -291,7 +291,7 @@ fn resource(dice: &mut Dice, id: &str) -> Value {
     let rules = if dice.percent(4) { 0 } else { 1 + dice.below(3) };
     let mut resource = json!({
         "id": id, "title": { "nb": id },
-        "combining": if dice.percent(50) { "deny-overrides".into() } else { dice.one(&COMBINING) },
+        "combining": if dice.percent(50) { "deny-overrides" } else { dice.one(&COMBINING) },
         "algorithm_family": if dice.percent(20) { "policy" } else { "rule" },
         "rules": (0..rules).map(|_| rule(dice)).collect::<Vec<_>>(),
     });
