@@ -393,6 +393,7 @@ impl Sync {
             }
         };
         self.users.succeeded(account, id, now);
+        let known = self.reader.view(id).is_some_and(|view| view.fetched.is_some());
         match self.writer.publish(id, fetched, parties) {
             Publish::Published { changed, doubted, .. } => {
                 self.changed(id);
@@ -400,6 +401,10 @@ impl Sync {
                 self.metrics.refreshes.with_label_values(&[result]).inc();
                 if doubted {
                     self.users.want(account, id, true, now);
+                }
+                // A no from before stands until the policies are known to be younger too.
+                if changed && known {
+                    self.mirror.look_soon(now);
                 }
             }
             // Something newer is held, or nobody asks for it any more.

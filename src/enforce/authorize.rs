@@ -252,8 +252,12 @@ impl Judge<'_> {
                 // As it is now: what was known before may be older, or outdone, since.
                 let known = self.answers.known(question);
                 let outage = undecided.cause.is_outage();
-                let permit = known.permit.filter(|permit| outage && self.is_in_grace(permit));
-                permit.map(|permit| permit.evidence(&known, true)).ok_or(No::Undecided(undecided))
+                let evidence = known.permit.and_then(|permit| {
+                    let young = self.is_young_enough(&permit);
+                    let usable = young || (outage && self.is_in_grace(&permit));
+                    usable.then(|| permit.evidence(&known, !young))
+                });
+                evidence.ok_or(No::Undecided(undecided))
             }
         }
     }

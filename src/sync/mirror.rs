@@ -279,7 +279,7 @@ impl Mirror {
 
     /// Looks at the feed within moments: something that rests on it was contradicted.
     pub(super) fn look_soon(&mut self, now: Instant) {
-        let last = self.last_looked.map_or(now, |last| last + RETRY);
+        let last = self.last_looked.map_or(now, |last| last + SOON);
         self.next_poll = self.next_poll.min(last.max(now));
     }
 
@@ -516,6 +516,8 @@ impl Mirror {
 const NOT_READ: &str = "policy";
 /// Why one is not that denies by a package of which the catalogue knows nothing.
 const UNKNOWN_PACKAGE: &str = "unknown_package";
+/// How soon the feed is looked at again when something that rests on it was contradicted.
+const SOON: std::time::Duration = std::time::Duration::from_secs(1);
 /// How soon a reading that was not complete is tried again.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(5);
 

@@ -404,8 +404,8 @@ async fn a_package_that_a_new_policy_denies_by_is_looked_for_before_anything_is_
     assert!(bench.derived().is_ok(), "no policy names the other package");
     bench.outside.set(|altinn| {
         let denial = policy(&["utlegg"]).replace("Permit", "Deny");
-        let denial = &denial[denial.find("<Rule ").unwrap()..];
-        altinn.policy = altinn.policy.take().map(|policy| policy.replace("</Policy>", denial));
+        let denial = denial.split_once("<Rule ").map(|(_, rule)| format!("<Rule {rule}")).unwrap();
+        altinn.policy = altinn.policy.take().map(|policy| policy.replace("</Policy>", &denial));
         altinn.changed_at += 1;
     });
     let mut told = Vec::new();

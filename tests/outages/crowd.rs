@@ -64,7 +64,7 @@ async fn served(world: &World, question: &Ask) -> u32 {
             return refused;
         }
         assert_eq!(status, 503, "{problem}");
-        assert_eq!(problem["reason"], "throttled", "{problem}");
+        assert_eq!(problem["reason"], "busy", "{problem}");
         let pause = retry_after.expect("when to come back").to_str().unwrap().parse().unwrap();
         assert!(took < BUDGET + SLACK, "{took:?}");
         assert!(refused < 100, "never served");

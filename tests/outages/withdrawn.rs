@@ -88,7 +88,8 @@ async fn a_right_that_is_given_works_as_soon_as_it_is_read_although_a_no_is_reme
     }
     change(&world, "grant", NO_RIGHTS_USER, "310000507", "lonn").await;
     let took = until(&world, &question, 200).await;
-    assert!(took < Duration::from_secs(4), "{took:?}");
+    // Read within a second or two, and the policies within as much again: a no may have come from them.
+    assert!(took < Duration::from_secs(6), "{took:?}");
     assert_eq!(ask(&world, &question).await.basis(), "derived");
     assert_eq!(ask(&world, &neighbour).await.status, 403);
 }
