@@ -48,7 +48,7 @@ pub struct Ignored {
 /// for the PDP to say.
 ///
 /// # Errors
-/// [`Unreadable`] for anything but one whole JSON array of parties with the members that the contract names,
+/// `Unreadable` for anything but one whole JSON array of parties with the members that the contract names,
 /// and for more parties or deeper ones than are taken.
 pub fn read_parties(
     answer: impl Read,

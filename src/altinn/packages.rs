@@ -24,7 +24,7 @@ const OTHER_CODES: [(&str, &str); 1] = [(
 /// Reads a catalogue: URN suffixes by code.
 ///
 /// # Errors
-/// [`Unreadable`] for anything but a whole catalogue of known shape, for one without a package, and for a
+/// `Unreadable` for anything but a whole catalogue of known shape, for one without a package, and for a
 /// code of two packages.
 pub fn read_packages(answer: impl Read) -> Result<HashMap<String, PackageId>, Unreadable> {
     let mut catalogue = Catalogue::default();

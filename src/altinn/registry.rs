@@ -32,7 +32,7 @@ fn text<'j>(json: &'j Json, name: &str) -> Result<&'j str, Unreadable> {
 /// Reads a resource's metadata: whether the party must stand on an access list.
 ///
 /// # Errors
-/// [`Unreadable`] for anything but the metadata of `id`, and for an access-list mode that is not known.
+/// `Unreadable` for anything but the metadata of `id`, and for an access-list mode that is not known.
 pub fn read_metadata(bytes: &[u8], id: &ResourceId) -> Result<bool, Unreadable> {
     let metadata = parse(bytes)?;
     if text(&metadata, "identifier")? != id.as_str() {
@@ -85,7 +85,7 @@ fn token(next: &str) -> Option<String> {
 /// Reads one page of the feed of changes: resource and time of its latest change.
 ///
 /// # Errors
-/// [`Unreadable`] for anything but a page.
+/// `Unreadable` for anything but a page.
 pub fn read_changes(bytes: &[u8]) -> Result<Page<(String, String)>, Unreadable> {
     read_page(bytes, |change| {
         Ok((text(change, "resourceId")?.to_owned(), text(change, "changedAt")?.to_owned()))
@@ -95,7 +95,7 @@ pub fn read_changes(bytes: &[u8]) -> Result<Page<(String, String)>, Unreadable> 
 /// Reads one page of access lists: their identifiers, fit for a path.
 ///
 /// # Errors
-/// [`Unreadable`] for anything but a page.
+/// `Unreadable` for anything but a page.
 pub fn read_lists(bytes: &[u8]) -> Result<Page<String>, Unreadable> {
     read_page(bytes, |list| {
         let id = text(list, "identifier")?;
@@ -109,7 +109,7 @@ pub fn read_lists(bytes: &[u8]) -> Result<Page<String>, Unreadable> {
 /// for no request can name it.
 ///
 /// # Errors
-/// [`Unreadable`] for anything but a page.
+/// `Unreadable` for anything but a page.
 pub fn read_members(
     bytes: &[u8],
     check: CheckDigits,
@@ -132,7 +132,7 @@ pub type Connection = (ResourceId, Option<BTreeSet<ActionId>>);
 /// Reads one page of a list's connections; `None` for a resource that no route can name.
 ///
 /// # Errors
-/// [`Unreadable`] for anything but a page.
+/// `Unreadable` for anything but a page.
 pub fn read_connections(bytes: &[u8]) -> Result<Page<Option<Connection>>, Unreadable> {
     read_page(bytes, |connection| {
         let resource = text(connection, "resourceIdentifier")?.parse().ok();

@@ -1,6 +1,6 @@
 //! What is known of a question without asking, and how it is asked: the register, the confirmations, and
 //! the notices that keep both fresh. Decides which of two answers counts; whether it is young enough is
-//! decided in [`super::authorize`].
+//! decided in [`mod@super::authorize`].
 
 use super::confirmations::{Asking, Confirmation, Confirmations, OnNo};
 use super::notices::Notices;
