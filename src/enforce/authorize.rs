@@ -124,6 +124,42 @@ pub async fn authorize(
     Err(refusals.into_rejection(concerned.system_user.owner))
 }
 
+/// Why one question gave no permit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// The PDP said no.
+    No(Verdict),
+    /// It could not be told.
+    Undecided(Undecided),
+}
+
+/// Judges one question as [`authorize`] does, without a request: for simulations of many.
+///
+/// # Errors
+/// [`Refusal`], where `authorize` would refuse.
+pub async fn judge(
+    question: &Question,
+    answers: &Answers,
+    freshness: Freshness,
+    seen: &Seen,
+    budget: Duration,
+) -> Result<Evidence, Refusal> {
+    let end = Instant::now() + budget + GRACE;
+    let judge = Judge { answers, freshness, vendor: seen.vendor };
+    let known = match judge.by_what_is_known(question) {
+        Standing::Permit(evidence) => return Ok(evidence),
+        Standing::No(verdict) => return Err(Refusal::No(verdict)),
+        Standing::Open(known) => known,
+    };
+    if known.not_derived == Some(NotDerived::Unwatched) {
+        answers.watch(seen.id, || seen.clone());
+    }
+    judge.by_asking(question, &known, end).await.map_err(|no| match no {
+        No::Verdict(verdict) => Refusal::No(verdict),
+        No::Undecided(undecided) => Refusal::Undecided(undecided),
+    })
+}
+
 impl Concerned<'_> {
     fn question(&self, id: SystemUserId) -> Question {
         Question::new(id, self.party, self.right.clone(), self.instance.clone())
@@ -228,6 +264,13 @@ impl Judge<'_> {
         end: Instant,
     ) -> Result<Evidence, No> {
         let (account, max_age) = (Account::Vendor(self.vendor), self.freshness.max_age);
+        let stale = |permit: &KnownPermit| permit.age >= self.freshness.fresh_for;
+        if let Some(permit) = known.permit.filter(stale)
+            && permit.source == Source::Derived
+        {
+            // Else the answer would be refreshed in its place from now on, one question at a time.
+            self.answers.refresh(question, permit.source, account);
+        }
         let asking = self.answers.ask(question, account, max_age, known);
         // One budget for all questions and for every asking again; a single one keeps to it by itself.
         let answer = tokio::time::timeout_at(end, asking).await;
@@ -443,8 +486,10 @@ mod tests {
         assert_eq!(bench.told(), ["Stale"]);
         assert_eq!(bench.read_at(239 * SECOND).await, "derived 299s");
         assert_eq!(bench.pdp.asked(), 0);
+        assert_eq!(bench.told(), ["Stale"]);
         assert_eq!(bench.read_at(SECOND).await, "asked 0s");
         assert_eq!(bench.pdp.asked(), 1);
+        assert_eq!(bench.told(), ["Stale"], "what comes next is derived again");
     }
 
     #[tokio::test(start_paused = true)]
