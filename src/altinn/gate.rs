@@ -74,7 +74,7 @@ pub struct Load {
 }
 
 /// A place in flight, with the turn for one call. Free again when dropped.
-pub(super) struct Place {
+pub struct Place {
     shared: Arc<Shared>,
     urgency: Urgency,
     /// Whether it was waited for.
@@ -162,6 +162,14 @@ impl Gate {
         for (waiter, remaining) in refused {
             let _ = waiter.send(Err(Refused::Paused(remaining)));
         }
+    }
+
+    /// Waits for a place and a turn as every call does: for simulations of calls that go nowhere.
+    ///
+    /// # Errors
+    /// [`Undecided`] when there is none until `latest`, or Altinn asked for a pause.
+    pub async fn pass(&self, call: Call, latest: Instant) -> Result<Place, Undecided> {
+        Ok(self.enter(call, latest).await?)
     }
 
     /// Waits for a place and a turn, until `latest` at most. Cancel safe: who leaves takes nothing along.

@@ -97,7 +97,7 @@ pub async fn authorize(
         freshness: stricter(concerned.freshness, asked_for),
         // Who asks for a young answer means all that it rests on.
         policy_max_age: answers.policy_max_age.min(asked_for.unwrap_or(Duration::MAX)),
-        vendor: concerned.vendor(),
+        account: Account::Vendor(concerned.vendor()),
     };
     let mut refusals = Refusals::default();
     let mut open = Vec::new();
@@ -124,6 +124,43 @@ pub async fn authorize(
         }
     }
     Err(refusals.into_rejection(concerned.system_user.owner))
+}
+
+/// Why one question gave no permit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// The PDP said no.
+    No(Verdict),
+    /// It could not be told.
+    Undecided(Undecided),
+}
+
+/// Judges one question as [`authorize`] does, without a request: for simulations of many.
+///
+/// # Errors
+/// [`Refusal`], where `authorize` would refuse.
+pub async fn judge(
+    question: &Question,
+    answers: &Answers,
+    freshness: Freshness,
+    seen: &Seen,
+    budget: Duration,
+) -> Result<Evidence, Refusal> {
+    let end = Instant::now() + budget + GRACE;
+    let account = seen.vendor.map_or(Account::Own, Account::Vendor);
+    let judge = Judge { answers, freshness, policy_max_age: answers.policy_max_age, account };
+    let known = match judge.by_what_is_known(question) {
+        Standing::Permit(evidence) => return Ok(evidence),
+        Standing::No(verdict) => return Err(Refusal::No(verdict)),
+        Standing::Open(known) => known,
+    };
+    if known.not_derived == Some(NotDerived::Unwatched) {
+        answers.watch(seen.id, || seen.clone());
+    }
+    judge.by_asking(question, &known, end).await.map_err(|no| match no {
+        No::Verdict(verdict) => Refusal::No(verdict),
+        No::Undecided(undecided) => Refusal::Undecided(undecided),
+    })
 }
 
 impl Concerned<'_> {
@@ -184,7 +221,7 @@ struct Judge<'a> {
     answers: &'a Answers,
     freshness: Freshness,
     policy_max_age: Duration,
-    vendor: OrgNumber,
+    account: Account,
 }
 
 /// Where a question stands before anything was asked.
@@ -205,7 +242,7 @@ impl Judge<'_> {
         let known = self.answers.known(question);
         if let Some(permit) = known.permit.filter(|permit| self.is_young_enough(permit)) {
             if permit.age >= self.freshness.fresh_for {
-                self.answers.refresh(question, permit.source, Account::Vendor(self.vendor));
+                self.answers.refresh(question, permit.source, self.account);
             }
             if permit.source == Source::Derived {
                 self.answers.sample(question);
@@ -231,7 +268,14 @@ impl Judge<'_> {
         known: &Known,
         end: Instant,
     ) -> Result<Evidence, No> {
-        let (account, max_age) = (Account::Vendor(self.vendor), self.freshness.max_age);
+        let (account, max_age) = (self.account, self.freshness.max_age);
+        let stale = |permit: &KnownPermit| permit.age >= self.freshness.fresh_for;
+        if let Some(permit) = known.permit.filter(stale)
+            && permit.source == Source::Derived
+        {
+            // Else the answer would be refreshed in its place from now on, one question at a time.
+            self.answers.refresh(question, permit.source, account);
+        }
         let asking = self.answers.ask(question, account, max_age, known);
         // One budget for all questions and for every asking again; a single one keeps to it by itself.
         let answer = tokio::time::timeout_at(end, asking).await;
@@ -416,9 +460,9 @@ mod tests {
         }
 
         async fn judge(&self, action: &str, freshness: Freshness) -> String {
-            let vendor = "310000035".parse().unwrap();
+            let account = Account::Vendor("310000035".parse().unwrap());
             let policy_max_age = self.answers.policy_max_age;
-            let judge = Judge { answers: &self.answers, freshness, policy_max_age, vendor };
+            let judge = Judge { answers: &self.answers, freshness, policy_max_age, account };
             let question = question(action);
             let known = match judge.by_what_is_known(&question) {
                 Standing::Permit(evidence) => return told(evidence),
@@ -458,8 +502,10 @@ mod tests {
         assert_eq!(bench.told(), ["Stale"]);
         assert_eq!(bench.read_at(239 * SECOND).await, "derived 299s");
         assert_eq!(bench.pdp.asked(), 0);
+        assert_eq!(bench.told(), ["Stale"]);
         assert_eq!(bench.read_at(SECOND).await, "asked 0s");
         assert_eq!(bench.pdp.asked(), 1);
+        assert_eq!(bench.told(), ["Stale"], "what comes next is derived again");
     }
 
     #[tokio::test(start_paused = true)]
@@ -506,7 +552,7 @@ mod tests {
         // The second asking of a surprising no, and then an outage.
         let mut bench = bench(&[NOTHING, NOTHING, AWAY, AWAY, AWAY]).holding(&["lonn"]);
         assert_eq!(bench.read_at(300 * SECOND).await, "asked NotApplicable");
-        assert_eq!(bench.told(), ["Doubted"]);
+        assert_eq!(bench.told(), ["Stale", "Doubted"]);
         assert_eq!(bench.judge("read", ROUTE).await, "known NotApplicable");
         // Within the grace of what was read, and yet it does not serve: a no is newer.
         assert_eq!(bench.read_at(5 * SECOND).await, "unreachable");

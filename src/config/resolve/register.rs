@@ -104,8 +104,9 @@ impl Resolver<'_> {
 
     pub(super) fn register(&mut self, written: Setting<RawRegister>) -> Option<RegisterConfig> {
         let raw = section(written, "register").raw;
-        let refresh_least = self.time(&raw.refresh_least, MINUTE);
-        let refresh_most = self.time(&raw.refresh_most, refresh_least.max(HOUR / 2));
+        // What is in use is read again when it is called for; docs/decisions/0008.
+        let refresh_most = self.time(&raw.refresh_most, HOUR / 2);
+        let refresh_least = self.time(&raw.refresh_least, refresh_most.min(HOUR / 2));
         if let Some(place) = raw.refresh_most.place().filter(|_| refresh_most < refresh_least) {
             self.sink.report(place, "less than `refresh_least`", "write at least `refresh_least`");
         }
@@ -115,7 +116,7 @@ impl Resolver<'_> {
         let config = RegisterConfig {
             max_system_users: self.count_up_to(&raw.max_system_users, number(100_000), 10_000_000),
             max_bytes: self.size(&raw.max_bytes, 128 << 20),
-            keep_for: self.time(&raw.keep_for, 24 * HOUR),
+            keep_for: self.time(&raw.keep_for, 2 * HOUR),
             system_users: system_users
                 .iter()
                 .filter_map(|id| self.parsed::<SystemUserId>(id, cure))
