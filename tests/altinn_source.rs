@@ -228,7 +228,7 @@ async fn what_is_not_wanted_is_not_told_and_what_is_struck_off_neither() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_catalogue_tells_codes_from_suffixes() {
     let packages = World::start().await.source.packages().await.unwrap();
-    assert_eq!(packages.len(), 8);
+    assert_eq!(packages.len(), 10);
     assert_eq!(packages[OTHER_CODE].as_str(), OTHER_SUFFIX);
     assert_eq!(packages["skattegrunnlag"].as_str(), "skattegrunnlag");
     assert!(!packages.contains_key(OTHER_SUFFIX));
