@@ -515,7 +515,7 @@ async fn altinn_is_never_called_more_often_than_declared() {
         match status {
             200 | 403 => answered += 1,
             503 => {
-                assert_eq!(problem["reason"], "throttled");
+                assert_eq!(problem["reason"], "busy");
                 assert!(retry_after.is_some());
             }
             other => panic!("{other}: {problem}"),
