@@ -65,7 +65,11 @@ struct Table {
 
 impl Table {
     async fn start() -> Self {
-        let world = World::start_with(&format!("routes:{}{MORE_ROUTES}", support::ROUTES)).await;
+        let world = World::start_with(&format!(
+            "register: {{ enabled: false }}\nroutes:{}{MORE_ROUTES}",
+            support::ROUTES
+        ))
+        .await;
         let token = world.token(seed::BAKKEN).await;
         Self { world, token }
     }
