@@ -381,7 +381,8 @@ async fn a_sudden_no_is_asked_once_more_before_it_is_believed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_several_system_users_the_one_that_holds_the_right_is_bound() {
     const IDLE: &str = "5e000000-0000-4000-8000-000000000010";
-    let world = World::start_with("tokens: { max_system_users: 2 }").await;
+    let world =
+        World::start_with("register: { enabled: false }\ntokens: { max_system_users: 2 }").await;
     let token = async |ids: &[&str]| {
         let owner = json!({ "authority": "iso6523-actorid-upis", "ID": "0192:310000507" });
         let entry = json!([{ "type": "urn:altinn:systemuser", "systemuser_id": ids,
