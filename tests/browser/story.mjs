@@ -77,10 +77,18 @@ async function look(page, name) {
 const main = (page) => page.locator("main").innerText();
 const has = async (page, text, what) => check((await main(page)).includes(text), `${what}: “${text}”`);
 
+// Does what leads to a new page, and comes back when that page is there.
+async function follow(page, act) {
+  const there = page.waitForEvent("load");
+  await act();
+  await there;
+}
+const click = (page, locator) => follow(page, () => locator.click());
+
 // Becomes a person by the start page.
 async function be(page, name) {
   await page.goto(`${base}/?lang=nb`);
-  await page.getByRole("button", { name: `Vær ${name}` }).click();
+  await click(page, page.getByRole("button", { name: `Vær ${name}` }));
 }
 
 const vendor = await visitor();
@@ -95,7 +103,7 @@ await look(vendor, "vendor");
 await vendor.getByLabel("Kunde", { exact: true }).selectOption("310000507");
 await vendor.getByLabel("Ekstern referanse").fill(reference);
 await vendor.getByLabel("Tilgangspakke: Særavgifter").uncheck();
-await vendor.getByRole("button", { name: "Send forespørsel" }).click();
+await click(vendor, vendor.getByRole("button", { name: "Send forespørsel" }));
 await has(vendor, "Forespørselen er opprettet", "the vendor's request");
 await look(vendor, "vendor-asked");
 const confirm = new URL(await vendor.locator("main a.long").getAttribute("href"), base).href;
@@ -105,14 +113,14 @@ const stranger = await visitor();
 await stranger.goto(confirm);
 await has(stranger, "Velg en person først", "the confirm page wants a person");
 await look(stranger, "confirm-login");
-await stranger.getByRole("button", { name: "Vær Siv Strand" }).click();
+await click(stranger, stranger.getByRole("button", { name: "Vær Siv Strand" }));
 await has(stranger, "Du har ingen rolle i BAKKEN HANDEL AS", "a stranger is refused");
 await look(stranger, "confirm-stranger");
 
 // --- the customer approves, with the keyboard alone
 const customer = await visitor();
 await customer.goto(confirm);
-await customer.getByRole("button", { name: "Vær Kari Bakken" }).click();
+await click(customer, customer.getByRole("button", { name: "Vær Kari Bakken" }));
 await has(customer, "NORDLYS SYSTEMER AS ber om", "the customer sees who asks");
 await has(customer, "Mva-melding", "the customer sees what is asked for");
 await look(customer, "confirm");
@@ -122,8 +130,7 @@ await customer.keyboard.press("Enter");
 await customer.keyboard.press("Tab");
 const focused = await customer.evaluate(() => document.activeElement.textContent);
 check(focused === "Godkjenn", `after it comes the approval (${focused})`);
-await customer.keyboard.press("Enter");
-await customer.waitForLoadState();
+await follow(customer, () => customer.keyboard.press("Enter"));
 await has(customer, "Systemtilgangen er opprettet", "approval");
 await look(customer, "confirm-approved");
 await customer.goto(confirm.replace("request?", "request?lang=en&"));
@@ -134,15 +141,15 @@ await customer.goto(`${base}/?lang=nb`);
 // --- my system users: list, look, create, be refused, delete
 await customer.goto(`${base}/accessmanagement/ui/systemuser/overview`);
 await look(customer, "overview");
-await customer.getByRole("link", { name: "Opprett systemtilgang" }).click();
+await click(customer, customer.getByRole("link", { name: "Opprett systemtilgang" }));
 await look(customer, "create");
 await customer.getByLabel("Nordlys Skatt").check();
-await customer.getByRole("button", { name: "Neste" }).click();
+await click(customer, customer.getByRole("button", { name: "Neste" }));
 await look(customer, "create-accept");
-await customer.getByRole("button", { name: "Godta og opprett" }).click();
+await click(customer, customer.getByRole("button", { name: "Godta og opprett" }));
 await has(customer, "har allerede en slik systemtilgang", "a second one is refused");
 await customer.goto(`${base}/accessmanagement/ui/systemuser/overview`);
-await customer.getByRole("link", { name: "Se på Nordlys Skatt" }).first().click();
+await click(customer, customer.getByRole("link", { name: "Se på Nordlys Skatt" }).first());
 await look(customer, "details");
 
 // --- an access manager without the rights is told why
@@ -155,19 +162,19 @@ const asked = await (await vendor.request.post(`${base}/authentication/api/v1/sy
 const manager = await visitor();
 await be(manager, "Ola Strand");
 await look(manager, "overview-waiting");
-await manager.getByRole("link", { name: "Se på Nordlys Skatt" }).first().click();
+await click(manager, manager.getByRole("link", { name: "Se på Nordlys Skatt" }).first());
 await has(manager, "Du kan ikke gi denne", "what cannot be given is marked");
-await manager.getByRole("button", { name: "Godkjenn" }).click();
+await click(manager, manager.getByRole("button", { name: "Godkjenn" }));
 await has(manager, "du har ikke alle tilgangspakkene selv", "approval without the package is refused");
 await look(manager, "confirm-refused");
 const employee = await visitor();
 await be(employee, "Siv Strand");
 await employee.goto(new URL(new URL(asked.confirmUrl).pathname + new URL(asked.confirmUrl).search, base).href);
 await look(employee, "confirm-employee");
-await employee.getByRole("button", { name: "Send videre til en tilgangsstyrer" }).click();
+await click(employee, employee.getByRole("button", { name: "Send videre til en tilgangsstyrer" }));
 await has(employee, "sendt videre", "an employee hands on");
 await manager.goto(employee.url());
-await manager.getByRole("button", { name: "Avvis" }).click();
+await click(manager, manager.getByRole("button", { name: "Avvis" }));
 await has(manager, "Forespørselen er avvist", "rejection");
 
 // --- after an answer the browser goes back to the vendor, which the policy of the page must allow
@@ -176,7 +183,7 @@ const back = await (await vendor.request.post(`${base}/authentication/api/v1/sys
   headers: { authorization: `Bearer ${minted.access_token}` },
   data: { ...asks, partyOrgNo: "310000507", externalRef: "tilbake", redirectUrl: BACK } })).json();
 await customer.goto(new URL(new URL(back.confirmUrl).pathname + new URL(back.confirmUrl).search, base).href);
-await customer.getByRole("button", { name: "Godkjenn" }).click();
+await click(customer, customer.getByRole("button", { name: "Godkjenn" }));
 await customer.waitForURL(`${BACK}**`, { timeout: 10_000 }).catch(() => {});
 check(customer.url() === BACK, `back at the vendor after approval (${customer.url()})`);
 
@@ -189,17 +196,17 @@ await user.selectOption(mine);
 await vendor.getByLabel("skatteetaten:mva").check();
 await vendor.getByLabel("skatteetaten:innsyn").uncheck();
 await vendor.getByLabel("skatteetaten:kravogbetalinger").uncheck();
-await vendor.getByRole("button", { name: "Hent token" }).click();
+await click(vendor, vendor.getByRole("button", { name: "Hent token" }));
 await has(vendor, "authorization_details", "the token is decoded");
 await look(vendor, "token");
-await vendor.getByRole("button", { name: "Kall", exact: true }).click();
+await click(vendor, vendor.getByRole("button", { name: "Kall", exact: true }));
 await has(vendor, "Permit", "the call for the customer itself is permitted");
 const proxied = !(await main(vendor)).includes("Sandkassen kjenner ingen proxy");
 if (proxied) await has(vendor, "Portvakt svarte 200", "and comes through the proxy");
 else console.log("SKIPPED: calls through the proxy, for want of one");
 await look(vendor, "call");
 await vendor.getByLabel("Hvem kallet gjelder").selectOption("310000604");
-await vendor.getByRole("button", { name: "Kall", exact: true }).click();
+await click(vendor, vendor.getByRole("button", { name: "Kall", exact: true }));
 await has(vendor, "NotApplicable", "the call for another is refused");
 if (proxied) {
   await has(vendor, "Portvakt svarte 403", "by the proxy, too");
@@ -209,18 +216,18 @@ await look(vendor, "call-refused");
 
 // --- the customer takes it back
 await customer.goto(`${base}/accessmanagement/ui/systemuser/details?id=${mine}`);
-await customer.getByRole("link", { name: "Slett", exact: true }).click();
+await click(customer, customer.getByRole("link", { name: "Slett", exact: true }));
 await look(customer, "delete");
-await customer.getByRole("button", { name: "Slett systemtilgangen" }).click();
+await click(customer, customer.getByRole("button", { name: "Slett systemtilgangen" }));
 await has(customer, "Systemtilgangen er slettet", "deletion");
 
 // --- an accountant's client administrator
 const accountant = await visitor();
 await be(accountant, "Klara Klient");
 await look(accountant, "clients");
-await accountant.getByRole("button", { name: "Legg til ODDEN FISK AS" }).click();
+await click(accountant, accountant.getByRole("button", { name: "Legg til ODDEN FISK AS" }));
 check(await accountant.getByRole("button", { name: "Fjern ODDEN FISK AS" }).count() === 1, "a client is added");
-await accountant.getByRole("button", { name: "Fjern ODDEN FISK AS" }).click();
+await click(accountant, accountant.getByRole("button", { name: "Fjern ODDEN FISK AS" }));
 check(await accountant.getByRole("button", { name: "Legg til ODDEN FISK AS" }).count() === 1, "and removed");
 await employee.goto(`${base}/accessmanagement/ui/systemuser/clients`);
 await has(employee, "Bare en klientadministrator", "others may not");
@@ -235,11 +242,11 @@ await look(vendor, "live");
 await vendor.goto(`${base}/ui/controls`);
 await look(vendor, "controls");
 await vendor.getByLabel("Antall ganger").fill("1");
-await vendor.getByRole("button", { name: "Sett feilen" }).click();
+await click(vendor, vendor.getByRole("button", { name: "Sett feilen" }));
 await has(vendor, "503", "a fault is set");
-await vendor.getByRole("button", { name: "Fjern alle feil" }).click();
+await click(vendor, vendor.getByRole("button", { name: "Fjern alle feil" }));
 await has(vendor, "Ingen feil er satt", "and cleared");
-await vendor.getByRole("button", { name: "En time frem" }).click();
+await click(vendor, vendor.getByRole("button", { name: "En time frem" }));
 await has(vendor, "flyttet 3600 sekunder", "the clock moves");
 await vendor.goto(`${base}/nothing`);
 await look(vendor, "not-found");
