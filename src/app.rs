@@ -22,6 +22,7 @@ use crate::enforce::authenticate::{Authenticator, NoRandomness};
 use crate::enforce::confirmations::{Confirmations, SecondAsking};
 use crate::enforce::notices::Notices;
 use crate::enforce::ports::{KeySource, RemotePdp};
+use crate::enforce::rate::Rates;
 use crate::enforce::route::{RouteConflict, Routes};
 use crate::forward::Forwarder;
 use crate::maskinporten::Issuer;
@@ -175,6 +176,7 @@ impl Judge {
             limits: config.limits.clone(),
             routes: Routes::new(config.routes.clone())?,
             authenticator: Authenticator::new(key_source, clock, config.tokens.clone())?,
+            rates: Rates::new(&config.limits),
             answers,
             budget: config.altinn.budget,
             check_digits: config.tokens.rules.check_digits,

@@ -18,7 +18,7 @@ use crate::domain::system_user::SystemUserId;
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -277,6 +277,21 @@ pub struct LimitConfig {
     pub body_idle_timeout: Duration,
     /// How long a stop waits for requests in flight.
     pub drain_timeout: Duration,
+    /// How often a vendor may call; `None` for as often as it likes.
+    pub consumer_rate: Option<RateConfig>,
+    /// How often a system user may call; `None` for as often as it likes.
+    pub system_user_rate: Option<RateConfig>,
+}
+
+/// How often somebody may call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RateConfig {
+    /// Requests in the time `per`, in the long run.
+    pub requests: NonZeroU32,
+    /// At most a day.
+    pub per: Duration,
+    /// Requests at once after a rest.
+    pub burst: NonZeroU32,
 }
 
 /// One route.

@@ -14,6 +14,7 @@ pub mod notices;
 pub mod party;
 pub mod path;
 pub mod ports;
+pub mod rate;
 pub mod rejection;
 pub mod route;
 pub mod scope;
@@ -33,6 +34,7 @@ use authenticate::{Authenticated, Authenticator, TokenCache, VerifiedToken};
 use authorize::{Permit, authorize};
 use facts::{BodyReader, Facts};
 use party::{Concerned, party};
+use rate::Rates;
 use rejection::Rejection;
 use route::{Route, Routed, Routes};
 use scope::scope;
@@ -49,6 +51,8 @@ pub struct Enforcer {
     pub routes: Routes,
     /// Who a token names.
     pub authenticator: Authenticator,
+    /// How often somebody may call.
+    pub rates: Rates,
     /// What is known of rights, and who is asked; `None` when no route asks for a right.
     pub answers: Option<Arc<Answers>>,
     /// All the time that an answer of Altinn may take.
@@ -152,6 +156,7 @@ impl Enforcer {
         let (authenticated, cache) = timed(trail, Step::Authenticate, result)?;
         trail.token = Some(Arc::clone(&authenticated.token));
         trail.token_cache = Some(cache);
+        self.rates.pass(&authenticated.token)?;
         Ok(authenticated)
     }
 

@@ -57,6 +57,7 @@ fn face(code: Code) -> Face {
         Code::BodyTooLarge => (413, "8", "Body too large", false, Table),
         Code::RequestTimeout => (408, "4", "Request timed out", false, Table),
         Code::Overloaded => (503, "14", "The service is overloaded", true, Alone),
+        Code::TooManyRequests => (429, "8", "Too many requests", true, Alone),
         Code::NoRoute => (404, "12", "No such address", false, Table),
         Code::TokenMissing => (401, "16", "No access token", false, Table),
         Code::TokenInvalid => (401, "16", "The access token is not valid", false, Table),
@@ -891,6 +892,36 @@ async fn a_request_beyond_those_in_flight_is_refused_until_one_has_ended() {
     assert_eq!(holder.answer("POST").await.expect("an answer").status, 200);
     wait_until("it has ended", async || in_flight(0.0).await).await;
     bench.permitted(&overloaded).await;
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_calls_too_often_slows_down_only_itself() {
+    // So slow that no test lasts until the next request is due.
+    let rates = "limits: { system_user_rate: { requests: 1, per: 1h, burst: 2 }, consumer_rate: { requests: 3, per: 1h } }";
+    let bench = Bench::new(World::start_with(rates).await);
+    let ask = async |owner| Ask::get("/v1/scopes").bearer(&token(&bench.world, owner).await);
+    let (one, again) = (ask(seed::BAKKEN).await, ask(seed::BAKKEN).await);
+    let other = ask(seed::STRAND).await;
+
+    // A second token of the same system user brings no second allowance.
+    let refused = case(Code::TooManyRequests, "its third request", again.clone(), &one);
+    let refused = refused.reason("system_user").route("scopes-only");
+    bench.permitted(&refused).await;
+    bench.permitted(&refused).await;
+    for voice in Voice::ALL {
+        bench.refused(&refused, voice).await;
+    }
+    // What was refused is not counted against the vendor: its other system user has the third request.
+    let of_vendor = case(Code::TooManyRequests, "the vendor's fourth", other.clone(), &other);
+    let of_vendor = of_vendor.reason("consumer").route("scopes-only");
+    bench.permitted(&of_vendor).await;
+    for voice in Voice::ALL {
+        bench.refused(&of_vendor, voice).await;
+    }
+    // Routes without a token have no meter.
+    let open = Ask::get("/open/x");
+    bench.permitted(&case(Code::TooManyRequests, "nobody", open.clone(), &open)).await;
     bench.finish().await;
 }
 

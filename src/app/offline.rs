@@ -9,6 +9,7 @@ use crate::enforce::Enforcer;
 use crate::enforce::answers::Answers;
 use crate::enforce::authenticate::Authenticator;
 use crate::enforce::ports::{Call, EdgeFuture, KeyError, KeySource, RemotePdp, VerificationKey};
+use crate::enforce::rate::Rates;
 use crate::enforce::route::Routes;
 use crate::maskinporten::key_set::ParsedKeySet;
 use crate::register::{self, Limits, Reader, Ticks};
@@ -112,12 +113,14 @@ pub fn enforcer(
     }
     let register = held.map(|held| held.reader);
     let answers = Answers { register, ..answers(config, confirmations, ticks, None) };
+    let rates = Rates::new(&config.limits);
     let (limits, tokens) = (config.limits.clone(), config.tokens.clone());
     let authenticator = Authenticator::new(keys, Arc::new(SystemClock), tokens);
     Ok(Enforcer {
         limits,
         routes: Routes::new(config.routes.clone()).map_err(AppError::from)?,
         authenticator: authenticator.map_err(AppError::from)?,
+        rates,
         answers: Some(Arc::new(answers)),
         budget: config.altinn.budget,
         check_digits: config.tokens.rules.check_digits,

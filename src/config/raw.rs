@@ -306,6 +306,23 @@ pub struct RawLimits {
     pub body_idle_timeout: Setting<Time>,
     /// How long a stop waits for requests in flight; `0s` does not wait.
     pub drain_timeout: Setting<Time>,
+    /// How often one vendor may call, by the consumer of its tokens.
+    pub consumer_rate: Setting<RawRate>,
+    /// How often one system user may call.
+    pub system_user_rate: Setting<RawRate>,
+}
+
+/// How often somebody may call, each replica for itself.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["requests"]))]
+pub struct RawRate {
+    /// Requests in the time `per`, in the long run.
+    pub requests: Setting<Count>,
+    /// The time for so many requests.
+    pub per: Setting<Time>,
+    /// Requests at once after a rest; as many as `requests` unless written.
+    pub burst: Setting<Count>,
 }
 
 /// One route.

@@ -6,6 +6,7 @@
 //! RFC 6750; threats 1–24.
 
 use super::ports::{KeyError, KeySource, VerificationKey};
+use super::rate::Pace;
 use super::rejection::Rejection;
 use super::route::Routed;
 use crate::clock::Clock;
@@ -19,7 +20,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, header};
 use jsonwebtoken::Algorithm;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// A request whose token is good, of this issuer, for this service, now.
@@ -35,6 +36,14 @@ pub struct VerifiedToken {
     /// What it says.
     pub claims: Claims,
     key: Arc<VerificationKey>,
+    pace: OnceLock<Pace>,
+}
+
+impl VerifiedToken {
+    /// The meters of its holder, which `find` tells the first time.
+    pub(super) fn pace(&self, find: impl FnOnce(&Claims) -> Pace) -> &Pace {
+        self.pace.get_or_init(|| find(&self.claims))
+    }
 }
 
 /// Why a token is refused. Holds no part of the token.
@@ -215,7 +224,7 @@ impl Authenticator {
         let payload = decode_json(token.parts.payload).ok_or(TokenError::Payload)?;
         let claims = Claims::verify(&payload, &self.config.rules, self.clock.now())
             .map_err(TokenError::Claim)?;
-        Ok(VerifiedToken { claims, key })
+        Ok(VerifiedToken { claims, key, pace: OnceLock::new() })
     }
 
     async fn key(&self, key_id: &str) -> Result<Arc<VerificationKey>, Rejection> {

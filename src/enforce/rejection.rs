@@ -126,6 +126,17 @@ impl UpstreamFailure {
     }
 }
 
+/// Who calls more often than allowed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Paced {
+    /// `limits.consumer_rate`
+    #[error("the vendor calls more often than allowed")]
+    Consumer,
+    /// `limits.system_user_rate`
+    #[error("the system user calls more often than allowed")]
+    SystemUser,
+}
+
 /// Why a "no" that Altinn said is a no.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DeniedBy {
@@ -150,6 +161,9 @@ pub enum Rejection {
     /// 503 before anything was judged: as many requests in flight as are allowed.
     #[error("too many requests in flight")]
     Overloaded,
+    /// 429: more requests than allowed. With the time after which the next one passes.
+    #[error("{0}")]
+    TooFast(Paced, Duration),
     /// 404: no route.
     #[error("no route")]
     NoRoute,
@@ -208,6 +222,8 @@ pub enum Code {
     RequestTimeout,
     /// See [`Rejection::Overloaded`].
     Overloaded,
+    /// See [`Rejection::TooFast`].
+    TooManyRequests,
     /// See [`Rejection::NoRoute`].
     NoRoute,
     /// See [`Rejection::NoToken`].
@@ -240,13 +256,14 @@ pub enum Code {
 
 impl Code {
     /// Every code, for metrics, texts and documents that must name each.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::BadRequest,
         Self::TargetTooLong,
         Self::HeadersTooLarge,
         Self::BodyTooLarge,
         Self::RequestTimeout,
         Self::Overloaded,
+        Self::TooManyRequests,
         Self::NoRoute,
         Self::TokenMissing,
         Self::TokenInvalid,
@@ -273,6 +290,7 @@ impl Code {
             Self::BodyTooLarge => "body_too_large",
             Self::RequestTimeout => "request_timeout",
             Self::Overloaded => "overloaded",
+            Self::TooManyRequests => "too_many_requests",
             Self::NoRoute => "no_route",
             Self::TokenMissing => "token_missing",
             Self::TokenInvalid => "token_invalid",
@@ -299,6 +317,7 @@ impl Code {
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::TokenMissing | Self::TokenInvalid => StatusCode::UNAUTHORIZED,
             Self::InsufficientScope | Self::SystemUserRequired | Self::Denied | Self::NoRight => {
@@ -325,6 +344,7 @@ impl Rejection {
             Self::OverLimit(Bound::Body(_)) => Code::BodyTooLarge,
             Self::RequestTimeout => Code::RequestTimeout,
             Self::Overloaded => Code::Overloaded,
+            Self::TooFast(..) => Code::TooManyRequests,
             Self::NoRoute => Code::NoRoute,
             Self::NoToken => Code::TokenMissing,
             Self::Token(_) => Code::TokenInvalid,
@@ -356,6 +376,7 @@ impl Rejection {
             | Self::OverLimit(_)
             | Self::RequestTimeout
             | Self::Overloaded
+            | Self::TooFast(..)
             | Self::NoRoute
             | Self::NoToken
             | Self::Token(_)
@@ -375,6 +396,7 @@ impl Rejection {
                 Some(undecided.retry_after.unwrap_or(SOON).max(SOON))
             }
             Self::Overloaded => Some(SOON),
+            Self::TooFast(_, wait) => Some((*wait).max(SOON)),
             Self::Malformed(_)
             | Self::OverLimit(_)
             | Self::RequestTimeout
@@ -414,6 +436,8 @@ impl Rejection {
                 UnmetObligation::UnknownCategory => "unknown_obligation",
             }),
             Self::Upstream(failure) => Some(failure.label()),
+            Self::TooFast(Paced::Consumer, _) => Some("consumer"),
+            Self::TooFast(Paced::SystemUser, _) => Some("system_user"),
             Self::RequestTimeout
             | Self::Overloaded
             | Self::NoRoute

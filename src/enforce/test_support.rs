@@ -22,6 +22,8 @@ pub(crate) fn limits() -> LimitConfig {
         connections: 10,
         requests_in_flight: 10,
         streams_per_connection: 10,
+        consumer_rate: None,
+        system_user_rate: None,
         header_timeout: Duration::from_secs(1),
         body_idle_timeout: Duration::from_secs(1),
         drain_timeout: Duration::from_secs(1),

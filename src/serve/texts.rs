@@ -87,6 +87,7 @@ fn texts(code: Code) -> [Pair; 3] {
         | Code::Denied
         | Code::NoRight => access_texts(code),
         Code::Overloaded
+        | Code::TooManyRequests
         | Code::TokenUnverified
         | Code::CannotDecide
         | Code::UpstreamUnavailable
@@ -273,6 +274,20 @@ fn service_texts(code: Code) -> [Pair; 3] {
             ("Tjenesten har for mye å gjøre", "Prøv igjen om litt, se `Retry-After`."),
             ("Tenesta har for mykje å gjere", "Prøv igjen om litt, sjå `Retry-After`."),
             ("The service is overloaded", "Try again shortly, see `Retry-After`."),
+        ],
+        Code::TooManyRequests => [
+            (
+                "For mange forespørsler",
+                "Dere kaller oftere enn tjenesten tillater. Vent til tiden i `Retry-After` er gått, og fordel kallene jevnere.",
+            ),
+            (
+                "For mange førespurnader",
+                "De kallar oftare enn tenesta tillèt. Vent til tida i `Retry-After` er gått, og spre kalla jamnare.",
+            ),
+            (
+                "Too many requests",
+                "You call more often than the service allows. Wait for the time in `Retry-After`, and spread the calls.",
+            ),
         ],
         Code::TokenUnverified => [
             (

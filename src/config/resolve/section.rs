@@ -6,13 +6,13 @@ use super::{Resolver, either, section};
 use crate::config::error::Place;
 use crate::config::raw::{
     RawAdmin, RawAudit, RawAuditOutput, RawConfirmations, RawForwarded, RawLanguage, RawLimits,
-    RawListen, RawLog, RawLogFormat, RawProtocol, RawRefusals, RawSupplier, RawTokens, RawUpstream,
-    Setting, SizeOrUnlimited,
+    RawListen, RawLog, RawLogFormat, RawProtocol, RawRate, RawRefusals, RawSupplier, RawTokens,
+    RawUpstream, Setting, SizeOrUnlimited,
 };
 use crate::config::{
     AdminConfig, AuditConfig, AuditOutput, ConfirmationConfig, ForwardedConfig, Language,
-    LimitConfig, ListenConfig, LogConfig, Network, RefusalConfig, TokenConfig, UpstreamConfig,
-    UpstreamProtocol,
+    LimitConfig, ListenConfig, LogConfig, Network, RateConfig, RefusalConfig, TokenConfig,
+    UpstreamConfig, UpstreamProtocol,
 };
 use crate::domain::claims::ClaimRules;
 use crate::domain::party::CheckDigits;
@@ -20,6 +20,7 @@ use http::uri::Authority;
 use secrecy::ExposeSecret;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
@@ -236,9 +237,30 @@ impl Resolver<'_> {
             header_timeout: self.time(&raw.header_timeout, Duration::from_secs(10)),
             body_idle_timeout: self.time(&raw.body_idle_timeout, Duration::from_secs(30)),
             drain_timeout: self.time_or_zero(&raw.drain_timeout, Duration::from_secs(30)),
+            consumer_rate: self.rate(&raw.consumer_rate),
+            system_user_rate: self.rate(&raw.system_user_rate),
         };
         self.check_limits(&raw, &limits, token_bytes);
         limits
+    }
+
+    fn rate(&self, written: &Setting<RawRate>) -> Option<RateConfig> {
+        const MOST: usize = 1_000_000;
+        const DAY: Duration = Duration::from_secs(86_400);
+        let (raw, place) = written.written()?;
+        if raw.requests.is_absent() {
+            self.missing(place, "requests", "write how many, such as `50`");
+        }
+        let requests = self.count_up_to(&raw.requests, number(1), MOST);
+        let burst = self.count_up_to(&raw.burst, requests, MOST);
+        let per = self.time(&raw.per, Duration::from_secs(1));
+        if per > DAY
+            && let Some(place) = raw.per.place()
+        {
+            self.sink.report(place, "longer than a day", "write a shorter time, such as `1m`");
+        }
+        let narrow = |number: NonZeroUsize| NonZeroU32::try_from(number).unwrap_or(NonZeroU32::MAX);
+        Some(RateConfig { requests: narrow(requests), per: per.min(DAY), burst: narrow(burst) })
     }
 
     fn check_limits(&self, raw: &RawLimits, limits: &LimitConfig, token_bytes: usize) {
