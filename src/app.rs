@@ -589,7 +589,6 @@ impl<'c> Shared<'c> {
             in_flight: Arc::clone(&self.in_flight),
             default_language: self.config.refusals.default_language,
             altinn: self.config.altinn.url.to_string(),
-            leeway: self.config.tokens.rules.leeway,
             tasks: TaskTracker::new(),
         };
         let worker = Worker {

@@ -309,6 +309,17 @@ pub struct RouteConfig {
     pub upstream: String,
     /// Protocols that a connection may be upgraded to, lower case.
     pub upgrades: Vec<String>,
+    /// How long answers and tunnels may go on.
+    pub streams: StreamConfig,
+}
+
+/// How long an answer or a tunnel may go on.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct StreamConfig {
+    /// How often the right is judged again; `None` for the greatest age of an answer.
+    pub recheck: Option<Duration>,
+    /// Whether it ends with the token; `None` for tunnels alone.
+    pub end_with_token: Option<bool>,
 }
 
 impl RouteConfig {

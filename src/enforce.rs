@@ -21,6 +21,7 @@ pub mod scope;
 #[cfg(test)]
 pub(crate) mod test_support;
 pub mod trail;
+pub mod vigil;
 
 use crate::config::{AccessConfig, LimitConfig, RightConfig};
 use crate::domain::decision::Answer;

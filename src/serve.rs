@@ -2,12 +2,14 @@
 
 mod activity;
 pub mod admin;
+mod frames;
 pub mod proxy;
 pub mod register;
 pub mod respond;
 mod streams;
 mod texts;
 mod tunnel;
+mod watch;
 
 use crate::config::LimitConfig;
 use crate::enforce::rejection::Code;

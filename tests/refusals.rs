@@ -73,6 +73,8 @@ fn face(code: Code) -> Face {
         Code::UpstreamBadAnswer => {
             (502, "14", "The service gave an invalid response", false, Table)
         }
+        // Comes after the status: see tests/lapse.rs.
+        Code::Lapsed => (403, "7", "The access did not last", false, Never),
         // A panic in our own code, or an invariant of the configuration broken: no request leads there.
         Code::Internal => (500, "13", "Internal error", false, Never),
     };

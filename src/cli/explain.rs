@@ -432,6 +432,7 @@ fn refusal_in_words(rejection: &Rejection) -> String {
         | Rejection::Party(_)
         | Rejection::Undecided(_)
         | Rejection::Upstream(_)
+        | Rejection::Lapsed(_)
         | Rejection::Internal => rejection.to_string(),
     }
 }

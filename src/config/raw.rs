@@ -353,6 +353,18 @@ pub struct RawRoute {
     pub upstream: Setting<String>,
     /// Protocols that a connection may be upgraded to, such as `websocket` (RFC 9110 §7.8).
     pub upgrades: Setting<Vec<Setting<String>>>,
+    /// How long answers and tunnels may go on.
+    pub streams: Setting<RawStreams>,
+}
+
+/// How long an answer or a tunnel may go on.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawStreams {
+    /// How often the right is judged again.
+    pub recheck: Setting<Time>,
+    /// Whether they end with the token.
+    pub end_with_token: Setting<bool>,
 }
 
 /// Which requests a route is for.

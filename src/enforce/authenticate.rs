@@ -162,6 +162,16 @@ impl Authenticator {
         Ok(Self { keys, clock, config, hash_key, verified })
     }
 
+    /// How long after its end a token is still good.
+    pub(super) fn leeway(&self) -> Duration {
+        self.config.rules.leeway
+    }
+
+    /// The clock that tokens are judged by.
+    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
     /// Judges the token of a request.
     ///
     /// # Errors

@@ -69,6 +69,18 @@ impl Permit {
         &self.question
     }
 
+    /// What the token says of the system user.
+    pub(super) fn seen(&self) -> Seen {
+        let claims = &self.token.claims;
+        let user = claims.system_user.as_ref();
+        Seen {
+            id: self.question.system_user(),
+            owner: user.map(|user| user.owner.0),
+            system: user.map(|user| user.system.clone()),
+            vendor: Some(claims.supplier.map_or(claims.consumer.0, |supplier| supplier.0)),
+        }
+    }
+
     /// What it rests on.
     #[must_use]
     pub fn evidence(&self) -> Evidence {

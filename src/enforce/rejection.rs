@@ -2,6 +2,7 @@
 
 use super::authenticate::TokenError;
 use super::party::PartyError;
+use super::vigil::Lapse;
 use crate::domain::decision::{Answer, Undecided, UnmetObligation};
 use crate::domain::resource::Question;
 use crate::domain::scope::{MissingScopes, ScopeRule};
@@ -202,6 +203,9 @@ pub enum Rejection {
     /// 502 or 504: let through, but the upstream failed.
     #[error("{0}")]
     Upstream(#[from] UpstreamFailure),
+    /// The answer had begun, or the tunnel stood, and the right did not last as long.
+    #[error("{0}")]
+    Lapsed(Lapse),
     /// 500: a fault in this program, for this request alone.
     #[error("internal error")]
     Internal,
@@ -250,13 +254,15 @@ pub enum Code {
     UpstreamTimeout,
     /// See [`UpstreamFailure::BadAnswer`].
     UpstreamBadAnswer,
+    /// See [`Rejection::Lapsed`].
+    Lapsed,
     /// See [`Rejection::Internal`].
     Internal,
 }
 
 impl Code {
     /// Every code, for metrics, texts and documents that must name each.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::BadRequest,
         Self::TargetTooLong,
         Self::HeadersTooLarge,
@@ -277,6 +283,7 @@ impl Code {
         Self::UpstreamUnavailable,
         Self::UpstreamTimeout,
         Self::UpstreamBadAnswer,
+        Self::Lapsed,
         Self::Internal,
     ];
 
@@ -304,6 +311,7 @@ impl Code {
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamBadAnswer => "upstream_bad_answer",
+            Self::Lapsed => "lapsed",
             Self::Internal => "internal",
         }
     }
@@ -320,9 +328,12 @@ impl Code {
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::TokenMissing | Self::TokenInvalid => StatusCode::UNAUTHORIZED,
-            Self::InsufficientScope | Self::SystemUserRequired | Self::Denied | Self::NoRight => {
-                StatusCode::FORBIDDEN
-            }
+            // A lapse comes after the status was sent; gRPC's own status is made of this.
+            Self::InsufficientScope
+            | Self::SystemUserRequired
+            | Self::Denied
+            | Self::NoRight
+            | Self::Lapsed => StatusCode::FORBIDDEN,
             Self::Overloaded | Self::TokenUnverified | Self::CannotDecide => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -360,6 +371,7 @@ impl Rejection {
             }
             Self::Upstream(UpstreamFailure::TimedOut) => Code::UpstreamTimeout,
             Self::Upstream(UpstreamFailure::BadAnswer) => Code::UpstreamBadAnswer,
+            Self::Lapsed(_) => Code::Lapsed,
             Self::Internal => Code::Internal,
         }
     }
@@ -371,7 +383,7 @@ impl Rejection {
             Self::Denied(..) => Answer::Denied,
             Self::NoRight(..) => Answer::NoRight,
             Self::Undecided(_) | Self::Unverified(_) => Answer::Unknown,
-            Self::Upstream(_) => Answer::Permit,
+            Self::Upstream(_) | Self::Lapsed(_) => Answer::Permit,
             Self::Malformed(_)
             | Self::OverLimit(_)
             | Self::RequestTimeout
@@ -409,6 +421,7 @@ impl Rejection {
             | Self::Denied(..)
             | Self::NoRight(..)
             | Self::Upstream(_)
+            | Self::Lapsed(_)
             | Self::Internal => None,
         }
     }
@@ -436,6 +449,7 @@ impl Rejection {
                 UnmetObligation::UnknownCategory => "unknown_obligation",
             }),
             Self::Upstream(failure) => Some(failure.label()),
+            Self::Lapsed(lapse) => Some(lapse.label()),
             Self::TooFast(Paced::Consumer, _) => Some("consumer"),
             Self::TooFast(Paced::SystemUser, _) => Some("system_user"),
             Self::RequestTimeout

@@ -3,7 +3,7 @@
 use super::admit::{Admitted, admit};
 use super::facts::Facts;
 use super::ports::{Call, EdgeFuture, RemotePdp};
-use crate::config::{AccessConfig, LimitConfig, RouteConfig};
+use crate::config::{AccessConfig, LimitConfig, RouteConfig, StreamConfig};
 use crate::domain::decision::{Cause, Undecided, Verdict};
 use crate::domain::party::Party;
 use crate::domain::resource::{Question, Right};
@@ -38,6 +38,7 @@ pub(crate) fn anonymous_route(id: &str, method: &str, path: &str) -> RouteConfig
         access: AccessConfig::Anonymous,
         upstream: "default".into(),
         upgrades: Vec::new(),
+        streams: StreamConfig::default(),
     }
 }
 

@@ -5,13 +5,15 @@ use super::activity::Busy;
 use super::respond::{self, Caller, Surroundings};
 use super::streams::Delivery;
 use super::tunnel::{self, Counts, End};
+use super::watch::Watch;
 use crate::clock::Clock;
 use crate::config::Language;
-use crate::enforce::Enforcer;
 use crate::enforce::facts::{BodyError, BodyReader, Facts};
 use crate::enforce::ports::EdgeFuture;
 use crate::enforce::rejection::{Code, Rejection};
 use crate::enforce::trail::Step;
+use crate::enforce::vigil::{Going, Lapse, Vigil};
+use crate::enforce::{Enforcer, Grant};
 use crate::forward::body::{Outgoing, Progress, Silence};
 use crate::forward::headers::{Direction, clean_trailers};
 use crate::forward::{Answered, Forwarder, ToSend};
@@ -55,8 +57,6 @@ pub struct Proxy {
     pub default_language: Language,
     /// Altinn's base address, for remedies.
     pub altinn: String,
-    /// How long after its end a token is still good.
-    pub leeway: Duration,
     /// Connections, and the tunnels that they have become.
     pub tasks: TaskTracker,
 }
@@ -101,7 +101,9 @@ impl Proxy {
         });
         record.tell(&span);
         Ok(match served {
-            Ok((answered, permit)) => self.pass_on(answered, (permit, busy), record, &method),
+            Ok((answered, granted)) => {
+                self.pass_on(answered, (granted, busy), record, (&method, caller))
+            }
             Err(rejection) => {
                 // Where the end of a message was not seen, the next one cannot begin.
                 let ended = match &body {
@@ -147,7 +149,7 @@ impl Proxy {
         body: &mut Option<RequestBody>,
         peer: IpAddr,
         record: &mut Record,
-    ) -> Result<(Answered, OwnedSemaphorePermit), Rejection> {
+    ) -> Result<(Answered, Granted), Rejection> {
         let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_owned() else {
             record.trail.refused(&Rejection::Overloaded);
             return Err(Rejection::Overloaded);
@@ -171,7 +173,7 @@ impl Proxy {
         let answered = self.forwarder.forward(&grant, request).await;
         record.trail.done(Step::Forward);
         match answered {
-            Ok(answered) => Ok((answered, permit)),
+            Ok(answered) => Ok((answered, Granted { grant, place: permit })),
             Err(rejection) => {
                 record.trail.failed(&rejection);
                 Err(rejection)
@@ -197,7 +199,7 @@ impl Proxy {
         drop(record);
         response.map(|bytes| Reply {
             body: ReplyBody::Whole(Full::new(bytes)),
-            record: None,
+            open: None,
             delivery: None,
             _busy: busy,
         })
@@ -207,19 +209,20 @@ impl Proxy {
     fn pass_on(
         &self,
         answered: Answered,
-        (permit, busy): (OwnedSemaphorePermit, Busy),
+        (granted, busy): (Granted, Busy),
         mut record: Record,
-        method: &Method,
+        (method, caller): (&Method, Caller),
     ) -> Response<Reply> {
         let Answered { response, tunnel, idle } = answered;
         record.responding(response.status());
         if let Some(sides) = tunnel {
-            let expires = record.trail.token.as_ref().map(|token| token.claims.expires);
-            let life = expires.map(|at| self.clock.now().until(at.saturating_add(self.leeway)));
-            let tunnel = Tunnel { record, counts: Counts::default(), _permit: permit };
-            self.tasks.spawn(tunnel.run(sides, idle, life));
+            let vigil = self.enforcer.vigil(&granted.grant, method, Going::Tunnel);
+            let protocol = response.headers().get(header::UPGRADE);
+            let websocket = protocol.is_some_and(|name| name.as_bytes() == b"websocket");
+            let tunnel = Tunnel { record, counts: Counts::default(), _place: granted.place };
+            self.tasks.spawn(tunnel.run(sides, idle, vigil, websocket));
             let body = ReplyBody::Whole(Full::default());
-            return response.map(|_| Reply { body, record: None, delivery: None, _busy: busy });
+            return response.map(|_| Reply { body, open: None, delivery: None, _busy: busy });
         }
         // The library does not read the body of an answer that has none, so its end is known here.
         let bodiless = *method == Method::HEAD
@@ -228,21 +231,31 @@ impl Proxy {
         if ended {
             record.complete();
         }
-        let record = (!ended).then(|| Box::new((record, permit)));
+        let open = (!ended).then(|| {
+            let Granted { grant, place } = granted;
+            let watch = Watch::new(Arc::clone(&self.enforcer), grant, method.clone());
+            Box::new(Open { record, watch, caller, _place: place })
+        });
         response.map(|incoming| Reply {
             body: ReplyBody::Stream(Box::new((incoming, Silence::new(idle)))),
-            record,
+            open,
             delivery: Delivery::current(),
             _busy: busy,
         })
     }
 }
 
+/// What was granted, and the place in flight that it takes.
+struct Granted {
+    grant: Grant,
+    place: OwnedSemaphorePermit,
+}
+
 /// A tunnel. What went through it is recorded however it ends, also when it is dropped.
 struct Tunnel {
     record: Record,
     counts: Counts,
-    _permit: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Tunnel {
@@ -250,14 +263,18 @@ impl Tunnel {
         mut self,
         (client, upstream): (OnUpgrade, OnUpgrade),
         idle: Duration,
-        life: Option<Duration>,
+        vigil: Vigil,
+        websocket: bool,
     ) {
         let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else { return };
         let (client, upstream) = (TokioIo::new(client), TokioIo::new(upstream));
-        let end = tunnel::relay(client, upstream, &self.counts, idle, life).await;
+        let end =
+            tunnel::relay((client, websocket), upstream, &self.counts, idle, vigil.lapse()).await;
         tracing::debug!(trace_id = self.record.trace_id(), ?end, "a tunnel ended");
-        if end == End::Whole {
-            self.record.complete();
+        match end {
+            End::Whole => self.record.complete(),
+            End::Lapsed(lapse) => self.record.trail.failed(&lapse.into()),
+            End::Broken | End::Idle => {}
         }
     }
 }
@@ -329,11 +346,20 @@ impl BodyReader for RequestBody {
 #[derive(Debug)]
 pub struct Reply {
     body: ReplyBody,
-    record: Option<Box<(Record, OwnedSemaphorePermit)>>,
+    open: Option<Box<Open>>,
     /// Watched by the task of its stream.
     delivery: Option<Arc<Delivery>>,
     /// The connection is not idle while it is sent.
     _busy: Busy,
+}
+
+/// What an answer holds that is not whole yet.
+#[derive(Debug)]
+struct Open {
+    record: Record,
+    watch: Watch,
+    caller: Caller,
+    _place: OwnedSemaphorePermit,
 }
 
 #[derive(Debug)]
@@ -362,6 +388,11 @@ impl Body for Reply {
         if let Some(delivery) = &self.delivery {
             delivery.polled(matches!(next, Poll::Ready(Some(_))));
         }
+        if let Some(open) = &mut self.open
+            && let Poll::Ready(lapse) = open.watch.poll(next.is_pending(), cx)
+        {
+            return Poll::Ready(self.lapsed(lapse));
+        }
         let next = ready!(next);
         let passed =
             next.map(|frame| frame.map(|frame| clean_trailers(frame, Direction::Response)));
@@ -385,17 +416,27 @@ impl Body for Reply {
 }
 
 impl Reply {
+    /// What was granted did not last: the answer is broken off, so that it cannot seem whole. gRPC has a
+    /// word for it.
+    fn lapsed(&mut self, lapse: Lapse) -> Option<Result<Frame<Bytes>, BodyError>> {
+        self.body = ReplyBody::Whole(Full::default());
+        let mut open = self.open.take()?;
+        open.record.trail.failed(&lapse.into());
+        let trailers = respond::lapsed_trailers(lapse, open.caller);
+        Some(trailers.map(Frame::trailers).ok_or(BodyError::Broken))
+    }
+
     fn note(&mut self, frame: Option<&Result<Frame<Bytes>, BodyError>>) {
-        let Some(record) = &mut self.record else { return };
+        let Some(open) = &mut self.open else { return };
         if let Some(Ok(frame)) = frame {
-            record.0.sent(frame.data_ref().map_or(0, Bytes::len));
+            open.record.sent(frame.data_ref().map_or(0, Bytes::len));
         }
         let failed = matches!(frame, Some(Err(_)));
         // The library asks no further once it has sent all that `Content-Length` told.
         let last = self.is_end_stream() || self.size_hint().upper() == Some(0);
         let ended = frame.is_none() || (!failed && last);
-        if ended && let Some(mut finished) = self.record.take() {
-            finished.0.complete();
+        if ended && let Some(mut finished) = self.open.take() {
+            finished.record.complete();
         }
     }
 }

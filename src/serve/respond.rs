@@ -9,6 +9,7 @@ use crate::domain::resource::Question;
 use crate::domain::scope::{Scope, ScopeRule};
 use crate::domain::system_user::Owner;
 use crate::enforce::rejection::{Code, Rejection};
+use crate::enforce::vigil::Lapse;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
@@ -224,6 +225,22 @@ fn grpc(code: Code, language: Language) -> Response<Bytes> {
         headers.insert("grpc-message", message);
     }
     response
+}
+
+/// What a gRPC caller is told in the middle of an answer; `None` for other callers, whose answer is broken
+/// off.
+#[must_use]
+pub fn lapsed_trailers(lapse: Lapse, caller: Caller) -> Option<HeaderMap> {
+    let status = match lapse {
+        Lapse::No(_) => StatusCode::FORBIDDEN,
+        Lapse::Unknown(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Lapse::TokenEnded => StatusCode::UNAUTHORIZED,
+    };
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", grpc_status(status).into());
+    let message = format!("lapsed: {lapse}");
+    trailers.insert("grpc-message", HeaderValue::try_from(message).ok()?);
+    caller.grpc.then_some(trailers)
 }
 
 /// Everything but printable ASCII, and the percent sign itself.

@@ -86,14 +86,14 @@ fn texts(code: Code) -> [Pair; 3] {
         | Code::SystemUserRequired
         | Code::Denied
         | Code::NoRight => access_texts(code),
-        Code::Overloaded
-        | Code::TooManyRequests
-        | Code::TokenUnverified
-        | Code::CannotDecide
-        | Code::UpstreamUnavailable
+        Code::Overloaded | Code::TooManyRequests | Code::TokenUnverified | Code::CannotDecide => {
+            service_texts(code)
+        }
+        Code::UpstreamUnavailable
         | Code::UpstreamTimeout
         | Code::UpstreamBadAnswer
-        | Code::Internal => service_texts(code),
+        | Code::Lapsed
+        | Code::Internal => later_texts(code),
     }
 }
 
@@ -303,7 +303,7 @@ fn service_texts(code: Code) -> [Pair; 3] {
                 "Maskinporten's keys are not available. This says nothing about your token. Try again, see `Retry-After`.",
             ),
         ],
-        Code::CannotDecide => [
+        _ => [
             (
                 "Rettigheten kunne ikke kontrolleres nå",
                 "Altinn ga ikke noe sikkert svar. Det betyr ikke at rettigheten mangler. Prøv igjen, se `Retry-After`.",
@@ -316,6 +316,17 @@ fn service_texts(code: Code) -> [Pair; 3] {
                 "The right could not be checked now",
                 "Altinn gave no certain answer. It does not mean that the right is missing. Try again, see `Retry-After`.",
             ),
+        ],
+    }
+}
+
+/// What goes wrong after the request was let through.
+fn later_texts(code: Code) -> [Pair; 3] {
+    match code {
+        Code::Lapsed => [
+            ("Tilgangen varte ikke", "Retten eller tokenet tok slutt mens svaret pågikk."),
+            ("Tilgangen varte ikkje", "Retten eller tokenet tok slutt medan svaret var i gang."),
+            ("The access did not last", "The right or the token ended while the answer went on."),
         ],
         Code::UpstreamUnavailable => [
             (

@@ -1,6 +1,8 @@
 //! A tunnel after an upgrade: bytes both ways, counted as they pass, until both sides have ended, none
-//! has moved for too long, or the token that opened it has expired.
+//! has moved for too long, or what it was opened by has lapsed.
 
+use super::frames::{Frames, policy_violation};
+use crate::enforce::vigil::Lapse;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,48 +32,63 @@ pub(super) enum End {
     Broken,
     /// No byte moved for too long.
     Idle,
-    /// The token that opened it has expired.
-    Expired,
+    /// The right or the token did not last.
+    Lapsed(Lapse),
 }
 
-/// Carries bytes both ways. `idle` is the longest time without any; `life` the time that the token has
-/// left, where one was needed.
+/// Carries bytes both ways. `idle` is the longest time without any; `lapse` ends when it has to. The client
+/// of a WebSocket (`true`) is then told so.
 pub(super) async fn relay<C, U>(
-    client: C,
+    (client, websocket): (C, bool),
     upstream: U,
     counts: &Counts,
     idle: Duration,
-    life: Option<Duration>,
+    lapse: impl Future<Output = Lapse>,
 ) -> End
 where
     C: AsyncRead + AsyncWrite,
     U: AsyncRead + AsyncWrite,
 {
-    let (from_client, to_client) = tokio::io::split(client);
-    let (from_upstream, to_upstream) = tokio::io::split(upstream);
+    let (from_client, mut to_client) = tokio::io::split(client);
+    let (from_upstream, mut to_upstream) = tokio::io::split(upstream);
+    let mut frames = websocket.then(Frames::default);
     let both = async {
         tokio::try_join!(
-            carry(from_client, to_upstream, &counts.up),
-            carry(from_upstream, to_client, &counts.down),
+            carry(from_client, &mut to_upstream, &counts.up, |_| {}),
+            carry(from_upstream, &mut to_client, &counts.down, |bytes| {
+                if let Some(frames) = &mut frames {
+                    frames.passed(bytes);
+                }
+            }),
         )
     };
-    let expired = async {
-        match life {
-            Some(life) => tokio::time::sleep(life).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
+    let end = tokio::select! {
         ended = both => if ended.is_ok() { End::Whole } else { End::Broken },
         () = still(counts, idle) => End::Idle,
-        () = expired => End::Expired,
+        lapse = lapse => End::Lapsed(lapse),
+    };
+    // In the middle of a message nothing can be said.
+    if let End::Lapsed(lapse) = end
+        && frames.is_some_and(|frames| frames.between())
+    {
+        let last_word = async {
+            to_client.write_all(&policy_violation(lapse)).await?;
+            to_client.shutdown().await
+        };
+        // Who does not listen is not waited for.
+        let _ = tokio::time::timeout(LAST_WORD, last_word).await;
     }
+    end
 }
+
+/// How long a client may take to hear why it is cut off.
+const LAST_WORD: Duration = Duration::from_secs(5);
 
 async fn carry(
     mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
+    to: &mut (impl AsyncWrite + Unpin),
     count: &AtomicU64,
+    mut passed: impl FnMut(&[u8]),
 ) -> io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];
     loop {
@@ -85,6 +102,7 @@ async fn carry(
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
+            passed(rest.get(..written).unwrap_or_default());
             count.fetch_add(u64::try_from(written).unwrap_or(u64::MAX), Ordering::Relaxed);
             rest = rest.get(written..).unwrap_or_default();
         }
@@ -114,13 +132,20 @@ mod tests {
 
     const IDLE: Duration = Duration::from_secs(60);
 
-    /// The outer ends of a running tunnel.
+    /// The outer ends of a running WebSocket.
     fn tunnel(life: Option<Duration>) -> (DuplexStream, DuplexStream, JoinHandle<(End, u64, u64)>) {
+        let lapse = async move {
+            match life {
+                Some(life) => tokio::time::sleep(life).await,
+                None => std::future::pending().await,
+            }
+            Lapse::TokenEnded
+        };
         let (client, near_client) = duplex(64);
         let (upstream, near_upstream) = duplex(64);
         let running = tokio::spawn(async move {
             let counts = Counts::default();
-            let end = relay(near_client, near_upstream, &counts, IDLE, life).await;
+            let end = relay((near_client, true), near_upstream, &counts, IDLE, lapse).await;
             let (up, down) = counts.both();
             (end, up, down)
         });
@@ -152,10 +177,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_tunnel_ends_with_the_token_that_opened_it() {
-        let (_client, _upstream, running) = tunnel(Some(Duration::from_secs(30)));
-        let begun = Instant::now();
-        assert_eq!(running.await.unwrap(), (End::Expired, 0, 0));
-        assert_eq!(begun.elapsed().as_secs(), 30);
+    async fn a_tunnel_ends_with_what_opened_it_and_the_client_is_told_between_two_frames() {
+        // Two frames, and the head and half of a third.
+        let frames = b"\x81\x02hi\x82\x01!\x81\x04ha";
+        for (sent, told) in [(0, true), (4, true), (7, true), (3, false), (8, false), (11, false)] {
+            let (mut client, mut upstream, running) = tunnel(Some(Duration::from_secs(30)));
+            let begun = Instant::now();
+            upstream.write_all(&frames[..sent]).await.unwrap();
+            let count = u64::try_from(sent).unwrap();
+            let mut got = Vec::new();
+            client.read_to_end(&mut got).await.unwrap();
+            assert_eq!(running.await.unwrap(), (End::Lapsed(Lapse::TokenEnded), 0, count));
+            assert_eq!(begun.elapsed().as_secs(), 30);
+            let close = policy_violation(Lapse::TokenEnded);
+            assert_eq!(&got[sent..], if told { &close[..] } else { &[] }, "after {sent}");
+        }
     }
 }

@@ -91,6 +91,16 @@ impl Wire {
         Some((head, self.read.drain(..length).collect()))
     }
 
+    /// So many bytes; `None` when the connection ends before.
+    pub async fn exactly(&mut self, count: usize) -> Option<Vec<u8>> {
+        while self.read.len() < count {
+            if !self.more().await {
+                return None;
+            }
+        }
+        Some(self.read.drain(..count).collect())
+    }
+
     /// Everything to the end of the connection.
     pub async fn rest(&mut self) -> Vec<u8> {
         while self.more().await {}

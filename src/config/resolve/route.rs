@@ -5,13 +5,14 @@ use super::register::ByMethod;
 use super::section::{DEFAULT_UPSTREAM, Upstreams, is_name};
 use super::{Resolver, either};
 use crate::config::error::Place;
-use crate::config::raw::{RawAccess, RawMatch, RawParty, RawRoute, RawScopes, Setting};
+use crate::config::raw::{RawAccess, RawMatch, RawParty, RawRoute, RawScopes, RawStreams, Setting};
 use crate::config::yaml::shown;
-use crate::config::{AccessConfig, PartyConfig, RightConfig, RouteConfig};
+use crate::config::{AccessConfig, PartyConfig, RightConfig, RouteConfig, StreamConfig};
 use crate::domain::resource::Right;
 use crate::domain::scope::{Scope, ScopeRule};
 use http::{HeaderName, Method};
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 type List<T> = Setting<Vec<Setting<T>>>;
 
@@ -89,6 +90,7 @@ impl Resolver<'_> {
         };
         let upstream = self.route_upstream(&raw.upstream, place, upstreams);
         let upgrades = self.upgrades(raw, &matching);
+        let streams = self.streams(&raw.streams, access.as_ref());
         Some(RouteConfig {
             id: id?,
             methods: matching.methods?,
@@ -96,6 +98,7 @@ impl Resolver<'_> {
             access: access?,
             upstream: upstream?,
             upgrades,
+            streams,
         })
     }
 
@@ -447,6 +450,37 @@ impl Resolver<'_> {
             }
         }
         None
+    }
+
+    fn streams(
+        &self,
+        written: &Setting<RawStreams>,
+        access: Option<&AccessConfig>,
+    ) -> StreamConfig {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let Some((raw, _)) = written.written() else { return StreamConfig::default() };
+        let missing = |what: &str, place: Option<&Place>| {
+            if let Some(place) = place {
+                let message = format!("nothing to judge again: the route asks for no {what}");
+                self.sink.report(place, message, "take this away");
+            }
+        };
+        match access {
+            Some(AccessConfig::Anonymous) => {
+                missing("right", raw.recheck.place());
+                missing("token", raw.end_with_token.place());
+            }
+            Some(AccessConfig::Scopes(_)) => missing("right", raw.recheck.place()),
+            Some(AccessConfig::Right(_)) | None => {}
+        }
+        let recheck = raw.recheck.written().map(|(_, place)| {
+            let every = self.time(&raw.recheck, DAY);
+            if every > DAY {
+                self.sink.report(place, "longer than a day", "write a shorter time, such as `5m`");
+            }
+            every.min(DAY)
+        });
+        StreamConfig { recheck, end_with_token: raw.end_with_token.value().copied() }
     }
 
     fn upgrades(&self, raw: &RawRoute, matching: &Matching) -> Vec<String> {
