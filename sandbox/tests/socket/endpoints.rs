@@ -152,7 +152,7 @@ fn of_cell(cell: &str, base: &str) -> Vec<String> {
 /// One endpoint, or several: `{id}/approve|reject`.
 fn of_path(method: &str, path: &str, base: &str) -> Vec<String> {
     let path = match path.split('/').next() {
-        Some("") => path.to_owned(),
+        _ if path.starts_with('/') => path.to_owned(),
         // Short for what stands first in the row.
         Some("group" | "area" | "package") => format!("{base}/info/accesspackages/{path}"),
         _ => format!("{base}/{path}"),
