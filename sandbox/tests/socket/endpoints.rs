@@ -134,7 +134,7 @@ fn of_contract(text: &str, heading: &str, base: &str) -> BTreeSet<String> {
     cells.flat_map(|cell| of_cell(cell, base)).collect()
 }
 
-/// `POST ``, PUT `{id}``: methods, then the path that they are for. The table of metadata is all reads.
+/// The endpoints that one cell names: methods, then the path that they are for. The table of metadata is all reads.
 fn of_cell(cell: &str, base: &str) -> Vec<String> {
     let mut methods = if base == METADATA { vec!["GET"] } else { Vec::new() };
     let mut found = Vec::new();
