@@ -109,4 +109,15 @@ mod tests {
         clock.reset();
         assert_eq!(clock.offset_seconds(), 0);
     }
+
+    #[test]
+    fn a_clock_stays_within_what_can_be_written() {
+        let clock = Clock::default();
+        clock.set(i64::MAX);
+        assert_eq!(clock.now(), LAST_SECOND);
+        clock.set(i64::MIN);
+        assert_eq!(clock.now(), 0);
+        clock.reset();
+        assert!(clock.now() > 0);
+    }
 }

@@ -97,9 +97,11 @@ await has(tester, "flyttet 3600 sekunder", "the clock by keyboard");
 // --- the menu on a phone
 const phone = await visitor({ viewport: { width: 360, height: 740 } });
 await phone.goto(`${base}/?lang=nb`);
-check(!(await phone.getByRole("link", { name: "Ressurser" }).first().isVisible()), "the menu is closed at first");
+const places = phone.locator("nav").getByRole("link", { name: "Ressurser" });
+check((await places.count()) === 0, "the menu of a phone is closed at first");
 await to(phone, "Meny");
 await phone.keyboard.press("Enter");
+check((await places.count()) === 1, "and opens");
 await look(phone, "menu");
 await phone.setViewportSize({ width: 360, height: 740 });
 await press(phone, "Ressurser");

@@ -432,3 +432,19 @@ async fn changelog(
         .collect();
     Ok(Json(entries).into_response())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_change_log_forgets_its_oldest_rows() {
+        let system = json!({ "id": "310000213_x", "vendor": "310000213", "name": "X" });
+        let mut system: System = serde_json::from_value(system).unwrap();
+        for number in 0..=LOGGED {
+            let vendor = system.vendor;
+            logged(&mut system, vendor, "update", json!(number), 0);
+        }
+        assert_eq!((system.log.len(), &system.log[0].data), (LOGGED, &json!(1)));
+    }
+}
