@@ -44,9 +44,15 @@ pub(crate) fn absent(uri: &Uri) -> Response {
     if !APIS.iter().any(|api| path.starts_with(api)) {
         return StatusCode::NOT_FOUND.into_response();
     }
-    let text = format!("The sandbox does not have {path}; its README lists what it has.");
+    let text =
+        format!("The sandbox does not have {path}; docs/sandbox-endpoints.md lists what it has.");
     let problem = serde_json::json!({ "title": "Not simulated", "status": 501, "detail": text });
     Refusal::Problem(problem).into_response()
+}
+
+/// Stands where Altinn has a method, or a name, that would else be taken for another endpoint's.
+pub(crate) async fn not_simulated(uri: Uri) -> Response {
+    absent(&uri)
 }
 
 /// Endpoints that exist but are closed to service owners.

@@ -4,7 +4,8 @@ use crate::faults::Endpoint;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 
-const KEPT: usize = 100;
+/// Questions, and calls, that are kept.
+pub(crate) const KEPT: usize = 100;
 
 /// A call to a counted endpoint.
 #[derive(Clone, Debug)]
@@ -49,6 +50,11 @@ impl Calls {
     /// The latest calls, the oldest first.
     pub(crate) fn latest(&self) -> Vec<Call> {
         self.latest.iter().cloned().collect()
+    }
+
+    /// How many questions and calls are kept.
+    pub(crate) fn held(&self) -> (usize, usize) {
+        (self.questions.len(), self.latest.len())
     }
 
     pub(crate) fn to_json(&self) -> Value {

@@ -3,6 +3,9 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// The end of the year 9999: what comes after cannot be written.
+const LAST_SECOND: i64 = 253_402_300_799;
+
 /// The time of day as everything in one sandbox sees it.
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
@@ -10,9 +13,9 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Seconds since 1970.
+    /// Seconds since 1970, never before it nor after the year 9999.
     pub(crate) fn now(&self) -> i64 {
-        real_now().saturating_add(self.offset_seconds())
+        real_now().saturating_add(self.offset_seconds()).clamp(0, LAST_SECOND)
     }
 
     /// How far ahead of the real time it is.
@@ -105,5 +108,16 @@ mod tests {
         assert!((1_000..1_005).contains(&clock.now()));
         clock.reset();
         assert_eq!(clock.offset_seconds(), 0);
+    }
+
+    #[test]
+    fn a_clock_stays_within_what_can_be_written() {
+        let clock = Clock::default();
+        clock.set(i64::MAX);
+        assert_eq!(clock.now(), LAST_SECOND);
+        clock.set(i64::MIN);
+        assert_eq!(clock.now(), 0);
+        clock.reset();
+        assert!(clock.now() > 0);
     }
 }

@@ -27,6 +27,7 @@ use uuid::Uuid;
 pub(crate) fn router() -> Router<Arc<Shared>> {
     Router::new()
         .route("/sandbox/state", get(state))
+        .route("/sandbox/held", get(held))
         .route("/sandbox/calls", get(calls).delete(forget_calls))
         .route("/sandbox/faults", get(faults).delete(clear_faults))
         .route("/sandbox/faults/{endpoint}", put(set_fault).get(fault).delete(clear_fault))
@@ -121,6 +122,14 @@ async fn state(State(shared): State<Arc<Shared>>) -> Json<Value> {
         "systems": world.systems.values().collect::<Vec<_>>(),
         "system_users": users,
     }))
+}
+
+/// What is remembered besides the world, with the bound of each.
+async fn held(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    let held = shared.held().into_iter();
+    let rows =
+        held.map(|(name, (held, most))| (name.to_owned(), json!({ "held": held, "most": most })));
+    Json(Value::Object(rows.collect()))
 }
 
 async fn calls(State(shared): State<Arc<Shared>>) -> Json<Value> {

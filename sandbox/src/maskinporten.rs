@@ -11,6 +11,7 @@ pub(crate) mod token;
 
 use crate::state::Shared;
 use axum::extract::State;
+use axum::http::{HeaderMap, header};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
@@ -28,12 +29,17 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/token", post(token::token))
 }
 
-async fn metadata(State(shared): State<Arc<Shared>>) -> Json<Value> {
+/// The metadata. Who asks at the listener's own address, and not at the name in a certificate, is told addresses
+/// there: a proxy that knows no other need not find the name.
+async fn metadata(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Json<Value> {
     let issuer = &shared.urls.issuer;
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let own = host.filter(|host| *host == shared.urls.listener);
+    let base = own.map_or_else(|| issuer.clone(), |host| format!("http://{host}/"));
     Json(json!({
         "issuer": issuer,
-        "token_endpoint": shared.urls.token_endpoint(),
-        "jwks_uri": format!("{issuer}jwk"),
+        "token_endpoint": format!("{base}token"),
+        "jwks_uri": format!("{base}jwk"),
         "token_endpoint_auth_methods_supported": ["private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": ["RS256", "RS384", "RS512"],
         "grant_types_supported": [JWT_BEARER],

@@ -139,7 +139,7 @@ impl Model {
     /// The catalogue of packages, as `accesspackages/export` gives it.
     #[must_use]
     pub fn packages_json(&self) -> String {
-        packages::catalogue(&self.world).to_string()
+        packages::catalogue(&self.world, "nb").to_string()
     }
 
     /// Ids of the access lists that are connected to a resource.

@@ -15,7 +15,7 @@ mod layout;
 mod live;
 mod overview;
 mod resources;
-mod session;
+pub(crate) mod session;
 mod start;
 mod text;
 mod vendor;
@@ -25,7 +25,6 @@ mod words;
 
 pub(crate) use api::{Api, portal_token};
 pub(crate) use call::host_of;
-pub(crate) use session::Sessions;
 
 use crate::state::Shared;
 use axum::Router;

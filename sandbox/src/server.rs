@@ -146,8 +146,10 @@ fn check_proxy(proxy: Option<&str>) -> Result<(), SandboxError> {
 
 /// Where the services say they are.
 fn urls(tls: Option<&TlsOptions>, address: SocketAddr) -> Urls {
+    let listener = address.to_string();
     let Some(tls) = tls else {
-        return Urls { issuer: format!("http://{address}/"), altinn: format!("http://{address}") };
+        let (issuer, altinn) = (format!("http://{address}/"), format!("http://{address}"));
+        return Urls { issuer, altinn, listener };
     };
     let host = tls.hosts.first().map(String::as_str).unwrap_or_default();
     let base = match address.port() {
@@ -157,6 +159,7 @@ fn urls(tls: Option<&TlsOptions>, address: SocketAddr) -> Urls {
     Urls {
         issuer: tls.issuer.clone().unwrap_or_else(|| format!("{base}/")),
         altinn: tls.altinn.clone().unwrap_or(base),
+        listener,
     }
 }
 

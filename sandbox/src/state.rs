@@ -1,19 +1,21 @@
 //! What every endpoint shares: the world, the keys, the faults and the record of calls.
 
 use crate::altinn::pdp::caches::Pods;
-use crate::calls::Calls;
+use crate::calls::{self, Calls};
 use crate::clock::Clock;
 use crate::crypto::rsa::{KeyError, RsaKey};
 use crate::faults::Faults;
 use crate::maskinporten::certificate::Authority;
-use crate::maskinporten::client_keys::ClientKeys;
-use crate::maskinporten::replay::UsedAssertions;
-use crate::pages::Sessions;
+use crate::maskinporten::client_keys::{self, ClientKeys};
+use crate::maskinporten::replay::{self, UsedAssertions};
+use crate::pages::session::{self, Sessions};
 use crate::world::World;
+use crate::world::requests::MOST_REQUESTS;
 use crate::world::seed::{self, SeedError};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -103,6 +105,8 @@ pub(crate) struct Urls {
     pub(crate) issuer: String,
     /// Altinn's base, without one.
     pub(crate) altinn: String,
+    /// Host and port on which plain HTTP is answered.
+    pub(crate) listener: String,
 }
 
 impl Urls {
@@ -218,6 +222,23 @@ impl Shared {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What is remembered besides the world: how much of it, and how much at the most.
+    pub(crate) fn held(&self) -> BTreeMap<&'static str, (usize, usize)> {
+        let world = self.snapshot();
+        let (questions, calls) = self.calls().held();
+        BTreeMap::from([
+            ("questions", (questions, calls::KEPT)),
+            ("calls", (calls, calls::KEPT)),
+            ("used_assertions", (self.used_assertions().len(), replay::MOST)),
+            ("sessions", (self.sessions().len(), session::KEPT)),
+            ("cached", self.pods().held()),
+            ("published_keys", (self.maskinporten_keys().published().count(), PUBLISHED_KEYS)),
+            ("client_keys", (self.client_keys.len(), client_keys::MOST)),
+            ("requests", (world.requests.len(), MOST_REQUESTS)),
+            ("change_requests", (world.change_requests.len(), MOST_REQUESTS)),
+        ])
+    }
+
     /// Back to the seed world and the real time, without faults and memories. Keys stay.
     pub(crate) fn reset(&self) -> Result<(), SeedError> {
         self.clock.reset();
@@ -254,6 +275,9 @@ impl SigningKeys {
     }
 }
 
+/// How many keys are published at the most; the oldest goes first.
+pub(crate) const PUBLISHED_KEYS: usize = 20;
+
 /// Published keys: the one that signs, and before it old ones and spares.
 pub(crate) struct KeyRing {
     others: Vec<Arc<RsaKey>>,
@@ -282,6 +306,9 @@ impl KeyRing {
         self.others.push(old);
         if drop_old {
             self.others.clear();
+        }
+        if self.others.len() >= PUBLISHED_KEYS {
+            self.others.remove(0);
         }
     }
 }

@@ -1,4 +1,5 @@
-// Starts an API, the sandbox and the proxy in front of the API, and lets a browser tell the story (story.mjs).
+// Starts an API, the sandbox and the proxy in front of the API, and lets a browser tell the stories: story.mjs,
+// english.mjs and keyboard.mjs.
 //
 //   node run.mjs FOLDER_OF_PROGRAMS [FOLDER_FOR_SCREENSHOTS]
 
@@ -65,10 +66,15 @@ try {
   writeFileSync(file, config);
   start("portvakt", ["run", "--config", file], { PORTVAKT_SANDBOX_JWK: await key.text() });
   await until(`http://127.0.0.1:${admin}/readyz`, "the proxy");
-  const args = [path.join(here, "story.mjs"), base, ...(shots ? [shots] : [])];
-  const story = spawn(process.execPath, args, { stdio: "inherit" });
-  children.push(story);
-  [code] = await once(story, "exit");
+  code = 0;
+  for (const name of ["story.mjs", "english.mjs", "keyboard.mjs"]) {
+    console.log(`\n--- ${name}`);
+    const args = [path.join(here, name), base, ...(shots ? [shots] : [])];
+    const story = spawn(process.execPath, args, { stdio: "inherit" });
+    children.push(story);
+    const [ended] = await once(story, "exit");
+    code ||= ended ?? 1;
+  }
 } finally {
   for (const child of children) child.kill();
   api.close();

@@ -1,95 +1,7 @@
 // A real browser tells the story of a system user on the sandbox's pages: a vendor asks, a customer approves, the
-// vendor calls. On the way every page is looked at by axe, at two widths and in both languages.
-//
-//   node story.mjs SANDBOX_URL [FOLDER_FOR_SCREENSHOTS]
-//
-// Ends with 0 if everything was as it must be. CHROMIUM names the browser, MODULES the folder of packages.
+// vendor calls. On the way every page is looked at by axe, at several widths. Arguments as in lib.mjs.
 
-import { createRequire } from "node:module";
-import { mkdirSync } from "node:fs";
-import path from "node:path";
-
-const modules = process.env.MODULES ?? path.resolve("node_modules");
-const require = createRequire(path.join(modules, "x.js"));
-const { chromium } = require("playwright-core");
-const { AxeBuilder } = require("@axe-core/playwright");
-
-const base = (process.argv[2] ?? "http://127.0.0.1:8400").replace(/\/$/, "");
-const shots = process.argv[3];
-if (shots) mkdirSync(shots, { recursive: true });
-
-const failures = [];
-const check = (good, what) => {
-  if (!good) failures.push(what);
-  console.log(`${good ? "ok  " : "FAIL"} ${what}`);
-};
-
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--no-first-run"],
-});
-
-// A redirect URL of the seed's vendor; nobody answers there but the test itself.
-const BACK = "https://nordlys.example/kvittering";
-const WIDTHS = [1280, 360, 320];
-let pictures = 0;
-
-// Nothing may come from outside, and no page may complain.
-async function visitor(options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
-  const page = await context.newPage();
-  page.on("request", (request) => {
-    const known = request.url().startsWith(base) || request.url().startsWith(BACK);
-    if (!known) failures.push(`request to the outside: ${request.url()}`);
-  });
-  page.on("console", (message) => {
-    // A refusal that we ask for is logged by the browser as a failed load.
-    const expected = message.text().includes("Failed to load resource");
-    if (message.type() === "error" && !expected) failures.push(`console: ${message.text()} on ${page.url()}`);
-  });
-  page.on("pageerror", (error) => failures.push(`script: ${error.message}`));
-  return page;
-}
-
-// axe and the widths on the page as it is.
-async function look(page, name) {
-  for (const width of WIDTHS) {
-    await page.setViewportSize({ width, height: 900 });
-    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-    check(overflow <= 0, `${name}: no sideways scrolling at ${width} px (${overflow})`);
-    if (shots && width !== 320) {
-      pictures += 1;
-      const file = `${String(pictures).padStart(2, "0")}-${name}-${width}.png`;
-      await page.screenshot({ path: path.join(shots, file), fullPage: true });
-    }
-  }
-  await page.setViewportSize({ width: 1280, height: 900 });
-  const result = await new AxeBuilder({ page }).analyze();
-  const grave = result.violations.filter((it) => ["serious", "critical"].includes(it.impact));
-  for (const it of result.violations) {
-    console.log(`     axe ${it.impact}: ${it.id} (${it.nodes.length}) ${it.nodes[0]?.target} ${it.nodes[0]?.html.slice(0, 120)}`);
-  }
-  check(grave.length === 0, `${name}: no serious violation`);
-  check(await page.locator("h1").count() === 1, `${name}: one first heading`);
-}
-
-const main = (page) => page.locator("main").innerText();
-const has = async (page, text, what) => check((await main(page)).includes(text), `${what}: “${text}”`);
-
-// Does what leads to a new page, and comes back when that page is there.
-async function follow(page, act) {
-  const there = page.waitForEvent("load");
-  await act();
-  await there;
-}
-const click = (page, locator) => follow(page, () => locator.click());
-
-// Becomes a person by the start page.
-async function be(page, name) {
-  await page.goto(`${base}/?lang=nb`);
-  await click(page, page.getByRole("button", { name: `Vær ${name}` }));
-}
+import { BACK, base, be, check, click, end, follow, has, look, main, visitor } from "./lib.mjs";
 
 const vendor = await visitor();
 await vendor.request.post(`${base}/sandbox/reset`);
@@ -251,15 +163,6 @@ await has(vendor, "flyttet 3600 sekunder", "the clock moves");
 await vendor.goto(`${base}/nothing`);
 await look(vendor, "not-found");
 
-// --- English pages, for axe alone
-await vendor.goto(`${base}/?lang=en`);
-for (const place of ["/", "/ui/vendor", "/ui/resources", "/ui/live", "/ui/controls"]) {
-  await vendor.goto(`${base}${place}`);
-  check(await vendor.locator("html").getAttribute("lang") === "en", `${place} is in English`);
-  const { violations } = await new AxeBuilder({ page: vendor }).analyze();
-  check(violations.length === 0, `${place} in English: nothing for axe (${violations.map((it) => it.id)})`);
-}
-
 // --- without scripts
 const plain = await visitor({ javaScriptEnabled: false });
 await plain.goto(`${base}/ui/live`);
@@ -267,6 +170,4 @@ check(await plain.getByRole("link", { name: "Oppdater" }).isVisible(), "the live
 check(!(await plain.locator("#live-switch").isVisible()), "and shows no switch that would do nothing");
 
 await vendor.request.post(`${base}/sandbox/reset`);
-await browser.close();
-console.log(failures.length ? `\n${failures.length} failed:\n  ${failures.join("\n  ")}` : "\nall is well");
-process.exit(failures.length ? 1 : 0);
+await end();

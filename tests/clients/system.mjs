@@ -12,6 +12,7 @@ const jose = await import(pathToFileURL(require.resolve("jose")));
 
 const ISSUER = "https://test.maskinporten.no/";
 const ALTINN = "https://platform.tt02.altinn.no";
+const SERVICE = "http://api.skattesentralen.example";
 const AUTHENTICATION = `${ALTINN}/authentication/api/v1`;
 const GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 const REQUESTS = "altinn:authentication/systemregister.write altinn:authentication/systemuser.request.read " +
@@ -99,13 +100,30 @@ async function decide(pattern, user, party) {
   return answer.response[0].decision;
 }
 
+// Status and problem of the service that all this is for.
+async function callService(pattern, value, party) {
+  const fill = (text) => text.replace("{party}", party);
+  const headers = { authorization: `Bearer ${value}`, "content-type": "application/json" };
+  const named = pattern.body && Object.entries(pattern.body).map(([name, text]) => [name, fill(text)]);
+  const body = named && JSON.stringify(Object.fromEntries(named));
+  const answer = await fetch(SERVICE + fill(pattern.path), { method: pattern.method, headers, body });
+  const told = await answer.text();
+  return [answer.status, answer.ok ? null : JSON.parse(told).type];
+}
+
 const results = {};
 for (const pattern of task.patterns) {
   const vendor = await token(task.vendor, REQUESTS);
   const user = await ask(pattern, await register(pattern, vendor), vendor);
-  const named = await verifiedUser(await token(pattern.client, pattern.scope, pattern.customer));
+  const mine = await token(pattern.client, pattern.scope, pattern.customer);
+  const named = await verifiedUser(mine);
   if (named !== user) throw new Error(`${named} is not ${user}`);
-  results[pattern.name] = [await decide(pattern, user, pattern.party), await decide(pattern, user, pattern.neighbour)];
+  const [decisions, calls] = [[], []];
+  for (const party of [pattern.party, pattern.neighbour]) {
+    decisions.push(await decide(pattern, user, party));
+    calls.push(await callService(pattern, mine, party));
+  }
+  results[pattern.name] = { decisions, calls };
 }
 say({ results });
 process.exit(0);

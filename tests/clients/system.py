@@ -1,11 +1,12 @@
 """An end-user system, written from the public contract with httpx and PyJWT.
 
 For each pattern it registers a system, asks a customer for a system user, waits until the customer has approved
-(and for agents adds the client), takes a token, and asks Altinn, as the service owner's API would, whether the
-system user may act for the party, and for its neighbour.
+(and for agents adds the client), and takes a token. It asks Altinn, as the service owner would, whether the system user
+may act for the party, and for its neighbour; then it calls the service for both.
 
 In, a line of JSON: the task. Out, for each pattern {"confirm": URL, "id": ID}; then it reads {"person": TOKEN} when
-somebody has approved. At last {"results": {PATTERN: [DECISION, DECISION]}}.
+somebody has approved. At last {"results": {PATTERN: {"decisions": […], "calls": [[STATUS, PROBLEM], …]}}}, each for the
+party and for its neighbour.
 """
 
 import json
@@ -18,6 +19,7 @@ import jwt
 
 ISSUER = "https://test.maskinporten.no/"
 ALTINN = "https://platform.tt02.altinn.no"
+SERVICE = "http://api.skattesentralen.example"
 AUTHENTICATION = ALTINN + "/authentication/api/v1"
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 REQUESTS = (
@@ -110,12 +112,26 @@ def decide(pattern, user, party):
     return answer.raise_for_status().json()["response"][0]["decision"]
 
 
+def call(pattern, value, party):
+    """Status and problem of the service that all this is for."""
+    place = {"party": party}
+    body = pattern["body"] and {name: text.format(**place) for name, text in pattern["body"].items()}
+    answer = web.request(pattern["method"], SERVICE + pattern["path"].format(**place), headers=bearer(value), json=body)
+    problem = answer.json().get("type") if answer.is_error else None
+    return [answer.status_code, problem]
+
+
 def walk(pattern):
     headers = bearer(token(task["vendor"], REQUESTS))
     user = ask(pattern, register(pattern, headers), headers)
-    named = verified_user(token(pattern["client"], pattern["scope"], pattern["customer"]))
+    mine = token(pattern["client"], pattern["scope"], pattern["customer"])
+    named = verified_user(mine)
     assert named == user, (named, user)
-    return [decide(pattern, user, pattern[party]) for party in ("party", "neighbour")]
+    parties = [pattern["party"], pattern["neighbour"]]
+    return {
+        "decisions": [decide(pattern, user, party) for party in parties],
+        "calls": [call(pattern, mine, party) for party in parties],
+    }
 
 
 results = {pattern["name"]: walk(pattern) for pattern in task["patterns"]}

@@ -1,8 +1,8 @@
 //! The service owner's access lists, readable by that owner only, in pages.
 
-use super::Refusal;
 use super::bearer::Caller;
 use super::registry::indented;
+use super::{Refusal, not_simulated};
 use crate::clock;
 use crate::crypto::{base64url, from_base64url};
 use crate::state::{Shared, View};
@@ -32,8 +32,11 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route(&path("memberships"), get(|| async { StatusCode::FORBIDDEN }))
         .route(&path("get-by-member"), get(|| async { StatusCode::FORBIDDEN }))
         .route(&path("{owner}"), get(lists))
-        .route(&path("{owner}/{list}"), get(one))
-        .route(&path("{owner}/{list}/members"), get(members))
+        .route(&path("{owner}/{list}"), get(one).put(not_simulated).delete(not_simulated))
+        .route(
+            &path("{owner}/{list}/members"),
+            get(members).put(not_simulated).post(not_simulated).delete(not_simulated),
+        )
         .route(&path("{owner}/{list}/resource-connections"), get(connections))
 }
 

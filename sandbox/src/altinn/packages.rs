@@ -4,7 +4,7 @@ use crate::state::{Shared, View};
 use crate::world::World;
 use crate::world::resource::Package;
 use axum::extract::Path;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
@@ -18,14 +18,21 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/accessmanagement/api/v1/meta/info/accesspackages/package/urn/{urn}", get(by_urn))
 }
 
-async fn export(View(world): View) -> Json<Value> {
-    Json(catalogue(&world))
+async fn export(View(world): View, headers: HeaderMap) -> Json<Value> {
+    Json(catalogue(&world, language(&headers)))
+}
+
+/// The language that is asked for first: bokmål, nynorsk or English.
+fn language(headers: &HeaderMap) -> &'static str {
+    let asked = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    let first = asked.unwrap_or_default().trim_start().get(..2).unwrap_or_default();
+    ["nn", "en"].into_iter().find(|known| first.eq_ignore_ascii_case(known)).unwrap_or("nb")
 }
 
 /// Every package, in groups and areas.
-pub(crate) fn catalogue(world: &World) -> Value {
+pub(crate) fn catalogue(world: &World, language: &str) -> Value {
     let packages: Vec<Value> =
-        world.packages.values().map(|package| to_json(world, package)).collect();
+        world.packages.values().map(|package| to_json(world, package, language)).collect();
     json!([{
         "id": "5e5ac0de-0000-4000-8000-000000000001",
         "name": "Allment",
@@ -41,29 +48,37 @@ pub(crate) fn catalogue(world: &World) -> Value {
     }])
 }
 
-async fn by_urn(View(world): View, Path(urn): Path<String>) -> Result<Json<Value>, StatusCode> {
+async fn by_urn(
+    View(world): View,
+    Path(urn): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, StatusCode> {
     let suffix = urn.strip_prefix(URN_PREFIX).unwrap_or(&urn);
     world
         .packages
         .values()
         .find(|package| package.urn_suffix() == suffix)
-        .map(|package| Json(to_json(&world, package)))
+        .map(|package| Json(to_json(&world, package, language(&headers))))
         .ok_or(StatusCode::NOT_FOUND)
 }
 
-fn to_json(world: &World, package: &Package) -> Value {
+fn to_json(world: &World, package: &Package, language: &str) -> Value {
+    let name = package.name.in_language(language);
     let resources: Vec<Value> = world
         .resources
         .values()
         .filter(|resource| resource.rules.iter().any(|rule| rule.names_package(&package.code)))
-        .map(|resource| json!({ "refId": resource.id, "name": resource.title.get("nb") }))
+        .map(|resource| {
+            let title = resource.title.get(language).or_else(|| resource.title.get("nb"));
+            json!({ "refId": resource.id, "name": title })
+        })
         .collect();
     json!({
         "id": package.id,
-        "name": package.name,
+        "name": name,
         "code": package.code,
         "urn": format!("{URN_PREFIX}{}", package.urn_suffix()),
-        "description": package.name,
+        "description": name,
         "isDelegable": package.delegable,
         "isAssignable": package.assignable,
         "isResourcePolicyAvailable": !resources.is_empty(),

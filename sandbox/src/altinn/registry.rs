@@ -1,6 +1,6 @@
 //! The resource registry: resources, policies, their subjects and rules, and the feed of changes.
 
-use super::{Refusal, policy_xml};
+use super::{Refusal, not_simulated, policy_xml};
 use crate::clock;
 use crate::crypto::{base64url, from_base64url};
 use crate::state::{Shared, View};
@@ -10,7 +10,7 @@ use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -20,10 +20,15 @@ const BASE: &str = "/resourceregistry/api/v1/resource";
 
 pub(crate) fn router() -> Router<Arc<Shared>> {
     let path = |rest: &str| format!("{BASE}/{rest}");
-    Router::new()
+    // Else they would be ids of resources.
+    let others = ["resourcelist", "Search", "orgs", "export", "updated", "bysubjects"];
+    let others = others
+        .into_iter()
+        .fold(Router::new(), |router, name| router.route(&path(name), any(not_simulated)));
+    others
         .route(&path("changes"), get(changes))
-        .route(&path("{id}"), get(resource))
-        .route(&path("{id}/policy"), get(policy))
+        .route(&path("{id}"), get(resource).put(not_simulated).delete(not_simulated))
+        .route(&path("{id}/policy"), get(policy).post(not_simulated).put(not_simulated))
         .route(&path("{id}/policy/subjects"), get(subjects))
         .route(&path("{id}/policy/rules"), get(rules))
 }

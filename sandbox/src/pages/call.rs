@@ -4,6 +4,7 @@ use super::layout::{self, button, hidden, input, select};
 use super::text::Text as T;
 use super::visit::{Fields, Posted, Visit};
 use super::{vendor, verdict};
+use crate::crypto::jws::Jws;
 use axum::body::Body;
 use axum::http::{Request, Response as HttpResponse, StatusCode, header};
 use axum::response::Response;
@@ -87,6 +88,14 @@ pub(super) fn is_needed(scope: &str) -> bool {
     KNOWN.iter().any(|known| known.scope == scope)
 }
 
+/// The first known call that the scopes of a token are enough for.
+fn fitting(token: &str) -> &'static str {
+    let token = Jws::parse(token);
+    let scopes = token.as_ref().and_then(|token| token.claims.get("scope")?.as_str());
+    let held: Vec<&str> = scopes.unwrap_or_default().split_whitespace().collect();
+    KNOWN.iter().find(|known| held.contains(&known.scope)).map_or("vat-return-read", |it| it.name)
+}
+
 /// The form below a token.
 pub(super) fn form(visit: &Visit, token: &str, party: &str, client: &str) -> Markup {
     let calls: Vec<(String, String)> = KNOWN
@@ -107,7 +116,7 @@ pub(super) fn form(visit: &Visit, token: &str, party: &str, client: &str) -> Mar
                 (layout::token(visit))
                 (hidden("token", token))
                 (hidden("client", client))
-                (select("call", visit.t(T::Call), &calls, "vat-return-read"))
+                (select("call", visit.t(T::Call), &calls, fitting(token)))
                 (select("party", visit.t(T::Party), &vendor::organizations(visit), party))
                 details class="ds-details" {
                     summary { (visit.t(T::OwnCall)) }
@@ -168,7 +177,7 @@ pub(super) async fn send(Posted { mut visit, fields }: Posted) -> Response {
         return visit.refuse(StatusCode::BAD_REQUEST, visit.t(T::BadPath));
     };
     let answer = match visit.shared.proxy.as_deref() {
-        Some(proxy) => Some(exchange(proxy, &ready).await),
+        Some(proxy) => Some(exchange(proxy, &ready, visit.language.code()).await),
         None => None,
     };
     let main = html! {
@@ -207,19 +216,21 @@ pub(crate) fn host_of(proxy: &str) -> Option<&str> {
     (uri.port_u16().is_some() && !host.contains('@')).then_some(host)
 }
 
-async fn exchange(proxy: &str, ready: &Ready<'_>) -> io::Result<Answer> {
+/// Calls the proxy; `language` is the one in which a refusal is to be told.
+async fn exchange(proxy: &str, ready: &Ready<'_>, language: &str) -> io::Result<Answer> {
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
-    tokio::time::timeout(PATIENCE, talk(proxy, ready)).await.map_err(late)?
+    tokio::time::timeout(PATIENCE, talk(proxy, ready, language)).await.map_err(late)?
 }
 
 /// The connection goes to the proxy whatever the path says; redirects are not followed.
-async fn talk(proxy: &str, ready: &Ready<'_>) -> io::Result<Answer> {
+async fn talk(proxy: &str, ready: &Ready<'_>, language: &str) -> io::Result<Answer> {
     let host = host_of(proxy).ok_or(io::ErrorKind::InvalidInput)?;
     let request = Request::builder()
         .method(ready.method)
         .uri(&ready.path)
         .header(header::HOST, host)
         .header(header::ACCEPT, "application/json")
+        .header(header::ACCEPT_LANGUAGE, language)
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::AUTHORIZATION, format!("Bearer {}", ready.token))
         .body(Body::from(ready.body.clone().unwrap_or_default()))

@@ -88,7 +88,7 @@ fn administer(visit: &Visit, owner: &Organization, user: &SystemUser) -> Markup 
     let rows: Vec<PartyNumber> = known.chain(former).take(SHOWN).collect();
     html! {
         (layout::heading(&visit.fill(T::ClientsOf, &[("name", &words::user_title(visit, user))])))
-        p { (visit.t(T::AgentNeeds)) " " (user.packages.iter().map(|code| words::package_name(&visit.world, code)).collect::<Vec<_>>().join(", ")) "." }
+        p { (visit.t(T::AgentNeeds)) " " (user.packages.iter().map(|code| words::package_name(visit, code)).collect::<Vec<_>>().join(", ")) "." }
         div class="scroll" tabindex="0" role="group" aria-label=(visit.t(T::ClientsTitle)) {
             table class="ds-table" role="table" {
                 thead role="rowgroup" { tr role="row" {
@@ -113,7 +113,7 @@ fn roles(visit: &Visit, client: PartyNumber, owner: OrgNumber) -> String {
 fn lacking(visit: &Visit, user: &SystemUser, client: PartyNumber) -> Vec<String> {
     let missing =
         user.packages.iter().filter(|code| !visit.world.offers(user, client, code, |_| true));
-    missing.map(|code| words::package_name(&visit.world, code)).collect()
+    missing.map(|code| words::package_name(visit, code)).collect()
 }
 
 fn row(visit: &Visit, owner: &Organization, user: &SystemUser, client: PartyNumber) -> Markup {

@@ -35,7 +35,7 @@ pub(super) fn document(visit: &Visit, title: &str, main: &Markup) -> Markup {
 fn header(visit: &Visit) -> Markup {
     html! {
         header class="top" {
-            p class="banner" { strong { (visit.t(T::Banner)) } " " (visit.t(T::BannerWhat)) }
+            p class="banner" { strong { (visit.t(T::Banner)) } " " span { (visit.t(T::BannerWhat)) } }
             div class="frame bar" {
                 a class="brand" href="/" {
                     (mark()) span { (visit.t(T::SiteName)) }
@@ -87,7 +87,18 @@ fn identity(visit: &Visit) -> Markup {
     }
 }
 
+/// The places to go: a row where there is room, else behind a button. Both work without scripts.
 fn navigation(visit: &Visit) -> Markup {
+    let places = places(visit);
+    html! {
+        nav class="frame places wide" aria-label=(visit.t(T::NavLabel)) { (places) }
+        nav class="frame places narrow" aria-label=(visit.t(T::NavLabel)) {
+            details { summary { (visit.t(T::NavMenu)) } (places) }
+        }
+    }
+}
+
+fn places(visit: &Visit) -> Markup {
     let overview = format!("{PORTAL}/overview");
     let clients = format!("{PORTAL}/clients");
     let places = [
@@ -100,15 +111,13 @@ fn navigation(visit: &Visit) -> Markup {
         ("/ui/controls", T::NavControls),
     ];
     html! {
-        nav class="frame places" aria-label=(visit.t(T::NavLabel)) {
-            ul {
-                @for (target, name) in places {
-                    li {
-                        @if visit.path == target {
-                            a href=(target) aria-current="page" { (visit.t(name)) }
-                        } @else {
-                            a href=(target) { (visit.t(name)) }
-                        }
+        ul {
+            @for (target, name) in places {
+                li {
+                    @if visit.path == target {
+                        a href=(target) aria-current="page" { (visit.t(name)) }
+                    } @else {
+                        a href=(target) { (visit.t(name)) }
                     }
                 }
             }

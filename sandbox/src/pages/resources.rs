@@ -50,10 +50,10 @@ fn card(visit: &Visit, resource: &Resource) -> Markup {
 /// A rule: who, and what.
 pub(super) fn sentence(visit: &Visit, rule: &Rule) -> Markup {
     let mut who: Vec<String> =
-        rule.packages.iter().map(|code| words::package_name(&visit.world, code)).collect();
+        rule.packages.iter().map(|code| words::package_name(visit, code)).collect();
     who.extend(rule.package_groups.iter().map(|group| {
         let names: Vec<String> =
-            group.iter().map(|code| words::package_name(&visit.world, code)).collect();
+            group.iter().map(|code| words::package_name(visit, code)).collect();
         names.join(" + ")
     }));
     who.extend(rule.roles.iter().map(|role| visit.fill(T::RoleNamed, &[("role", role)])));

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use uuid::Uuid;
 
 /// Sessions with a person that are remembered; the oldest goes first.
-const KEPT: usize = 1_000;
+pub(crate) const KEPT: usize = 1_000;
 
 /// Sessions in which somebody has been chosen. One without a person is only its cookie.
 pub(crate) struct Sessions {
@@ -61,6 +61,11 @@ impl Sessions {
             self.people.remove(&oldest);
         }
         session
+    }
+
+    /// How many are remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.order.len()
     }
 
     pub(super) fn end(&mut self, session: SessionId) {

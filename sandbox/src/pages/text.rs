@@ -73,6 +73,7 @@ texts! {
     BannerWhat: "Alle personer, virksomheter og rettigheter her er oppdiktet.", "All people, organisations and rights here are made up.";
     SkipToContent: "Hopp til hovedinnhold", "Skip to main content";
     NavLabel: "Hovedmeny", "Main menu";
+    NavMenu: "Meny", "Menu";
     NavStart: "Start", "Start";
     NavMine: "Mine systemtilganger", "My system users";
     NavClients: "Klientadministrasjon", "Client administration";

@@ -139,7 +139,7 @@ fn needs(visit: &Visit, system: &System) -> Markup {
         fieldset class="ds-fieldset" {
             legend class="ds-label" { (visit.t(T::Needs)) }
             @for (place, code) in system.packages.iter().enumerate() {
-                (checkbox(&format!("package-{place}"), ("package", code), &html! { (visit.t(T::Package)) ": " (words::package_name(&visit.world, code)) }, true))
+                (checkbox(&format!("package-{place}"), ("package", code), &html! { (visit.t(T::Package)) ": " (words::package_name(visit, code)) }, true))
             }
             @for (place, right) in system.rights.iter().enumerate() {
                 (checkbox(&format!("right-{place}"), ("right", &right.resource), &html! { (visit.t(T::SingleRight)) ": " (words::resource_title(visit, &right.resource)) }, false))

@@ -110,7 +110,7 @@ fn held(visit: &Visit, user: &SystemUser, party: Option<PartyNumber>) -> Step {
         p { (visit.t(T::Party)) ": " (words::party_name(&visit.world, party)) }
         @if !any { p { (visit.t(T::HoldsNothing)) } }
         ul {
-            @for code in &packages { li { (visit.t(T::Package)) ": " (words::package_name(&visit.world, code)) } }
+            @for code in &packages { li { (visit.t(T::Package)) ": " (words::package_name(visit, code)) } }
             @for (resource, actions) in &singles {
                 li { (visit.t(T::SingleRight)) ": " (words::resource_title(visit, resource)) " – " (actions.iter().map(|it| words::action(visit, it)).collect::<Vec<_>>().join(", ")) }
             }

@@ -90,8 +90,10 @@ pub(super) fn resource_title(visit: &Visit, id: &str) -> String {
     title.cloned().unwrap_or_else(|| id.to_owned())
 }
 
-pub(super) fn package_name(world: &World, code: &str) -> String {
-    world.package_named(code).map_or_else(|| code.to_owned(), |package| package.name.clone())
+pub(super) fn package_name(visit: &Visit, code: &str) -> String {
+    let package = visit.world.package_named(code);
+    let name = package.map(|package| package.name.in_language(visit.language.code()));
+    name.unwrap_or(code).to_owned()
 }
 
 pub(super) fn action(visit: &Visit, action: &str) -> String {
@@ -144,7 +146,7 @@ pub(super) fn holding(visit: &Visit, holding: &Holding) -> Vec<String> {
     }
     if !holding.packages.is_empty() {
         let names: Vec<String> =
-            holding.packages.iter().map(|code| package_name(&visit.world, code)).collect();
+            holding.packages.iter().map(|code| package_name(visit, code)).collect();
         said.push(visit.fill(T::HoldsPackages, &[("packages", names.join(", ").as_str())]));
     }
     said
@@ -183,7 +185,7 @@ pub(super) fn packages<'a>(
         ul class="rights" {
             @for code in codes {
                 li {
-                    div class="line" { strong { (package_name(&visit.world, code)) } (mark(code)) }
+                    div class="line" { strong { (package_name(visit, code)) } (mark(code)) }
                     ul class="opened" {
                         @for (resource, actions_of) in &opened(&visit.world, code) {
                             li { (resource_title(visit, resource)) ": " (actions(visit, actions_of)) }

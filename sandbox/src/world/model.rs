@@ -91,16 +91,21 @@ impl Text {
         }
     }
 
+    /// The text in a language, or in bokmål where it is not told in that one.
+    pub(crate) fn in_language(&self, language: &str) -> &str {
+        match self {
+            Self::One(text) => text,
+            Self::Many(texts) => {
+                texts.get(language).map_or_else(|| self.norwegian(), String::as_str)
+            }
+        }
+    }
+
     /// The text in the three languages of Altinn.
     pub(crate) fn in_languages(&self) -> BTreeMap<&str, &str> {
         ["nb", "nn", "en"]
             .into_iter()
-            .map(|language| match self {
-                Self::One(text) => (language, text.as_str()),
-                Self::Many(texts) => {
-                    (language, texts.get(language).map_or_else(|| self.norwegian(), String::as_str))
-                }
-            })
+            .map(|language| (language, self.in_language(language)))
             .collect()
     }
 }

@@ -9,6 +9,9 @@ use uuid::Uuid;
 /// Age at which an unanswered request calls itself timed out. Nothing else happens then.
 pub(crate) const TIME_OUT_SECONDS: i64 = 180 * 86_400;
 
+/// How many requests of each kind a world holds; those that were withdrawn count too.
+pub(crate) const MOST_REQUESTS: usize = 100_000;
+
 /// Where a request stands.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) enum RequestStatus {

@@ -1,5 +1,6 @@
 //! Resources of the registry and their rules: the model that the PDP decides from and that policies are printed from.
 
+use super::model::Text;
 use super::number::OrgNumber;
 use super::party::is_false;
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ pub(crate) struct Package {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     urn: Option<String>,
     pub(crate) id: Uuid,
-    pub(crate) name: String,
+    pub(crate) name: Text,
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub(crate) assignable: bool,
     #[serde(default = "yes", skip_serializing_if = "is_true")]

@@ -5,6 +5,10 @@ mod altinn;
 #[cfg(test)]
 mod command;
 #[cfg(test)]
+mod endpoints;
+#[cfg(test)]
+mod examples;
+#[cfg(test)]
 mod knobs;
 #[cfg(test)]
 mod lab;

@@ -319,6 +319,11 @@ async fn a_vendor_asks_takes_a_token_and_sees_why_a_call_would_pass() {
         assert!(page.contains(&format!(">{decision}<")), "{party}");
         assert!(page.contains("portvakt explain --config"));
     }
+    // The call that is offered first is one that the token's scope is enough for.
+    assert!(page.contains("<option value=\"vat-return-read\" selected"), "{page}");
+    let fields = [("client", NORDLYS), ("user", id.as_str()), ("scope", "skatteetaten:lonn")];
+    let page = vendor.post("/ui/vendor/token", &fields).await.text();
+    assert!(page.contains("<option value=\"payroll-submit\" selected"), "{page}");
     let deleted = user(8);
     let fields = [("client", NORDLYS), ("user", deleted.as_str()), ("scope", scope)];
     let refused = vendor.post("/ui/vendor/token", &fields).await.text();
@@ -356,6 +361,7 @@ async fn a_call_goes_to_the_configured_proxy_and_nowhere_else() {
     assert!(!page.contains("<script>alert"), "an answer is shown, not run");
     let asked = asked.await.unwrap();
     assert!(asked.contains("authorization: Bearer x.y.z"), "{asked}");
+    assert!(asked.contains("accept-language: nb"), "a refusal is told as the page is: {asked}");
     // The proxy is gone now, and the page says so.
     let page = vendor.post("/ui/vendor/call", &fields).await.text();
     assert!(page.contains("Portvakt svarte ikke"));

@@ -14,55 +14,55 @@ const FRIDA: &str = "01819049904";
 const KLARA: &str = "01819049905";
 
 /// Somebody with a token.
-struct Caller<'a> {
+pub(crate) struct Caller<'a> {
     lab: &'a Lab,
     bearer: String,
 }
 
 impl Caller<'_> {
-    async fn call(&self, method: &str, path: &str, body: &Value) -> Reply {
+    pub(crate) async fn call(&self, method: &str, path: &str, body: &Value) -> Reply {
         let headers =
             [("authorization", self.bearer.as_str()), ("content-type", "application/json")];
         let body = if body.is_null() { String::new() } else { body.to_string() };
         self.lab.send(method, &format!("{BASE}/{path}"), &headers, &body).await
     }
 
-    async fn get(&self, path: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         self.call("GET", path, &Value::Null).await
     }
 
-    async fn post(&self, path: &str, body: Value) -> Reply {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Reply {
         self.call("POST", path, &body).await
     }
 }
 
 impl Lab {
     /// A vendor with a raw Maskinporten token.
-    async fn vendor(&self, number: u8) -> Caller<'_> {
+    pub(crate) async fn vendor(&self, number: u8) -> Caller<'_> {
         self.with_scope(number, VENDOR).await
     }
 
-    async fn with_scope(&self, number: u8, scope: &str) -> Caller<'_> {
+    pub(crate) async fn with_scope(&self, number: u8, scope: &str) -> Caller<'_> {
         let token = self.minted(json!({ "client_id": client(number), "scope": scope })).await;
         Caller { lab: self, bearer: format!("Bearer {token}") }
     }
 
-    async fn person(&self, number: &str) -> Caller<'_> {
+    pub(crate) async fn person(&self, number: &str) -> Caller<'_> {
         let login = self.knob("POST", "/sandbox/portal/login", json!({ "person": number })).await;
         let token = login["access_token"].as_str().unwrap();
         Caller { lab: self, bearer: format!("Bearer {token}") }
     }
 }
 
-fn right(resource: &str) -> Value {
+pub(crate) fn right(resource: &str) -> Value {
     json!({ "resource": [{ "id": "urn:altinn:resource", "value": resource }] })
 }
 
-fn package(suffix: &str) -> Value {
+pub(crate) fn package(suffix: &str) -> Value {
     json!({ "urn": format!("urn:altinn:accesspackage:{suffix}") })
 }
 
-fn registration(id: &str) -> Value {
+pub(crate) fn registration(id: &str) -> Value {
     json!({
         "id": id,
         "vendor": { "ID": "0192:310000213" },
@@ -75,7 +75,7 @@ fn registration(id: &str) -> Value {
     })
 }
 
-fn request(party: &str) -> Value {
+pub(crate) fn request(party: &str) -> Value {
     json!({
         "systemId": "310000205_nordlys", "partyOrgNo": party,
         "rights": [right("ske-krav-og-betalinger")],
@@ -502,6 +502,9 @@ async fn vendors_find_their_system_users_and_the_stream_is_for_altinn_only() {
     let stock = vendor.get(&format!("{query}&external-ref=lager")).await.json();
     assert_eq!((&stock["id"], &stock["externalRef"]), (&json!(user(3)), &json!("lager")));
     assert_eq!(lab.vendor(21).await.get(query).await.status, 404);
+    let incomplete = vendor.get("systemuser/vendor/byquery?orgno=310000604").await;
+    assert_eq!(incomplete.status, 400);
+    assert!(incomplete.json()["errors"]["system-id"].is_array(), "{incomplete:?}");
     let list = vendor.get("systemuser/vendor/bysystem/310000205_nordlys").await.json();
     assert_eq!(list["data"].as_array().map(Vec::len), Some(6));
     let stream = "systemuser/internal/systemusers/stream";

@@ -16,6 +16,8 @@ const RIGHTS_SECONDS: i64 = 5 * 60;
 const POLICY_SECONDS: i64 = 10 * 60;
 /// How many entries a cache may hold before it looks for old ones.
 const TIDY_AT: usize = 4_096;
+/// How many entries a cache may hold at all: what comes when it is full is not remembered.
+const MOST: usize = 200_000;
 
 /// How a request names a party.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -45,6 +47,19 @@ pub(crate) struct Caches {
     resources: Expiring<String, Arc<Resource>>,
     parties: Expiring<PartyKey, PartyFacts>,
     memberships: Expiring<(PartyNumber, String), Arc<Memberships>>,
+}
+
+impl Caches {
+    fn sizes(&self) -> [usize; 6] {
+        [
+            self.packages.entries.len(),
+            self.delegations.entries.len(),
+            self.policies.entries.len(),
+            self.resources.entries.len(),
+            self.parties.entries.len(),
+            self.memberships.entries.len(),
+        ]
+    }
 }
 
 /// Where answers are remembered, and the time.
@@ -132,11 +147,14 @@ impl<'a> Memory<'a> {
 #[derive(Debug)]
 struct Expiring<K, V> {
     entries: HashMap<K, (i64, V)>,
+    /// At how many entries to look for old ones: twice what was left the last time, so that a full cache is not
+    /// searched at each call.
+    tidy_at: usize,
 }
 
 impl<K, V> Default for Expiring<K, V> {
     fn default() -> Self {
-        Self { entries: HashMap::new() }
+        Self { entries: HashMap::new(), tidy_at: TIDY_AT }
     }
 }
 
@@ -172,10 +190,13 @@ impl<K: Eq + Hash, V: Clone> Expiring<K, V> {
     }
 
     fn keep(&mut self, key: K, until: i64, now: i64, value: V) {
-        if self.entries.len() >= TIDY_AT {
+        if self.entries.len() >= self.tidy_at {
             self.entries.retain(|_, (until, _)| now < *until);
+            self.tidy_at = (self.entries.len() * 2).clamp(TIDY_AT, MOST);
         }
-        self.entries.insert(key, (until, value));
+        if self.entries.len() < MOST || self.entries.contains_key(&key) {
+            self.entries.insert(key, (until, value));
+        }
     }
 }
 
@@ -194,6 +215,15 @@ impl Pods {
 
     pub(crate) fn count(&self) -> usize {
         self.pods.len()
+    }
+
+    /// How many entries all caches of all instances hold, and how many they may.
+    pub(crate) fn held(&self) -> (usize, usize) {
+        let held = |pod: &Arc<Mutex<Caches>>| {
+            pod.lock().unwrap_or_else(PoisonError::into_inner).sizes().iter().sum::<usize>()
+        };
+        let caches = Caches::default().sizes().len();
+        (self.pods.iter().map(held).sum(), self.pods.len() * caches * MOST)
     }
 
     /// The instance whose turn it is.
@@ -217,6 +247,18 @@ mod tests {
         assert_eq!(cache.found("b", 0, 300, || None), None);
         assert_eq!(cache.found("b", 0, 300, || Some(3)), Some(3));
         assert_eq!(cache.found("b", 1, 300, || Some(4)), Some(3));
+    }
+
+    #[test]
+    fn old_entries_make_room_and_a_full_cache_remembers_nothing_new() {
+        let mut cache = Expiring::default();
+        for number in 0..MOST {
+            cache.always(number, 0, 300, || 1);
+        }
+        assert_eq!(cache.always(MOST, 1, 300, || 1), 1);
+        assert_eq!((cache.entries.len(), cache.always(MOST, 2, 300, || 2)), (MOST, 2));
+        assert_eq!(cache.always(MOST, 300, 300, || 3), 3);
+        assert_eq!((cache.entries.len(), cache.always(MOST, 301, 300, || 4)), (1, 3));
     }
 
     #[test]

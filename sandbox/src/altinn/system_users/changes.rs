@@ -12,7 +12,7 @@ use crate::state::{Shared, View};
 use crate::world::World;
 use crate::world::model::{SystemUser, SystemUserKind};
 use crate::world::number::OrgNumber;
-use crate::world::requests::{ChangeRequest, RequestStatus};
+use crate::world::requests::{ChangeRequest, MOST_REQUESTS, RequestStatus};
 use crate::world::rights::whole;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
@@ -114,6 +114,9 @@ async fn create(
             members.insert("status".to_owned(), json!("NoChangeNeeded"));
         }
         return Ok(Json(answer).into_response());
+    }
+    if world.change_requests.len() >= MOST_REQUESTS {
+        return Err(auth(12));
     }
     world.change_requests.insert(id, request);
     Ok((StatusCode::CREATED, Json(answer)).into_response())

@@ -4,7 +4,7 @@ use super::portal::Portal;
 use super::problems::{auth, invalid};
 use super::users::owned;
 use super::{SYSTEM_USER, dto};
-use crate::altinn::Refusal;
+use crate::altinn::{Refusal, framework_problem};
 use crate::state::{Shared, View};
 use crate::world::World;
 use crate::world::model::{SystemUser, SystemUserKind};
@@ -93,8 +93,14 @@ fn delegation(world: &World, agent: &SystemUser, client: PartyNumber) -> Value {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct ClientQuery {
-    client: Uuid,
+    client: Option<Uuid>,
     provider: Option<Uuid>,
+}
+
+impl ClientQuery {
+    fn client(&self) -> Result<Uuid, Refusal> {
+        self.client.ok_or_else(|| framework_problem("client", "The client field is required."))
+    }
 }
 
 /// A party other than the owner cannot be the provider.
@@ -109,11 +115,12 @@ pub(super) async fn delegate(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let portal = Portal::enter(&shared, &headers)?;
+    let client = query.client()?;
     let mut world = shared.world_mut();
     let owner = portal.administered(&world, party)?;
     check_provider(owner.uuid(), query.provider)?;
     agent(&world, owner.number, id)?;
-    let client = add_client(&mut world, id, query.client)?;
+    let client = add_client(&mut world, id, client)?;
     let list: Vec<Value> =
         world.system_users.get(&id).map(|it| delegation(&world, it, client)).into_iter().collect();
     Ok(Json(list).into_response())
@@ -126,11 +133,12 @@ async fn revoke(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let portal = Portal::enter(&shared, &headers)?;
+    let client = query.client()?;
     let mut world = shared.world_mut();
     let owner = portal.administered(&world, party)?;
     check_provider(owner.uuid(), query.provider)?;
     agent(&world, owner.number, id)?;
-    remove_client(&mut world, id, query.client, 38)?;
+    remove_client(&mut world, id, client, 38)?;
     Ok(StatusCode::OK.into_response())
 }
 

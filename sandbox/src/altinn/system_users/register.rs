@@ -25,6 +25,8 @@ use uuid::Uuid;
 const BASE: &str = "/authentication/api/v1/systemregister";
 const ADMIN: &str = "altinn:authentication/systemregister.admin";
 const WRITE: [&str; 2] = ["altinn:authentication/systemregister.write", ADMIN];
+/// Rows that the change log of a system keeps; the oldest goes first.
+const LOGGED: usize = 1_000;
 /// Types of resources that no system can need.
 const UNUSABLE: [&str; 2] = ["MaskinportenSchema", "Altinn2Service"];
 
@@ -75,6 +77,25 @@ impl Vendor {
             return Err(Refusal::Text(StatusCode::BAD_REQUEST, text));
         }
         Ok(system)
+    }
+
+    /// Puts a living system back changed, unless something about the change is not valid. `change` gives what the
+    /// log tells of it.
+    fn edit(
+        &self,
+        shared: &Shared,
+        id: &str,
+        kind: &str,
+        change: impl FnOnce(&World, &mut System, &mut Validation) -> Value,
+    ) -> Result<Response, Refusal> {
+        let mut world = shared.world_mut();
+        let mut system = self.living(&world, id)?.clone();
+        let mut validation = Validation::default();
+        let data = change(&world, &mut system, &mut validation);
+        validation.finish()?;
+        logged(&mut system, self.number, kind, data, shared.now());
+        world.systems.insert(id.to_owned(), system);
+        Ok(succeeded())
     }
 }
 
@@ -287,6 +308,9 @@ fn logged(system: &mut System, by: OrgNumber, kind: &str, data: Value, now: i64)
     let client_id = system.client_ids.first().cloned();
     let entry = SystemChange { by, kind: kind.to_owned(), data, client_id, at: now };
     system.log.push(entry);
+    if system.log.len() > LOGGED {
+        system.log.remove(0);
+    }
 }
 
 async fn create(
@@ -323,19 +347,14 @@ async fn update(
 ) -> Result<Response, Refusal> {
     let caller = Vendor::authorize(&shared, &headers)?;
     let registration: Registration = dto::body(&body)?;
-    let mut world = shared.world_mut();
-    let old = caller.living(&world, &id)?.clone();
-    let mut validation = Validation::default();
-    if registration.id.trim() != id {
-        validation.error(12, "/registersystemrequest/systemid");
-    }
-    registration.validate(&world, false, &mut validation);
-    validation.finish()?;
-    let mut system = registration.into_system(&world, Some(&old), old.vendor);
-    let data = dto::vendor_system(&world, &system);
-    logged(&mut system, caller.number, "update", data, shared.now());
-    world.systems.insert(id, system);
-    Ok(succeeded())
+    caller.edit(&shared, &id, "update", |world, system, validation| {
+        if registration.id.trim() != id {
+            validation.error(12, "/registersystemrequest/systemid");
+        }
+        registration.validate(world, false, validation);
+        *system = registration.into_system(world, Some(&*system), system.vendor);
+        dto::vendor_system(world, system)
+    })
 }
 
 async fn update_rights(
@@ -346,16 +365,11 @@ async fn update_rights(
 ) -> Result<Response, Refusal> {
     let caller = Vendor::authorize(&shared, &headers)?;
     let rights: Vec<RightBody> = dto::body(&body)?;
-    let mut world = shared.world_mut();
-    let mut system = caller.living(&world, &id)?.clone();
-    let mut validation = Validation::default();
-    validate_rights(&world, &rights, &mut validation);
-    validation.finish()?;
-    system.rights = rights.iter().map(RightBody::to_right).collect::<Vec<SystemRight>>();
-    let data = json!({ "rights": dto::system_rights(&system) });
-    logged(&mut system, caller.number, "rightsupdate", data, shared.now());
-    world.systems.insert(id, system);
-    Ok(succeeded())
+    caller.edit(&shared, &id, "rightsupdate", |world, system, validation| {
+        validate_rights(world, &rights, validation);
+        system.rights = rights.iter().map(RightBody::to_right).collect::<Vec<SystemRight>>();
+        json!({ "rights": dto::system_rights(system) })
+    })
 }
 
 async fn update_packages(
@@ -366,16 +380,11 @@ async fn update_packages(
 ) -> Result<Response, Refusal> {
     let caller = Vendor::authorize(&shared, &headers)?;
     let packages: Vec<PackageBody> = dto::body(&body)?;
-    let mut world = shared.world_mut();
-    let mut system = caller.living(&world, &id)?.clone();
-    let mut validation = Validation::default();
-    validate_packages(&world, &packages, system.visible, &mut validation);
-    validation.finish()?;
-    system.packages = codes(&world, &packages);
-    let data = json!({ "accessPackages": dto::packages(&world, &system.packages) });
-    logged(&mut system, caller.number, "accesspackageupdate", data, shared.now());
-    world.systems.insert(id, system);
-    Ok(succeeded())
+    caller.edit(&shared, &id, "accesspackageupdate", |world, system, validation| {
+        validate_packages(world, &packages, system.visible, validation);
+        system.packages = codes(world, &packages);
+        json!({ "accessPackages": dto::packages(world, &system.packages) })
+    })
 }
 
 /// Marks a system deleted and forgets its clients. System users and what they hold stay.
@@ -422,4 +431,20 @@ async fn changelog(
         })
         .collect();
     Ok(Json(entries).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_change_log_forgets_its_oldest_rows() {
+        let system = json!({ "id": "310000213_x", "vendor": "310000213", "name": "X" });
+        let mut system: System = serde_json::from_value(system).unwrap();
+        for number in 0..=LOGGED {
+            let vendor = system.vendor;
+            logged(&mut system, vendor, "update", json!(number), 0);
+        }
+        assert_eq!((system.log.len(), &system.log[0].data), (LOGGED, &json!(1)));
+    }
 }

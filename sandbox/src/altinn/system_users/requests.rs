@@ -11,7 +11,7 @@ use crate::state::{Shared, View};
 use crate::world::World;
 use crate::world::model::{System, SystemUserKind};
 use crate::world::number::OrgNumber;
-use crate::world::requests::{RequestStatus, UserRequest};
+use crate::world::requests::{MOST_REQUESTS, RequestStatus, UserRequest};
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
@@ -28,16 +28,21 @@ pub(super) const WRITE: [&str; 1] = ["altinn:authentication/systemuser.request.w
 
 pub(super) fn router() -> Router<Arc<Shared>> {
     let path = |rest: &str| format!("{SYSTEM_USER}/request/{rest}");
-    let by_reference = "byexternalref/{system}/{party}/{reference}";
+    let key = "byexternalref/{system}/{party}/{reference}";
     Router::new()
-        .route(&path("vendor"), post(create_standard))
-        .route(&path("vendor/agent"), post(create_agent))
-        .route(&path("vendor/{id}"), get(one_standard).delete(withdraw))
-        .route(&path("vendor/agent/{id}"), get(one_agent))
-        .route(&path(&format!("vendor/{by_reference}")), get(standard_by_reference))
-        .route(&path(&format!("vendor/agent/{by_reference}")), get(agent_by_reference))
-        .route(&path("vendor/bysystem/{system}"), get(standard_by_system))
-        .route(&path("vendor/agent/bysystem/{system}"), get(agent_by_system))
+        .route(&path("vendor"), post(create::<false>))
+        .route(&path("vendor/agent"), post(create::<true>))
+        .route(&path("vendor/{id}"), get(one::<false>).delete(withdraw))
+        .route(&path("vendor/agent/{id}"), get(one::<true>))
+        .route(&path(&format!("vendor/{key}")), get(by_reference::<false>))
+        .route(&path(&format!("vendor/agent/{key}")), get(by_reference::<true>))
+        .route(&path("vendor/bysystem/{system}"), get(by_system::<false>))
+        .route(&path("vendor/agent/bysystem/{system}"), get(by_system::<true>))
+}
+
+/// Which of the two kinds an endpoint is for; they have the same shape.
+fn kind<const AGENT: bool>() -> SystemUserKind {
+    if AGENT { SystemUserKind::Agent } else { SystemUserKind::Standard }
 }
 
 /// The vendor that calls.
@@ -128,31 +133,15 @@ fn check_content(kind: SystemUserKind, body: &RequestBody) -> Result<(), Refusal
     }
 }
 
-async fn create_standard(
-    State(shared): State<Arc<Shared>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Refusal> {
-    create(&shared, &headers, &body, SystemUserKind::Standard)
-}
-
-async fn create_agent(
-    State(shared): State<Arc<Shared>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Refusal> {
-    create(&shared, &headers, &body, SystemUserKind::Agent)
-}
-
 /// In the order of the real service: what exists already comes before what is wrong.
-fn create(
-    shared: &Shared,
-    headers: &HeaderMap,
-    body: &Bytes,
-    kind: SystemUserKind,
+async fn create<const AGENT: bool>(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Bytes,
 ) -> Result<Response, Refusal> {
-    let vendor = vendor(shared, headers, &WRITE)?;
-    let body: RequestBody = dto::body(body)?;
+    let (shared, kind) = (&*shared, kind::<AGENT>());
+    let vendor = vendor(shared, &headers, &WRITE)?;
+    let body: RequestBody = dto::body(&body)?;
     let mut world = shared.world_mut();
     let party = OrgNumber::parse(body.party_org_no.trim()).ok();
     let id = body.system_id.trim();
@@ -175,6 +164,9 @@ fn create(
     let rights = check_rights(system, body.rights.as_deref().unwrap_or_default())?;
     let asked = body.access_packages.as_deref().unwrap_or_default();
     let packages = check_packages(&world, system, kind, asked)?;
+    if world.requests.len() >= MOST_REQUESTS {
+        return Err(auth(12));
+    }
     let trimmed = |text: Option<String>| {
         text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
     };
@@ -277,20 +269,12 @@ fn read_one(
     Ok(Json(to_json(shared, &world, request)).into_response())
 }
 
-async fn one_standard(
+async fn one<const AGENT: bool>(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<Uuid>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    read_one(&shared, &headers, SystemUserKind::Standard, |world| world.requests.get(&id))
-}
-
-async fn one_agent(
-    State(shared): State<Arc<Shared>>,
-    Path(id): Path<Uuid>,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    read_one(&shared, &headers, SystemUserKind::Agent, |world| world.requests.get(&id))
+    read_one(&shared, &headers, kind::<AGENT>(), |world| world.requests.get(&id))
 }
 
 /// System, party and reference in a path.
@@ -300,20 +284,12 @@ fn with_key<'a>(world: &'a World, (system, party, reference): &Key) -> Option<&'
     find_by_reference(world, system, OrgNumber::parse(party).ok()?, reference)
 }
 
-async fn standard_by_reference(
+async fn by_reference<const AGENT: bool>(
     State(shared): State<Arc<Shared>>,
     Path(key): Path<Key>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    read_one(&shared, &headers, SystemUserKind::Standard, |world| with_key(world, &key))
-}
-
-async fn agent_by_reference(
-    State(shared): State<Arc<Shared>>,
-    Path(key): Path<Key>,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    read_one(&shared, &headers, SystemUserKind::Agent, |world| with_key(world, &key))
+    read_one(&shared, &headers, kind::<AGENT>(), |world| with_key(world, &key))
 }
 
 /// Where to go on in a list.
@@ -332,7 +308,7 @@ pub(super) fn token(value: &Value) -> String {
     base64url(value.to_string().as_bytes())
 }
 
-async fn standard_by_system(
+async fn by_system<const AGENT: bool>(
     State(shared): State<Arc<Shared>>,
     View(world): View,
     Path(system): Path<String>,
@@ -341,20 +317,7 @@ async fn standard_by_system(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let vendor = vendor(&shared, &headers, &READ)?;
-    let list = ListOf { system: &system, vendor, kind: SystemUserKind::Standard };
-    list.page(&shared, &world, &query, uri.path())
-}
-
-async fn agent_by_system(
-    State(shared): State<Arc<Shared>>,
-    View(world): View,
-    Path(system): Path<String>,
-    Query(query): Query<PageQuery>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    let vendor = vendor(&shared, &headers, &READ)?;
-    let list = ListOf { system: &system, vendor, kind: SystemUserKind::Agent };
+    let list = ListOf { system: &system, vendor, kind: kind::<AGENT>() };
     list.page(&shared, &world, &query, uri.path())
 }
 

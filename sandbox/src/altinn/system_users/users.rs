@@ -5,8 +5,8 @@ use super::portal::Portal;
 use super::problems::auth;
 use super::requests::{PageQuery, WRITE, scalar, token, vendor};
 use super::{PAGE, SYSTEM_USER, dto, page};
-use crate::altinn::Refusal;
 use crate::altinn::bearer::Caller;
+use crate::altinn::{Refusal, framework_problem};
 use crate::clock;
 use crate::state::{Shared, View};
 use crate::world::World;
@@ -81,8 +81,8 @@ async fn by_external_id(
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct ByQuery {
-    system_id: String,
-    orgno: String,
+    system_id: Option<String>,
+    orgno: Option<String>,
     external_ref: Option<String>,
 }
 
@@ -93,11 +93,14 @@ async fn by_query(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let vendor = vendor(&shared, &headers, &WRITE)?;
-    let owner = OrgNumber::parse(&query.orgno).map_err(|_| StatusCode::NOT_FOUND)?;
+    let missing = |name: &str| framework_problem(name, &format!("The {name} field is required."));
+    let system = query.system_id.ok_or_else(|| missing("system-id"))?;
+    let owner = query.orgno.ok_or_else(|| missing("orgno"))?;
+    let owner = OrgNumber::parse(&owner).map_err(|_| StatusCode::NOT_FOUND)?;
     let reference = query.external_ref.as_deref().filter(|text| !text.is_empty());
     let reference = reference.unwrap_or(owner.as_str());
-    let own = world.systems.get(&query.system_id).is_some_and(|it| it.vendor == vendor);
-    let user = world.active_user(&query.system_id, owner, reference).filter(|_| own);
+    let own = world.systems.get(&system).is_some_and(|it| it.vendor == vendor);
+    let user = world.active_user(&system, owner, reference).filter(|_| own);
     let user = user.ok_or(StatusCode::NOT_FOUND)?;
     Ok(Json(dto::external_user(&world, user)).into_response())
 }

@@ -1,6 +1,7 @@
 //! End-user systems in other languages, with the addresses of the real services in them, walk each pattern from
-//! registering the system to a permitted question. They are written from the contract and run unmodified: only
-//! names and trust are moved from outside, as a hosts file and a CA bundle would.
+//! registering the system to a permitted call through the program, and its neighbour that is refused. They are
+//! written from the contract and run unmodified: only names and trust are moved from outside, as a hosts file and a
+//! CA bundle would.
 
 #![allow(
     clippy::expect_used,
@@ -10,11 +11,15 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+mod support;
+
 use portvakt_sandbox::{RunningSandbox, Sandbox, SandboxOptions, TlsOptions};
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use support::upstream::Upstream;
+use support::{Proxy, config, node_modules, python};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -33,9 +38,11 @@ struct Pattern {
     party: &'static str,
     neighbour: &'static str,
     right: [&'static str; 2],
+    /// The call of the service: method, path, and the member of the body that names the party.
+    call: (&'static str, &'static str, Option<&'static str>),
 }
 
-const PATTERNS: [Pattern; 3] = [
+const PATTERNS: [Pattern; 4] = [
     Pattern {
         name: "own",
         agent: false,
@@ -47,6 +54,7 @@ const PATTERNS: [Pattern; 3] = [
         party: "310000507",
         neighbour: "310000604",
         right: ["ske-mva-melding", "read"],
+        call: ("GET", "/v1/parties/{party}/vat-returns", None),
     },
     Pattern {
         name: "supplier",
@@ -59,6 +67,7 @@ const PATTERNS: [Pattern; 3] = [
         party: "310000736",
         neighbour: "310000728",
         right: ["ske-krav-og-betalinger", "read"],
+        call: ("GET", "/v1/parties/{party}/claims", None),
     },
     Pattern {
         name: "client",
@@ -71,6 +80,20 @@ const PATTERNS: [Pattern; 3] = [
         party: "310000744",
         neighbour: "310000701",
         right: ["ske-a-melding", "write"],
+        call: ("POST", "/v1/payroll", Some("employer")),
+    },
+    Pattern {
+        name: "auditor",
+        agent: true,
+        client: 25,
+        scope: "skatteetaten:mva",
+        package: "ansvarlig-revisor",
+        customer: "310000310",
+        people: ["01819049906", "01819049906"],
+        party: "310000701",
+        neighbour: "310000736",
+        right: ["ske-mva-melding", "read"],
+        call: ("GET", "/v1/parties/{party}/vat-returns", None),
     },
 ];
 
@@ -78,27 +101,8 @@ fn client_id(number: u8) -> String {
     format!("c1000000-0000-4000-8000-0000000000{number:02}")
 }
 
-/// A tool of `tests/run`; without it the test says aloud that it does nothing.
-#[expect(clippy::disallowed_methods, reason = "tests read their own environment")]
-fn tool(variable: &str, usual: &str) -> Option<PathBuf> {
-    let usual = root().join(usual);
-    let path = std::env::var_os(variable).map_or(usual, PathBuf::from);
-    if path.exists() {
-        return Some(path);
-    }
-    assert!(std::env::var_os("CI").is_none(), "{} is missing; run tests/run", path.display());
-    // Past the harness, which keeps what a passing test prints.
-    let text = format!("SKIPPED: {} is missing; tests/run installs it\n", path.display());
-    std::io::stderr().write_all(text.as_bytes()).unwrap();
-    None
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
 fn script(name: &str) -> PathBuf {
-    root().join("tests/clients").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
 }
 
 /// A knob, or an endpoint of the portal, over plain HTTP.
@@ -145,6 +149,8 @@ async fn task(sandbox: &RunningSandbox) -> Value {
             "package": pattern.package, "customer": pattern.customer,
             "party": pattern.party, "neighbour": pattern.neighbour,
             "resource": pattern.right[0], "action": pattern.right[1],
+            "method": pattern.call.0, "path": pattern.call.1,
+            "body": pattern.call.2.map(|member| json!({ member: "{party}" })),
             "client": client(sandbox, pattern.client).await,
             "client_uuid": format!("a0000000-0000-4000-8000-000{}", pattern.party),
         }));
@@ -182,8 +188,27 @@ async fn approve(sandbox: &RunningSandbox, pattern: &Pattern, asked: &Value) -> 
     log_in(sandbox, pattern.people[1]).await
 }
 
-/// Runs an end-user system through every pattern. `environment` names the file with the authority.
-async fn walk(command: impl FnOnce(&str) -> Command, environment: &str) {
+/// The program before an API, with the routes of `config/sandbox.yaml`. It meets Maskinporten and Altinn at the
+/// sandbox's own address, which knows itself by the real names.
+async fn protected(sandbox: &RunningSandbox, upstream: &Upstream) -> Proxy {
+    let (_, routes) = include_str!("../config/sandbox.yaml").split_once("\nroutes:").unwrap();
+    let upstream = format!("upstream: {{ url: \"{}\" }}", upstream.url());
+    let text = config(sandbox, &upstream, &format!("routes:{routes}"));
+    let here = format!("http://{}", sandbox.address());
+    let metadata = format!("{here}/.well-known/oauth-authorization-server");
+    let text = text.replace(
+        &format!("altinn: \"{}\"", sandbox.altinn_url()),
+        &format!("altinn: \"{here}\", metadata_url: \"{metadata}\""),
+    );
+    let jwk = client(sandbox, 1).await["jwk"].to_string();
+    let proxy = Proxy::start(&text, &[("PROXY_JWK", &jwk)]);
+    proxy.wait_until_ready().await;
+    proxy
+}
+
+/// Runs an end-user system through every pattern. `environment` names the file with the authority; `command` is
+/// given the addresses of the sandbox and the program.
+async fn walk(command: impl FnOnce(&str, &str) -> Command, environment: &str) {
     let tls = TlsOptions {
         hosts: vec!["test.maskinporten.no".into(), "platform.tt02.altinn.no".into()],
         issuer: Some("https://test.maskinporten.no/".into()),
@@ -191,11 +216,13 @@ async fn walk(command: impl FnOnce(&str) -> Command, environment: &str) {
     };
     let options = SandboxOptions { tls: Some(tls), ..SandboxOptions::default() };
     let sandbox = Sandbox::start(options).await.unwrap();
-    let name = format!("authority-{}.pem", sandbox.address().port());
-    let authority = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::write(&authority, sandbox.authority_pem().unwrap()).unwrap();
-    let mut command = command(&sandbox.address().to_string());
-    let command = command.env(environment, &authority).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let upstream = Upstream::start().await;
+    let proxy = protected(&sandbox, &upstream).await;
+    let authority = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(authority.path(), sandbox.authority_pem().unwrap()).unwrap();
+    let mut command = command(&sandbox.address().to_string(), proxy.address());
+    let command = command.env(environment, authority.path());
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = Running(command.spawn().unwrap());
     let mut input = child.0.stdin.take().unwrap();
     let mut output = BufReader::new(child.0.stdout.take().unwrap());
@@ -212,29 +239,37 @@ async fn walk(command: impl FnOnce(&str) -> Command, environment: &str) {
     }
     let told = tokio::task::block_in_place(&mut hear);
     for pattern in &PATTERNS {
-        assert_eq!(told["results"][pattern.name], json!(["Permit", "NotApplicable"]), "{told}");
+        let result = &told["results"][pattern.name];
+        assert_eq!(result["decisions"], json!(["Permit", "NotApplicable"]), "{told}");
+        let refused = "urn:portvakt:problem:no_right";
+        assert_eq!(
+            result["calls"],
+            json!([[200, null], [403, refused]]),
+            "{}: {told}",
+            pattern.name
+        );
     }
-    std::fs::remove_file(authority).unwrap();
+    assert_eq!(upstream.received().len(), PATTERNS.len(), "only permitted calls reach the API");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_in_python_walks_every_pattern() {
-    let Some(python) = tool("PORTVAKT_TEST_PYTHON", ".tools/py/bin/python") else { return };
-    let command = |address: &str| {
+async fn one_in_python_walks_every_pattern_to_a_permitted_call() {
+    let Some(python) = python() else { return };
+    let command = |sandbox: &str, proxy: &str| {
         let mut command = Command::new(python);
-        command.arg(script("resolve.py")).arg(address).arg(script("system.py"));
+        command.arg(script("resolve.py")).args([sandbox, proxy]).arg(script("system.py"));
         command
     };
     walk(command, "SSL_CERT_FILE").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_in_node_walks_every_pattern() {
-    let usual = ".tools/node/node_modules";
-    let Some(modules) = tool("PORTVAKT_TEST_NODE_MODULES", usual) else { return };
-    let command = |address: &str| {
+async fn one_in_node_walks_every_pattern_to_a_permitted_call() {
+    let Some(modules) = node_modules() else { return };
+    let command = |sandbox: &str, proxy: &str| {
         let mut command = Command::new("node");
-        command.env("SANDBOX", address).arg("--import").arg(script("resolve.mjs"));
+        command.env("SANDBOX", sandbox).env("PROXY", proxy);
+        command.arg("--import").arg(script("resolve.mjs"));
         command.arg(script("system.mjs")).arg(modules.parent().unwrap());
         command
     };
