@@ -102,6 +102,7 @@ fn restored(users: u64) {
             seen: world.seen(*user),
             fetched: Some(now),
             changed: now,
+            lost: None,
             last_used: now,
             parties: world.parties(*user),
         });
@@ -175,6 +176,7 @@ fn disk(users: u64, mode: &str) {
             },
             fetched: user.fetched.map(moment),
             changed: moment(user.changed),
+            lost: user.lost.map(moment),
             last_used: moment(user.last_used),
             parties: user.parties,
         });
@@ -284,6 +286,7 @@ impl World {
             vendor: vendor.unwrap(),
             fetched: Some(wall),
             changed: wall,
+            lost: None,
             last_used: wall,
             parties,
         }

@@ -255,7 +255,10 @@ fn rights(
     let rights = routed(config);
     let limits =
         Limits { max_entries: register.max_system_users.get(), max_sets: register::MAX_SETS };
-    let (writer, reader) = register::open(rights.clone(), limits, ticks.clone())?;
+    // Each as its route holds it, since the register knows a right by where its texts lie.
+    let demanded = config.routes.iter().filter_map(RouteConfig::right);
+    let demanded = demanded.map(|right| right.right.clone()).collect();
+    let (writer, reader) = register::open(demanded, limits, ticks.clone())?;
     let (notices, receiver) = Notices::new(metrics.notices_lost.clone());
     let notices = Arc::new(notices);
     confirmations.tell_no(doubter(reader.clone(), Arc::clone(&notices)));
@@ -300,6 +303,12 @@ fn open_snapshot(config: &Config, at: &SnapshotConfig, clock: &Arc<dyn Clock>) -
         Ok(opened) => {
             if let Some(aside) = &opened.set_aside {
                 tracing::warn!(reason = aside.reason.label(), "{aside}");
+            }
+            if let Some(mode) = opened.tightened {
+                tracing::warn!(
+                    mode = %format_args!("{mode:04o}"),
+                    "others could read or write the snapshot; it is its owner's alone now (0600)"
+                );
             }
             Some(opened)
         }

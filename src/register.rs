@@ -8,13 +8,14 @@
 mod book;
 mod chunked;
 mod reader;
+mod rights;
 mod shard;
 mod ticks;
 mod writer;
 
 pub use book::{Derive, Explain, MAX_SETS, PolicyState};
 pub use reader::{Explanation, Reader, Shown, Stats, UserView};
-pub use ticks::{HISTORY, InvalidWall, Tick, Ticks};
+pub use ticks::{HISTORY, InvalidWall, Moment, Tick, Ticks};
 pub use writer::{Publish, Restored, Scanned, Watch, Writer};
 
 use crate::domain::party::OrgNumber;
@@ -24,8 +25,8 @@ use crate::domain::system_user::{SystemId, SystemUserId};
 use arc_swap::ArcSwap;
 use book::{Book, Scribe};
 use chunked::Chunked;
+use rights::Rights;
 use shard::Shard;
-use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
@@ -88,6 +89,8 @@ pub struct Watched {
     pub fetched: Option<Tick>,
     /// When it last became another; for one never read, when it was watched.
     pub changed: Tick,
+    /// When something was last found to be held no longer; `None` when that is not known of any time.
+    pub lost: Option<Tick>,
     /// When the policies were last known to be the current ones.
     pub policies_verified: Option<Tick>,
 }
@@ -208,24 +211,17 @@ pub fn open(
     limits: Limits,
     ticks: Ticks,
 ) -> Result<(Writer, Reader), TooManyRights> {
-    let mut indices = HashMap::with_capacity(rights.len());
-    let mut distinct = Vec::with_capacity(rights.len());
-    for right in rights {
-        let next = u16::try_from(distinct.len()).map_err(|_| TooManyRights)?;
-        indices.entry(right.clone()).or_insert_with(|| {
-            distinct.push(right);
-            RightIndex(next)
-        });
-    }
-    let scribe = Scribe::new(distinct.into(), limits.max_sets.min(MAX_SETS));
+    let rights = Rights::new(rights)?;
+    let distinct = rights.iter().map(|(right, _)| right.clone()).collect();
+    let scribe = Scribe::new(distinct, limits.max_sets.min(MAX_SETS));
     let empty: Arc<Shard> = Arc::default();
     let shared = Arc::new(Shared {
         ticks,
-        hasher: RandomState::new(),
+        hasher: IdHasher::new(),
         shards: (0..SHARDS).map(|_| ArcSwap::new(Arc::clone(&empty))).collect(),
         book: ArcSwap::new(scribe.book()),
         systems: ArcSwap::default(),
-        indices,
+        rights,
         marks: Mutex::new(()),
         totals: Totals::default(),
     });
@@ -236,11 +232,11 @@ pub fn open(
 /// What writer and readers share.
 struct Shared {
     ticks: Ticks,
-    hasher: RandomState,
+    hasher: IdHasher,
     shards: Box<[ArcSwap<Shard>]>,
     book: ArcSwap<Book>,
     systems: ArcSwap<Chunked<SystemId>>,
-    indices: HashMap<Right, RightIndex>,
+    rights: Rights,
     /// Held while a doubt is noted, and while the members of a shard change: neither loses the other.
     marks: Mutex<()>,
     totals: Totals,
@@ -262,9 +258,29 @@ struct Spot<'a> {
     tag: u16,
 }
 
+/// Spreads system users over the shards. Keyed, so that nobody can tell which ids meet in one place; which
+/// ids there are is Altinn's choice, so that one multiplication does.
+struct IdHasher([u64; 2]);
+
+impl IdHasher {
+    fn new() -> Self {
+        let random = RandomState::new();
+        Self([0, 1].map(|key: u8| random.hash_one(key)))
+    }
+
+    fn hash(&self, id: SystemUserId) -> u64 {
+        let (high, low) = uuid::Uuid::from_bytes(*id.as_bytes()).as_u64_pair();
+        let [first, second] = self.0;
+        let product = u128::from(high ^ first) * u128::from(low ^ second);
+        let [upper, lower] = [product >> 64, product & u128::from(u64::MAX)];
+        // INVARIANT: both halves fit.
+        u64::try_from(upper ^ lower).unwrap_or_default()
+    }
+}
+
 impl Shared {
     fn spot(&self, id: SystemUserId) -> Option<Spot<'_>> {
-        let hash = self.hasher.hash_one(id.as_bytes());
+        let hash = self.hasher.hash(id);
         let number = usize::try_from(hash >> 52).ok()?;
         let tag = u16::try_from((hash >> 36) & 0xffff).ok()?;
         Some(Spot { number, shard: self.shards.get(number)?, tag })

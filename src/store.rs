@@ -7,6 +7,7 @@
 //! and how large. Talks to no network; times of day come from the caller.
 
 mod aside;
+mod file;
 mod look;
 mod record;
 mod seal;
@@ -22,9 +23,8 @@ use redb::{
 };
 use seal::{FORMAT, Head, Seal};
 use std::fmt;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -76,6 +76,9 @@ pub struct Opened {
     pub loader: Loader,
     /// The file that was there could not be used.
     pub set_aside: Option<SetAside>,
+    /// The permission bits that the file had, when others than its owner could read or write it: they
+    /// were taken away.
+    pub tightened: Option<u32>,
 }
 
 /// A file that could not be used.
@@ -115,6 +118,9 @@ pub enum Unfit {
     /// Saved at a time that has not come.
     #[error("it was saved at a time that has not come yet")]
     Future,
+    /// Everybody on the machine could write it, and no key tells who did.
+    #[error("everybody could write to it, and without a key nobody can tell who did")]
+    Exposed,
 }
 
 impl Unfit {
@@ -130,6 +136,7 @@ impl Unfit {
             Self::OtherKey => "other_key",
             Self::NotEncrypted => "not_encrypted",
             Self::Future => "future",
+            Self::Exposed => "exposed",
         }
     }
 }
@@ -158,8 +165,16 @@ pub fn open(options: &Options, now: SystemTime) -> Result<Opened, OpenError> {
         Seal::new(&options.binding, options.key.as_ref()).map_err(|_| OpenError::Key)?;
     let (seal, path) = (Arc::new(seal), options.path.clone());
     let place = Place { path, seal, head };
-    let set_aside = match place.open(Some(now)) {
-        Ok(database) => return place.opened(database, None),
+    let tightened = file::tighten(&place.path).map_err(|cause| OpenError::Disk(cause.into()))?;
+    // Opened even so: another process may be using it, and then it stays where it is.
+    let found = match place.open(Some(now)) {
+        Ok(_) if place.is_exposed(tightened) => Err(Trouble::Unfit(Unfit::Exposed)),
+        found => found,
+    };
+    let opened =
+        |database, set_aside| Ok(Opened { tightened, ..place.opened(database, set_aside)? });
+    let set_aside = match found {
+        Ok(database) => return opened(database, None),
         Err(Trouble::InUse) => return Err(OpenError::InUse),
         Err(Trouble::Disk(cause)) => return Err(OpenError::Disk(cause)),
         Err(Trouble::Unfit(reason)) => {
@@ -169,7 +184,7 @@ pub fn open(options: &Options, now: SystemTime) -> Result<Opened, OpenError> {
         }
     };
     match place.open(Some(now)) {
-        Ok(database) => place.opened(database, Some(set_aside)),
+        Ok(database) => opened(database, Some(set_aside)),
         Err(Trouble::InUse) => Err(OpenError::InUse),
         Err(Trouble::Disk(cause)) => Err(OpenError::Disk(cause)),
         Err(Trouble::Unfit(reason)) => Err(OpenError::Disk(reason.into())),
@@ -257,6 +272,13 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
 }
 
 impl Place {
+    /// Whether a file with these permissions may hold what anybody wrote. A key would tell; who is in the
+    /// file's group was chosen by somebody (volumes of Kubernetes are opened to a group at every start).
+    fn is_exposed(&self, mode: Option<u32>) -> bool {
+        let everybody = mode.is_some_and(|mode| mode & 0o002 != 0);
+        everybody && !self.head.encrypted
+    }
+
     fn opened(&self, database: Database, set_aside: Option<SetAside>) -> Result<Opened, OpenError> {
         let table = guarded(|| records(&database)).map_err(|trouble| match trouble {
             Trouble::InUse => OpenError::InUse,
@@ -268,14 +290,16 @@ impl Place {
         let loader = Loader { table, seal, _database: Arc::clone(&database) };
         let place =
             Self { path: self.path.clone(), seal: Arc::clone(&self.seal), head: self.head.clone() };
-        Ok(Opened { store: Snapshot { place, database: Some(database) }, loader, set_aside })
+        let store = Snapshot { place, database: Some(database) };
+        Ok(Opened { store, loader, set_aside, tightened: None })
     }
 
     /// The database, new or found sound. With a time of day every record is looked at too.
     fn open(&self, now: Option<SystemTime>) -> Result<Database, Trouble> {
         guarded(|| {
-            let there = self.path.exists();
-            let database = if there { database(private(&self.path)?)? } else { self.make()? };
+            // Whatever is there, a link that leads nowhere too, is not made anew.
+            let there = self.path.symlink_metadata().is_ok();
+            let database = if there { database(file::own(&self.path)?)? } else { self.make()? };
             self.check_head(&database)?;
             if let Some(now) = now {
                 check_records(&database, &self.seal, now)?;
@@ -289,7 +313,7 @@ impl Place {
         let mut name = self.path.clone().into_os_string();
         name.push(".new");
         let name = PathBuf::from(name);
-        let file = private(&name)?;
+        let file = file::own(&name)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(Trouble::InUse),
@@ -352,11 +376,6 @@ impl Place {
         writing.commit().map_err(redb::Error::from)?;
         Ok(())
     }
-}
-
-/// What system users hold is nobody else's business on the machine.
-fn private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
 fn database(file: File) -> Result<Database, Trouble> {
@@ -593,6 +612,7 @@ mod tests {
             vendor: "310000035".parse().unwrap(),
             fetched: (number % 5 != 4).then(|| at(fetched)),
             changed: at(1),
+            lost: number.is_multiple_of(2).then(|| at(1)),
             last_used: at(2),
             parties: (0..parties).map(rights).collect(),
         }
@@ -609,7 +629,7 @@ mod tests {
         StorableQuestion::of(question(party, instance)).unwrap()
     }
 
-    /// One of each kind, in the order of loading but for the two last.
+    /// One of each kind, in the order of loading.
     fn facts() -> Vec<Saved> {
         let list = |actions: Option<&str>| AccessList {
             members: vec![PARTY.parse().unwrap()],
@@ -629,6 +649,7 @@ mod tests {
             Saved::User(Box::new(user(1, 3, 100))),
             Saved::Confirmation(storable(None), at(4)),
             Saved::Confirmation(storable(Some("7")), at(4)),
+            Saved::SwitchedOff(storable(None)),
         ]
     }
 
@@ -700,10 +721,11 @@ mod tests {
             Saved::User(Box::new(later.clone())),
             Saved::ResourceGone("ex-returns".parse().unwrap()),
             Saved::Unconfirm(storable(None)),
+            Saved::SwitchedOn("ex-returns".parse().unwrap()),
             Saved::ForgetUser(id(99)),
         ]);
         let (loaded, _) = stage.load();
-        assert_eq!(loaded.len(), facts().len() - 2);
+        assert_eq!(loaded.len(), facts().len() - 3);
         assert!(loaded.contains(&Saved::User(Box::new(later))));
         assert!(loaded.contains(&Saved::Confirmation(storable(Some("7")), at(4))));
     }

@@ -9,6 +9,7 @@ mod drift;
 pub mod metrics;
 pub mod mirror;
 pub mod ports;
+mod restore;
 pub mod revive;
 mod save;
 pub mod schedule;
@@ -31,8 +32,9 @@ use crate::register::{NotDerived, Publish, Reader, RightIndex, Seen, Tick, Ticks
 use drift::{Dispute, Outcome, SwitchedOff};
 use metrics::SyncMetrics;
 use mirror::{Mirror, MirrorReading};
-use ports::{Saved, Source, Wanted};
-use save::{Restoring, Saver, State, Written};
+use ports::{Saved, Source, StorableQuestion, Wanted};
+use restore::Restoring;
+use save::{Saver, State, Written};
 use status::StatusReader;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -198,18 +200,29 @@ impl Sync {
 
     /// Takes up what was saved: before anything is served. `load` hands over each fact.
     pub fn restore(&mut self, load: impl FnOnce(&mut dyn FnMut(Saved))) {
-        let wall = self.clock.wall();
-        let mut restoring = Restoring::new(&mut self.writer, &mut self.mirror, &self.answers, wall);
+        let answers = Arc::clone(&self.answers);
+        let mut confirm = |question: StorableQuestion, asked| {
+            answers.confirmations.restore(question.question(), asked);
+        };
+        let (writer, mirror) = (&mut self.writer, &mut self.mirror);
+        let mut restoring = Restoring::new(writer, mirror, &mut confirm, self.clock.wall());
         load(&mut |saved| restoring.take(saved));
         let taken = restoring.finish();
-        // Nobody knows what was looked for when it was read.
-        self.mirror.note_packages(self.ticks.now());
         self.set_policies();
         if let Some(verified) = self.mirror.verified() {
             self.writer.policies_verified(verified);
             self.verified = Some(verified);
         }
         self.tell_policies();
+        for question in taken.disputed {
+            self.derivation_off(&question, 1);
+            tracing::warn!(
+                resource = %question.resource(),
+                "permits for this resource are still asked for: before the restart Altinn's PDP said no where \
+                 the register derived a permit"
+            );
+            self.switched_off.disagreed(question);
+        }
         tracing::info!(
             system_users = taken.users,
             answers = taken.answers,
@@ -472,7 +485,8 @@ impl Sync {
     fn save(&mut self, now: Instant) {
         let Some(saver) = &mut self.saver else { return };
         let (reader, mirror, ticks) = (&self.reader, &self.mirror, &self.ticks);
-        let state = State { reader, mirror, ticks, wall: self.clock.wall() };
+        let (switched_off, wall) = (&self.switched_off, self.clock.wall());
+        let state = State { reader, mirror, switched_off, ticks, wall };
         if let Some(writing) = saver.due(&state, &self.answers, now) {
             self.tasks.spawn_blocking(move || Done::Saved(Box::new(writing.write())));
         }
@@ -489,7 +503,8 @@ impl Sync {
         }
         let Some(saver) = &mut self.saver else { return };
         let (reader, mirror, ticks) = (&self.reader, &self.mirror, &self.ticks);
-        let state = State { reader, mirror, ticks, wall: self.clock.wall() };
+        let (switched_off, wall) = (&self.switched_off, self.clock.wall());
+        let state = State { reader, mirror, switched_off, ticks, wall };
         if let Some(writing) = saver.last(&state, &self.answers)
             && let Ok(written) = tokio::task::spawn_blocking(move || writing.write()).await
         {
@@ -561,7 +576,14 @@ impl Sync {
     fn judge_again(&mut self, question: &Question, verdict: Result<Verdict, Undecided>) {
         let derived = match self.reader.explain(question).look_up.derived {
             Ok(_) | Err(NotDerived::SwitchedOff) => true,
-            Err(NotDerived::Doubted) => return,
+            // What was not read (anew) yet can be compared with nothing.
+            Err(
+                NotDerived::Doubted
+                | NotDerived::Unwatched
+                | NotDerived::NeverRead
+                | NotDerived::PolicyUnread
+                | NotDerived::ReadBeforePolicy,
+            ) => return,
             Err(_) => false,
         };
         let Ok(verdict) = verdict else { return };
@@ -615,7 +637,11 @@ impl Sync {
         self.metrics.samples.with_label_values(&[outcome.label()]).inc();
     }
 
-    fn derivation_off(&self, question: &Question, off: i64) {
+    /// Tells that derivation is off (1) or on (0) for the question's resource, and has it saved.
+    fn derivation_off(&mut self, question: &Question, off: i64) {
+        if let Some(saver) = &mut self.saver {
+            saver.policies_changed();
+        }
         self.metrics.derivation_off.with_label_values(&[question.resource().as_str()]).set(off);
         self.tell_policies();
     }
@@ -636,9 +662,12 @@ impl Sync {
         self.metrics.forgotten.with_label_values(&[reason]).inc_by(count);
     }
 
-    /// Those that the configuration names are watched always.
+    /// Those that the configuration names are watched always, and those about which Altinn disagrees, since
+    /// nothing else tells when it does no more.
     fn watch_listed(&mut self) {
-        for id in self.config.system_users.clone() {
+        let disputed = self.switched_off.disputed().map(Question::system_user);
+        let listed: Vec<_> = self.config.system_users.iter().copied().chain(disputed).collect();
+        for id in listed {
             let seen = Seen { id, owner: None, system: None, vendor: None };
             if self.reader.view(id).is_none() && self.writer.watch(&seen) == Watch::New {
                 self.users.want(Account::Own, id, false, Instant::now());

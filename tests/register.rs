@@ -39,9 +39,13 @@ fn question(user: u8, party: u32, number: usize) -> Question {
     Question::new(id(user), Party::Organization(org(party)), right(number), None)
 }
 
+/// As many sets as four system users can hold at once with one publishing of each, and some: they are soon
+/// used up, and those that nobody holds any more must make room.
+const SETS: usize = 64;
+
 /// Right number `n` opens with package number `n`.
 fn register() -> (Writer, Reader) {
-    let limits = Limits { max_entries: 4, max_sets: 1000 };
+    let limits = Limits { max_entries: 4, max_sets: SETS };
     let (mut writer, reader) = open((0..3).map(right).collect(), limits, Ticks::new()).unwrap();
     let state = |number: usize| {
         let package = format!("p{number}").parse().unwrap();
@@ -88,10 +92,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn rights(parties: &BTreeMap<u32, u8>) -> Vec<PartyRights> {
-    let held = |bits: u8| (0..3).filter(move |n| bits >> n & 1 == 1);
+    rights_and("p9", parties)
+}
+
+/// The rights, and a package that opens nothing: with another one each time every set is a new one.
+fn rights_and(more: &str, parties: &BTreeMap<u32, u8>) -> Vec<PartyRights> {
+    let held = |bits: u8| (0..3).filter(move |n| bits >> n & 1 == 1).map(|n| format!("p{n}"));
     let one = |(party, bits): (&u32, &u8)| PartyRights {
         party: org(*party),
-        packages: held(*bits).map(|n| format!("p{n}").parse().unwrap()).collect(),
+        packages: held(*bits).chain([more.to_owned()]).map(|p| p.parse().unwrap()).collect(),
         resources: vec![],
     };
     parties.iter().map(one).collect()
@@ -125,7 +134,7 @@ fn run(steps: &[Step]) {
     runtime.block_on(async {
         let (mut writer, reader) = register();
         let (mut models, mut clock) = (HashMap::<u8, Model>::new(), 0);
-        for step in steps {
+        for (number, step) in steps.iter().enumerate() {
             match step {
                 Step::Watch(user) => {
                     let told = match models.contains_key(user) {
@@ -141,7 +150,11 @@ fn run(steps: &[Step]) {
                 Step::Publish(user, parties) => {
                     // A doubt is about what it holds and about the policies; here both are read together.
                     writer.policies_verified(writer.ticks().now());
-                    let told = writer.publish(id(*user), writer.ticks().now(), rights(parties));
+                    let told = writer.publish(
+                        id(*user),
+                        writer.ticks().now(),
+                        rights_and(&format!("x{number}"), parties),
+                    );
                     assert_eq!(told == Publish::NotWatched, !models.contains_key(user));
                     if let Some(model) = models.get_mut(user) {
                         (model.parties, model.fetched) = (Some(parties.clone()), clock);
@@ -161,7 +174,7 @@ fn run(steps: &[Step]) {
                     clock += 1;
                 }
             }
-            assert_eq!(reader.size(), models.len());
+            assert_eq!((reader.size(), reader.stats().refused_sets), (models.len(), 0));
             for (user, party, number) in (0..USERS)
                 .flat_map(|u| (0..PARTIES).flat_map(move |p| (0..3).map(move |n| (u, p, n))))
             {
@@ -219,4 +232,35 @@ fn readers_see_whole_old_or_whole_new_entries_and_no_doubt_is_lost() {
         }
         stop.store(true, Ordering::Relaxed);
     });
+}
+
+#[test]
+fn a_set_that_takes_the_place_of_another_opens_nothing_to_who_held_that() {
+    let (mut writer, reader) = register();
+    writer.watch(&seen(1));
+    writer.watch(&seen(2));
+    let (first, second) = (BTreeMap::from([(7, 1)]), BTreeMap::from([(7, 2)]));
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for (user, never) in [(1, 1), (2, 0)] {
+            let (reader, stop) = (&reader, &stop);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    assert!(reader.look_up(&question(user, 7, never)).derived.is_err());
+                }
+            });
+        }
+        // Every set is new and the one before held by nobody, so that places change hands all the time.
+        for round in 0..5_000 {
+            let more = format!("x{round}");
+            let now = writer.ticks().now();
+            writer.publish(id(1), now, rights_and(&more, &first));
+            writer.publish(id(2), now, rights_and(&more, &second));
+            assert!(reader.look_up(&question(1, 7, 0)).derived.is_ok());
+            assert!(reader.look_up(&question(2, 7, 1)).derived.is_ok());
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(reader.stats().sets <= SETS);
+    assert_eq!(reader.stats().refused_sets, 0);
 }

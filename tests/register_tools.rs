@@ -385,6 +385,7 @@ async fn leave_snapshot(world: &World, jwk: &str, package: &str) {
         vendor: "310000205".parse().unwrap(),
         fetched: Some(then),
         changed: then - 20 * MINUTE,
+        lost: None,
         last_used: then,
         parties: vec![PartyRights {
             party: seed::BAKKEN.parse().unwrap(),

@@ -56,6 +56,7 @@ fn batch(number: u32) -> Vec<Saved> {
             vendor: organisation(user),
             fetched: Some(now() + Duration::from_millis(number.into())),
             changed: now(),
+            lost: None,
             last_used: now(),
             parties: vec![rights(number)],
         }))
@@ -68,7 +69,7 @@ fn batch(number: u32) -> Vec<Saved> {
 
 /// The batch that the snapshot holds: whole, and nothing of another.
 fn held(opened: Opened) -> Option<u32> {
-    let Opened { store, loader, set_aside } = opened;
+    let Opened { store, loader, set_aside, tightened: _ } = opened;
     assert!(set_aside.is_none(), "{set_aside:?}");
     let mut all = Vec::new();
     loader.load(&mut |saved| all.push(saved)).unwrap();

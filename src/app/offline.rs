@@ -15,7 +15,7 @@ use crate::maskinporten::key_set::ParsedKeySet;
 use crate::register::{self, Limits, Reader, Ticks};
 use crate::serve::register::RegisterPages;
 use crate::store::{CannotLoad, LookError, Options, look};
-use crate::sync::revive::{Revival, Revived};
+use crate::sync::revive::{Revived, revive};
 use crate::telemetry::metrics::Metrics;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -70,14 +70,12 @@ fn held(config: &Config, register: &RegisterConfig, ticks: &Ticks) -> Result<Hel
         LookError::InUse => OfflineError::InUse(options.path.clone()),
         error => OfflineError::Look(options.path.clone(), error),
     })?;
-    let mut revival = Revival::new(ticks.clone(), wall);
-    loader.load(&mut |fact| revival.take(fact))?;
     let rights = routed(config);
     // All that was saved is shown, whatever may be watched now.
     let limits = Limits { max_entries: usize::MAX, max_sets: register::MAX_SETS };
     let opened = register::open(rights.clone(), limits, ticks.clone());
     let (mut writer, reader) = opened.map_err(AppError::from)?;
-    let revived = revival.publish(&rights, register, &mut writer);
+    let revived = revive(|take| loader.load(take), &rights, register, &mut writer, wall)?;
     Ok(Held { reader, revived })
 }
 

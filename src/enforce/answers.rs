@@ -8,12 +8,15 @@ use super::ports::{Account, Call, Urgency};
 use crate::domain::decision::{Source, Undecided, Verdict};
 use crate::domain::resource::Question;
 use crate::domain::system_user::SystemUserId;
-use crate::register::Ticks;
-use crate::register::{LookUp, NotDerived, PolicyVersion, Reader, Seen};
+use crate::register::{LookUp, Moment, NotDerived, PolicyVersion, Reader, Seen, Ticks};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+/// How long Altinn's PDP may answer from its memory of delegations: five minutes (contract authorization.md
+/// §4), and one for what it takes to get there.
+pub const REMEMBERED: Duration = Duration::from_secs(6 * 60);
 
 /// Everything that answers come from.
 #[derive(Debug)]
@@ -79,8 +82,9 @@ impl Answers {
     /// What is known of `question`. Allocates nothing.
     #[must_use]
     pub fn known(&self, question: &Question) -> Known {
-        let look_up = self.register.as_ref().map(|register| register.look_up(question));
-        let derived = look_up.as_ref().map(|look_up| self.derived(look_up));
+        let now = self.ticks.moment();
+        let look_up = self.register.as_ref().map(|register| register.look_up_at(question, now));
+        let derived = look_up.as_ref().map(|look_up| derived(look_up, now));
         let (derived, not_derived) = match derived {
             Some(Ok(permit)) => (Some(permit), None),
             Some(Err(why)) => (None, Some(why)),
@@ -91,9 +95,10 @@ impl Answers {
         // does it where the resource has no policy any more.
         let gone = not_derived == Some(NotDerived::PolicyMissing);
         let held = held.filter(|held| !gone && !outdated(held, look_up.as_ref()));
+        let held = held.filter(|held| !self.is_too_bold(held, look_up.as_ref(), now));
         // A no may rest on a policy: it stands until that was read after it, too.
         let derived = derived.map(|permit| (permit, permit.rests_on()));
-        let (confirmed, no) = match held.map(|held| (held.verdict, self.ticks.age(held.asked))) {
+        let (confirmed, no) = match held.map(|held| (held.verdict, now.age(held.asked))) {
             Some((Verdict::Permit, age)) => {
                 (Some(KnownPermit { source: Source::Confirmed, age, policy: None }), None)
             }
@@ -114,13 +119,13 @@ impl Answers {
         Known { permit, no, not_derived }
     }
 
-    fn derived(&self, look_up: &LookUp) -> Result<KnownPermit, NotDerived> {
-        let derived = look_up.derived?;
-        Ok(KnownPermit {
-            source: Source::Derived,
-            age: self.ticks.age(derived.fetched),
-            policy: Some((derived.policy, self.ticks.age(derived.policies_verified))),
-        })
+    /// Whether a permit may come from the PDP's memory of what the register has seen withdrawn before. It is
+    /// of use for no longer than a no is: asked for each time, all would wait for Altinn for minutes.
+    fn is_too_bold(&self, held: &Confirmation, look_up: Option<&LookUp>, now: Moment) -> bool {
+        let lost = look_up.and_then(|look_up| look_up.watched.as_ref()?.lost);
+        let age = now.age(held.asked);
+        let from_memory = lost.is_some_and(|lost| now.age(lost).saturating_sub(age) < REMEMBERED);
+        held.verdict == Verdict::Permit && from_memory && age >= self.no_for
     }
 
     /// Asks the PDP, since a request waits for it.
@@ -171,6 +176,15 @@ impl Answers {
             notices.sample(question);
         }
     }
+}
+
+fn derived(look_up: &LookUp, now: Moment) -> Result<KnownPermit, NotDerived> {
+    let derived = look_up.derived?;
+    Ok(KnownPermit {
+        source: Source::Derived,
+        age: now.age(derived.fetched),
+        policy: Some((derived.policy, now.age(derived.policies_verified))),
+    })
 }
 
 /// Whether what the answer rests on has changed since the PDP was asked: of a permit, what the system user

@@ -609,6 +609,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_permit_just_after_a_loss_serves_no_longer_than_a_no_even_in_an_outage() {
+        const PERMIT: Result<Verdict, Cause> = Ok(Verdict::Permit);
+        let mut bench = bench(&[PERMIT, PERMIT, AWAY, PERMIT]).holding(&["lonn", "other"]);
+        tokio::time::advance(10 * SECOND).await;
+        bench.read(&["lonn"]);
+        assert_eq!(bench.judge("write", ROUTE).await, "asked 0s", "perhaps from its memory");
+        tokio::time::advance(4 * SECOND).await;
+        assert_eq!(bench.judge("write", ROUTE).await, "confirmed 4s");
+        tokio::time::advance(SECOND).await;
+        assert_eq!(bench.judge("write", ROUTE).await, "asked 0s");
+        tokio::time::advance(5 * SECOND).await;
+        assert_eq!(bench.judge("write", ROUTE).await, "unreachable", "no grace for it");
+        // Asked so long after the loss that Altinn has forgotten what was before.
+        tokio::time::advance(350 * SECOND).await;
+        assert_eq!(bench.judge("write", ROUTE).await, "asked 0s");
+        tokio::time::advance(59 * SECOND).await;
+        assert_eq!(bench.judge("write", ROUTE).await, "confirmed 59s");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn policies_too_old_derive_nothing_but_in_grace() {
         let mut bench = bench(&[AWAY, Ok(Verdict::Permit)]);
         tokio::time::advance(10 * MINUTE).await;

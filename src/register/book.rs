@@ -15,12 +15,18 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-/// Most rights sets. They are never forgotten while the program runs, so that a number never changes its
-/// meaning under a reader.
+/// Most rights sets that are held at once.
 pub const MAX_SETS: usize = 65_536;
 
 /// The number of a set past [`MAX_SETS`]: opens nothing.
 pub(super) const TOO_MANY: u32 = u32::MAX;
+
+/// The number of a set is its place in the book, and above these bits how many sets had that place before.
+/// So no number ever comes to mean another set: a reader with an old entry finds the set that was meant, or
+/// none.
+const PLACE: u32 = 0xffff;
+/// The last number of a place; it is used no more then. Leaves [`TOO_MANY`] free.
+const LAST: u32 = 0xfffe << 16;
 
 /// Whether a policy permits a system user that holds the packages for which the function says yes.
 pub type Derive = Box<dyn Fn(&dyn Fn(&PackageId) -> bool) -> bool + Send + Sync>;
@@ -70,13 +76,20 @@ pub(super) struct RightsSet {
 }
 
 impl RightsSet {
-    fn of(rights: PartyRights) -> Self {
+    /// Those of one party.
+    pub(super) fn of(rights: PartyRights) -> Self {
         let PartyRights { party: _, mut packages, mut resources } = rights;
         packages.sort_unstable();
         packages.dedup();
         resources.sort_unstable();
         resources.dedup();
         Self { packages: packages.into(), resources: resources.into() }
+    }
+
+    /// Whether all that is in `other` is in this one too.
+    fn covers(&self, other: &Self) -> bool {
+        other.packages.iter().all(|package| self.packages.binary_search(package).is_ok())
+            && other.resources.iter().all(|one| self.resources.binary_search(one).is_ok())
     }
 
     fn opens(&self, state: &PolicyState) -> bool {
@@ -92,6 +105,7 @@ impl RightsSet {
 /// A rights set and the routed rights that it opens, a bit each.
 #[derive(Clone, Debug)]
 struct Evaluated {
+    number: u32,
     set: Arc<RightsSet>,
     opens: Box<[u64]>,
 }
@@ -124,6 +138,8 @@ pub(super) struct Book {
     gates: Arc<[Gate]>,
     switched_off: Arc<[bool]>,
     sets: Chunked<Evaluated>,
+    /// Places whose set nobody holds.
+    unused: usize,
     /// When all policies were last known to be current.
     pub(super) verified: Option<Tick>,
 }
@@ -147,7 +163,7 @@ impl Book {
         if rights == TOO_MANY {
             return Err(NotDerived::TooManySets);
         }
-        let opens = self.sets.get(rights).is_some_and(|set| is_set(&set.opens, right));
+        let opens = self.evaluated(rights).is_some_and(|set| is_set(&set.opens, right));
         if !opens {
             return Err(NotDerived::NotCovered);
         }
@@ -198,14 +214,18 @@ impl Book {
         }
     }
 
+    fn evaluated(&self, rights: u32) -> Option<&Evaluated> {
+        self.sets.get(rights & PLACE).filter(|evaluated| evaluated.number == rights)
+    }
+
     /// The names in a rights set.
     pub(super) fn set(&self, rights: u32) -> Option<&Arc<RightsSet>> {
-        self.sets.get(rights).map(|evaluated| &evaluated.set)
+        self.evaluated(rights).map(|evaluated| &evaluated.set)
     }
 
     /// How many sets.
     pub(super) fn sets(&self) -> usize {
-        self.sets.len()
+        self.sets.len().saturating_sub(self.unused)
     }
 }
 
@@ -227,9 +247,13 @@ pub(super) struct Scribe {
     states: Vec<PolicyState>,
     off: HashSet<ResourceId>,
     numbers: HashMap<Arc<RightsSet>, u32>,
+    /// The last numbers of places whose set nobody holds.
+    free: Vec<u32>,
     /// Times that a set was past the limit.
     pub(super) refused: u64,
-    max_sets: usize,
+    /// Times that a set got a number: whether the book has changed by it.
+    pub(super) interned: u64,
+    pub(super) max_sets: usize,
     book: Book,
 }
 
@@ -241,10 +265,11 @@ impl Scribe {
             gates: states.iter().zip(&*rights).map(|(state, right)| gate(state, right)).collect(),
             switched_off: rights.iter().map(|_| false).collect(),
             sets: Chunked::default(),
+            unused: 0,
             verified: None,
         };
-        let (off, numbers) = (HashSet::new(), HashMap::new());
-        Self { rights, states, off, numbers, refused: 0, max_sets, book }
+        let (off, numbers, free) = (HashSet::new(), HashMap::new(), Vec::new());
+        Self { rights, states, off, numbers, free, refused: 0, interned: 0, max_sets, book }
     }
 
     /// The book as it is now.
@@ -252,30 +277,51 @@ impl Scribe {
         Arc::new(self.book.clone())
     }
 
-    /// How many sets the book holds now: whether it has changed by interning.
-    pub(super) fn book_sets(&self) -> usize {
-        self.book.sets()
-    }
-
-    /// The number of this set; the book may have got it only now.
-    pub(super) fn intern(&mut self, rights: PartyRights) -> u32 {
-        let set = RightsSet::of(rights);
-        if let Some(number) = self.numbers.get(&set) {
+    /// The number of this set, or [`TOO_MANY`]; the book may have got it only now.
+    pub(super) fn intern(&mut self, set: &RightsSet) -> u32 {
+        if let Some(number) = self.numbers.get(set) {
             return *number;
         }
-        let number = u32::try_from(self.book.sets.len()).ok();
-        let Some(number) = number.filter(|_| self.book.sets.len() < self.max_sets) else {
-            self.refused = self.refused.saturating_add(1);
-            return TOO_MANY;
-        };
-        let set = Arc::new(set);
+        let Some(number) = self.next_number() else { return TOO_MANY };
+        self.interned = self.interned.saturating_add(1);
+        let set = Arc::new(set.clone());
         let mut opens = vec![0; self.rights.len().div_ceil(64)].into_boxed_slice();
         for (right, state) in RightIndex::all(&self.rights).zip(&self.states) {
             set_bit(&mut opens, right, set.opens(state));
         }
-        self.book.sets.push(Evaluated { set: Arc::clone(&set), opens });
+        self.book.sets.put(number & PLACE, Evaluated { number, set: Arc::clone(&set), opens });
         self.numbers.insert(set, number);
         number
+    }
+
+    fn next_number(&mut self) -> Option<u32> {
+        let place = self.book.sets.len();
+        let new = || u32::try_from(place).ok().filter(|_| place < self.max_sets);
+        let number = self.free.pop().map(|last| last + PLACE + 1).or_else(new);
+        self.book.unused = self.free.len();
+        number
+    }
+
+    /// Lets go of every set that is not in `used`: their places may be taken. Until one is, it stays as it is
+    /// for readers of old entries. Gives how many.
+    pub(super) fn sweep(&mut self, used: &HashSet<u32>) -> usize {
+        let before = self.free.len();
+        let free = &mut self.free;
+        self.numbers.retain(|_, number| {
+            let keep = used.contains(number);
+            if !keep && *number < LAST {
+                free.push(*number);
+            }
+            keep
+        });
+        self.book.unused = self.free.len();
+        self.free.len() - before
+    }
+
+    /// Whether who holds the set `new` holds all of the set `old`, as far as can be told.
+    pub(super) fn covers(&self, new: u32, old: u32) -> bool {
+        let sets = self.book.set(new).zip(self.book.set(old));
+        new == old || sets.is_some_and(|(new, old)| new.covers(old))
     }
 
     /// Puts these states in the place of those they name, and evaluates every set anew for them.
@@ -339,4 +385,56 @@ fn members(lists: &[AccessList], right: &Right) -> Arc<[u32]> {
     members.sort_unstable();
     members.dedup();
     members.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(name: &str) -> RightsSet {
+        let packages = vec![name.parse().unwrap()];
+        let party = "310000027".parse().unwrap();
+        RightsSet::of(PartyRights { party, packages, resources: Vec::new() })
+    }
+
+    fn name(book: &Book, number: u32) -> Option<String> {
+        book.set(number).map(|set| set.packages[0].to_string())
+    }
+
+    #[test]
+    fn a_number_never_comes_to_mean_another_set() {
+        let mut scribe = Scribe::new(Arc::default(), 2);
+        let (first, kept) = (scribe.intern(&set("first")), scribe.intern(&set("kept")));
+        assert_eq!(scribe.intern(&set("third")), TOO_MANY);
+        assert_eq!(scribe.sweep(&HashSet::from([kept])), 1);
+        assert_eq!(
+            name(&scribe.book(), first).as_deref(),
+            Some("first"),
+            "until its place is taken"
+        );
+        assert_eq!(scribe.book().sets(), 1);
+        let third = scribe.intern(&set("third"));
+        assert_eq!(scribe.book().sets(), 2);
+        assert_ne!(third, first);
+        assert_eq!(name(&scribe.book(), first), None);
+        assert_eq!(name(&scribe.book(), third).as_deref(), Some("third"));
+        assert_eq!(scribe.intern(&set("kept")), kept);
+        assert_eq!(scribe.intern(&set("first")), TOO_MANY, "it was let go of");
+    }
+
+    #[test]
+    fn a_place_that_has_had_all_its_numbers_is_used_no_more() {
+        let mut scribe = Scribe::new(Arc::default(), 1);
+        let mut numbers = 0;
+        loop {
+            let number = scribe.intern(&set(&format!("set-{}", numbers % 3)));
+            if number == TOO_MANY {
+                break;
+            }
+            numbers += 1;
+            scribe.sweep(&HashSet::new());
+        }
+        assert_eq!(numbers, 0xffff);
+        assert_eq!(scribe.sweep(&HashSet::new()), 0);
+    }
 }

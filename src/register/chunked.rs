@@ -1,4 +1,4 @@
-//! A list that only grows, cheap to copy with one more: readers hold old copies while it does.
+//! A list that never shrinks, cheap to copy with one more: readers hold old copies while it grows.
 
 use std::sync::Arc;
 
@@ -45,6 +45,16 @@ impl<T: Clone> Chunked<T> {
         self.length += 1;
     }
 
+    /// Puts an entry in the place of the one of this number, counted from 0, or at the end.
+    pub(super) fn put(&mut self, number: u32, entry: T) {
+        let number = usize::try_from(number).unwrap_or(usize::MAX);
+        let chunk = self.chunks.get_mut(number / CHUNK).map(Arc::make_mut);
+        match chunk.and_then(|chunk| chunk.get_mut(number % CHUNK)) {
+            Some(place) => *place = entry,
+            None => self.push(entry),
+        }
+    }
+
     /// The entries in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.chunks.iter().flat_map(|chunk| chunk.iter())
@@ -71,5 +81,12 @@ mod tests {
         assert_eq!((old.len(), old.get(299), old.get(300)), (300, Some(&299), None));
         assert_eq!((list.len(), list.get(300)), (301, Some(&300)));
         assert!(list.iter().copied().eq(0..301));
+        let old = list.clone();
+        list.put(7, 1007);
+        list.put(301, 301);
+        assert_eq!(
+            (old.get(7), old.len(), list.get(7), list.get(301)),
+            (Some(&7), 301, Some(&1007), Some(&301))
+        );
     }
 }

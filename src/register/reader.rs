@@ -1,8 +1,8 @@
 //! The readers' half of the register.
 
-use super::book::{Book, TOO_MANY};
+use super::book::Book;
 use super::shard::{Found, Grant, Shard};
-use super::ticks::{Tick, Ticks};
+use super::ticks::{Moment, Tick, Ticks};
 use super::{DerivedPermit, LookUp, NotDerived, PolicyVersion, RightIndex, Shared, Spot, Watched};
 use crate::domain::delegation::{PackageId, PartyRights};
 use crate::domain::party::{OrgNumber, Party};
@@ -69,6 +69,8 @@ pub struct UserView {
     pub fetched: Option<Tick>,
     /// When the content last became another.
     pub changed: Tick,
+    /// When something was last found to be held no longer; `None` when that is not known of any time.
+    pub lost: Option<Tick>,
     /// When it was last looked up.
     pub last_used: Tick,
     /// Since when it is in doubt, if it is: nothing fetched up to then permits anything.
@@ -114,17 +116,21 @@ impl Reader {
     /// The place of a right among those that routes ask for.
     #[must_use]
     pub fn right_index(&self, right: &Right) -> Option<RightIndex> {
-        self.shared.indices.get(right).copied()
+        self.shared.rights.index(right)
     }
 
     /// What the register says to a question; marks the system user as used. Allocates nothing.
     #[must_use]
     pub fn look_up(&self, question: &Question) -> LookUp {
-        let id = question.system_user();
         // Reading the clock waits for every read of memory before it, so it comes first.
-        let now = self.shared.ticks.now();
-        self.with(id, |found| {
-            found.row.mark(now);
+        self.look_up_at(question, self.shared.ticks.moment())
+    }
+
+    /// The same for who has just read the clock: it is `now`.
+    #[must_use]
+    pub fn look_up_at(&self, question: &Question, now: Moment) -> LookUp {
+        self.with(question.system_user(), |found| {
+            found.row.mark(now.tick());
             self.judge(question, found)
         })
         .unwrap_or_else(|| self.unwatched(question))
@@ -240,9 +246,9 @@ impl Reader {
         if found.row.stands_against(fetched.min(verified)) {
             return Vec::new();
         }
-        let all = self.shared.indices.iter();
         let derived = |right| book.permits(right, grant.party, grant.rights, fetched).is_ok();
-        all.filter(|(_, index)| derived(**index)).map(|(right, _)| right.clone()).collect()
+        let all = self.shared.rights.iter();
+        all.filter(|(_, index)| derived(*index)).map(|(right, _)| right.clone()).collect()
     }
 
     fn with<T>(&self, id: SystemUserId, then: impl FnOnce(&Found<'_>) -> T) -> Option<T> {
@@ -253,20 +259,26 @@ impl Reader {
 
     fn judge(&self, question: &Question, found: &Found<'_>) -> LookUp {
         let row = found.row;
+        // Read after the entry, so that it knows every rights set of the entry.
+        let book = self.shared.book.load();
         LookUp {
             watched: Some(Watched {
                 fetched: row.fetched,
                 changed: row.changed,
-                policies_verified: self.shared.book.load().verified,
+                lost: row.lost,
+                policies_verified: book.verified,
             }),
-            derived: self.derive(question, found),
+            derived: self.derive(question, found, &book),
         }
     }
 
-    fn derive(&self, question: &Question, found: &Found<'_>) -> Result<DerivedPermit, NotDerived> {
+    fn derive(
+        &self,
+        question: &Question,
+        found: &Found<'_>,
+        book: &Book,
+    ) -> Result<DerivedPermit, NotDerived> {
         let right = self.right_index(question.right()).ok_or(NotDerived::NotRouted)?;
-        // Read after the entry, so that it knows every rights set of the entry.
-        let book = self.shared.book.load();
         // Told whoever asks, and for whom: it closes what is known otherwise too.
         if book.is_missing(right) {
             return Err(NotDerived::PolicyMissing);
@@ -297,10 +309,11 @@ impl Reader {
             vendor: OrgNumber::from_packed(row.vendor),
             fetched: row.fetched,
             changed: row.changed,
+            lost: row.lost,
             last_used: found.row.last_used()?,
             doubted: found.row.doubted(),
             parties: found.grants().iter().filter_map(named).collect(),
-            complete: found.grants().iter().all(|grant| grant.rights != TOO_MANY),
+            complete: found.grants().iter().all(|grant| book.set(grant.rights).is_some()),
         })
     }
 }
@@ -323,7 +336,8 @@ fn packed(party: &Party) -> Option<u32> {
     }
 }
 
-fn grant(grants: &[Grant], party: u32) -> Option<Grant> {
+/// What is held for this party, in a list sorted by party.
+pub(super) fn grant(grants: &[Grant], party: u32) -> Option<Grant> {
     let place = grants.binary_search_by_key(&party, |grant| grant.party).ok()?;
     grants.get(place).copied()
 }

@@ -41,6 +41,8 @@ pub(super) struct Row {
     pub(super) fetched: Option<Tick>,
     /// When the content last became another; for one never read, when it was watched.
     pub(super) changed: Tick,
+    /// When something was last found to be held no longer; `None` when that is not known of any time.
+    pub(super) lost: Option<Tick>,
     grants: Place,
     last_used: AtomicU32,
     doubted: AtomicU32,
@@ -57,6 +59,7 @@ impl Row {
             system,
             fetched: None,
             changed: now,
+            lost: None,
             grants: Place::None,
             last_used: AtomicU32::new(now.number()),
             doubted: AtomicU32::new(0),
@@ -74,6 +77,7 @@ impl Row {
             system: self.system,
             fetched: self.fetched,
             changed: self.changed,
+            lost: self.lost,
             grants: self.grants,
             last_used: AtomicU32::new(self.last_used.load(Ordering::Relaxed)),
             doubted: AtomicU32::new(self.doubted.load(Ordering::Acquire)),
@@ -156,8 +160,9 @@ impl<'a> Grants<'a> {
     }
 }
 
-/// The table.
+/// The table. Where its tags and rows lie is in one line of the processor's cache.
 #[derive(Debug, Default)]
+#[repr(C, align(64))]
 pub(super) struct Shard {
     tags: Vec<u16>,
     rows: Vec<Row>,

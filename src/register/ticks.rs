@@ -51,6 +51,24 @@ pub enum InvalidWall {
     TooOld,
 }
 
+/// What the clock showed: for who needs the time more than once, and reads the clock once.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// The moment, rounded down as by [`Ticks::now`].
+    #[must_use]
+    pub fn tick(self) -> Tick {
+        Tick::holding(self.0).unwrap_or(Tick(NonZeroU32::MIN))
+    }
+
+    /// How long before this moment `since` began, as by [`Ticks::age`]; zero for what came after it.
+    #[must_use]
+    pub fn age(self, since: Tick) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(since.begin()))
+    }
+}
+
 /// The clock itself. Clones show the same time.
 #[derive(Clone, Debug)]
 pub struct Ticks {
@@ -71,17 +89,23 @@ impl Ticks {
         Self { start: Instant::now(), skipped: Arc::default() }
     }
 
+    /// Now.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        Moment(self.nanos())
+    }
+
     /// Now, rounded down, so that what is marked with it counts as up to a tenth of a second older than
     /// it is.
     #[must_use]
     pub fn now(&self) -> Tick {
-        Tick::holding(self.nanos()).unwrap_or(Tick(NonZeroU32::MIN))
+        self.moment().tick()
     }
 
     /// How long ago `since` began: never less than the true age of what was marked with it.
     #[must_use]
     pub fn age(&self, since: Tick) -> Duration {
-        Duration::from_nanos(self.nanos().saturating_sub(since.begin()))
+        self.moment().age(since)
     }
 
     /// The moment `age` ago, rounded down; `None` when that is before the clock began.

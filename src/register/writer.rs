@@ -1,7 +1,8 @@
 //! The writer's half of the register: one owner, who publishes.
 
-use super::book::{PolicyState, Scribe};
+use super::book::{PolicyState, RightsSet, Scribe, TOO_MANY};
 use super::chunked::Chunked;
+use super::reader::grant;
 use super::shard::{Added, Found, Grant, Grants, Row, Shard, Spares};
 use super::ticks::{Tick, Ticks};
 use super::{RightIndex, SHARDS, Seen, Shared, Spot};
@@ -18,6 +19,10 @@ use std::time::Duration;
 
 /// Most distinct systems whose names are kept.
 const MAX_SYSTEMS: usize = 65_536;
+
+/// Looking for sets that nobody holds walks over everything; where it gained little, it is not done again so
+/// soon.
+const BETWEEN_SWEEPS: Duration = Duration::from_secs(60);
 
 /// Most system users that one call of [`Writer::evict`] removes.
 const SLICE: usize = 4096;
@@ -77,6 +82,8 @@ pub struct Restored {
     pub fetched: Option<Tick>,
     /// When the content last became another.
     pub changed: Tick,
+    /// When something was last found to be held no longer; `None` when that is not known of any time.
+    pub lost: Option<Tick>,
     /// When it was last looked up.
     pub last_used: Tick,
     /// What it holds.
@@ -93,6 +100,7 @@ pub struct Writer {
     max_entries: usize,
     users: usize,
     parties: usize,
+    swept_in_vain: Option<Tick>,
 }
 
 impl fmt::Debug for Writer {
@@ -122,6 +130,7 @@ impl Writer {
             max_entries,
             users: 0,
             parties: 0,
+            swept_in_vain: None,
         }
     }
 
@@ -134,7 +143,7 @@ impl Writer {
     /// The place of a right among those that routes ask for.
     #[must_use]
     pub fn right_index(&self, right: &Right) -> Option<RightIndex> {
-        self.shared.indices.get(right).copied()
+        self.shared.rights.index(right)
     }
 
     /// How many system users are watched.
@@ -171,9 +180,13 @@ impl Writer {
         for user in users {
             let mut row = self.row(&user.seen, user.changed);
             row.fetched = user.fetched;
+            row.lost = user.lost;
             row.used_at(user.last_used);
             rows.push(row);
-            grants.push(self.intern_all(user.parties));
+            // Numbers that no entry holds yet must not be let go of, so there is no sweeping here.
+            let grants_of_it = self.number(&distinct(user.parties));
+            self.count_refused(&grants_of_it);
+            grants.push(grants_of_it);
         }
         // The book first: a reader that sees an entry must find its rights sets.
         self.publish_book();
@@ -196,9 +209,9 @@ impl Writer {
         if found.row.fetched.unwrap_or(found.row.changed) > fetched {
             return Publish::Outdated;
         }
-        let sets = self.scribe.book_sets();
+        let interned = self.scribe.interned;
         let grants = self.intern_all(parties);
-        if self.scribe.book_sets() != sets {
+        if self.scribe.interned != interned {
             self.publish_book();
         }
         self.put(spot, &old, &found, fetched, &grants)
@@ -214,11 +227,13 @@ impl Writer {
     ) -> Publish {
         // What is past the limit of sets cannot be compared; it never derives anything either.
         let changed = found.row.fetched.is_none() || found.grants() != grants;
+        let lost = changed && self.has_lost(found.grants(), grants);
         self.replace(spot, old.len(), |next, old| {
             let Some(found) = old.find(spot.tag, found.row.id) else { return };
             let mut row = found.row.copy();
             row.fetched = Some(fetched);
             row.changed = if changed { fetched } else { row.changed };
+            row.lost = if lost { Some(fetched) } else { row.lost };
             row.forget_uses();
             next.become_replaced(old, row, &Grants::of(grants));
         });
@@ -364,17 +379,58 @@ impl Writer {
         });
     }
 
-    /// The grants of these rights, sorted; the first wins where a party is named twice.
+    /// Whether something was held before and is not any more, as far as can be told.
+    fn has_lost(&self, before: &[Grant], now: &[Grant]) -> bool {
+        let covered = |old: &Grant| {
+            grant(now, old.party).is_some_and(|new| self.scribe.covers(new.rights, old.rights))
+        };
+        !before.iter().all(covered)
+    }
+
+    /// The grants of these rights, sorted by party.
     fn intern_all(&mut self, parties: Vec<PartyRights>) -> Vec<Grant> {
-        let mut grants = Vec::with_capacity(parties.len());
-        for rights in parties {
-            let party = rights.party.packed();
-            grants.push(Grant { party, rights: self.scribe.intern(rights) });
+        let sets = distinct(parties);
+        let mut grants = self.number(&sets);
+        if grants.iter().any(|grant| grant.rights == TOO_MANY) && self.sweep() {
+            // All anew: the sweep may have let go of what no entry holds yet.
+            grants = self.number(&sets);
         }
-        grants.sort_by_key(|grant| grant.party);
-        grants.dedup_by_key(|grant| grant.party);
-        self.shared.totals.refused_sets.store(self.scribe.refused, Ordering::Relaxed);
+        self.count_refused(&grants);
         grants
+    }
+
+    fn number(&mut self, sets: &[(u32, RightsSet)]) -> Vec<Grant> {
+        let number = |(party, set): &(u32, RightsSet)| Grant {
+            party: *party,
+            rights: self.scribe.intern(set),
+        };
+        sets.iter().map(number).collect()
+    }
+
+    fn count_refused(&mut self, grants: &[Grant]) {
+        let refused = grants.iter().filter(|grant| grant.rights == TOO_MANY).count();
+        let refused = u64::try_from(refused).unwrap_or(u64::MAX);
+        self.scribe.refused = self.scribe.refused.saturating_add(refused);
+        self.shared.totals.refused_sets.store(self.scribe.refused, Ordering::Relaxed);
+    }
+
+    /// Lets go of the sets that no entry holds, unless that has just been done and gained little. Whether it
+    /// was done.
+    fn sweep(&mut self) -> bool {
+        let ticks = &self.shared.ticks;
+        if self.swept_in_vain.is_some_and(|at| ticks.age(at) < BETWEEN_SWEEPS) {
+            return false;
+        }
+        let mut used = HashSet::new();
+        for shard in &self.shared.shards {
+            shard.load().iter().for_each(|found| {
+                used.extend(found.grants().iter().map(|grant| grant.rights));
+            });
+        }
+        let gained = self.scribe.sweep(&used);
+        let little = gained <= self.scribe.max_sets / 16;
+        self.swept_in_vain = little.then(|| self.shared.ticks.now());
+        true
     }
 
     fn publish_book(&self) {
@@ -426,6 +482,15 @@ impl Writer {
         self.shared.totals.users.store(self.users, Ordering::Relaxed);
         self.shared.totals.parties.store(self.parties, Ordering::Relaxed);
     }
+}
+
+/// The set held for each party, sorted by party; the first counts where a party is named twice.
+fn distinct(parties: Vec<PartyRights>) -> Vec<(u32, RightsSet)> {
+    let set = |rights: PartyRights| (rights.party.packed(), RightsSet::of(rights));
+    let mut sets: Vec<_> = parties.into_iter().map(set).collect();
+    sets.sort_by_key(|(party, _)| *party);
+    sets.dedup_by_key(|(party, _)| *party);
+    sets
 }
 
 fn scanned(found: &Found<'_>) -> Option<Scanned> {
@@ -532,8 +597,12 @@ mod tests {
         let now = writer.ticks().now();
         let permit =
             DerivedPermit { fetched: now, policies_verified: now, policy: PolicyVersion(1) };
-        let watched =
-            Some(Watched { fetched: Some(now), changed: now, policies_verified: Some(now) });
+        let watched = Some(Watched {
+            fetched: Some(now),
+            changed: now,
+            lost: None,
+            policies_verified: Some(now),
+        });
         let look_up = reader.look_up(&question(1, PARTY, "read"));
         assert_eq!(look_up, LookUp { watched, derived: Ok(permit) });
         assert_eq!(derived(&reader, 1, PARTY, "write"), Err(NotDerived::NotCovered));
@@ -709,15 +778,60 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_set_past_the_limit_opens_nothing_and_is_counted() {
         let (mut writer, reader) = stage();
-        let distinct = ["a", "b", "c"].map(|name| vec![rights(PARTY, &["lonn", name])]);
-        for parties in distinct {
-            writer.publish(user(1), writer.ticks().now(), parties);
-        }
+        writer.watch(&seen(2));
+        let publish = |writer: &mut Writer, number, parties| {
+            writer.publish(user(number), writer.ticks().now(), parties);
+        };
+        publish(&mut writer, 2, vec![rights(PARTY, &["a"]), rights(OTHER, &["b"])]);
+        let one_more = || vec![rights(PARTY, &["lonn", "c"])];
+        publish(&mut writer, 1, one_more());
         assert_eq!(derived(&reader, 1, PARTY, "read"), Err(NotDerived::TooManySets));
         assert_eq!((reader.stats().sets, reader.stats().refused_sets), (3, 1));
         assert!(!reader.view(user(1)).unwrap().complete);
-        writer.publish(user(1), writer.ticks().now(), vec![rights(PARTY, &["b", "lonn"])]);
-        assert_eq!(derived(&reader, 1, PARTY, "read"), Ok(()), "one that is known still opens");
+        publish(&mut writer, 2, vec![]);
+        publish(&mut writer, 1, one_more());
+        let soon = derived(&reader, 1, PARTY, "read");
+        assert_eq!(soon, Err(NotDerived::TooManySets), "looked for in vain a moment ago");
+        advance(60 * SECOND).await;
+        publish(&mut writer, 1, one_more());
+        assert_eq!(derived(&reader, 1, PARTY, "read"), Ok(()), "nobody holds the others any more");
+        assert!(reader.view(user(1)).unwrap().complete);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sets_that_nobody_holds_any_more_make_room() {
+        let (mut writer, reader) = stage();
+        for number in 0..1000 {
+            let extra = format!("extra-{number}");
+            writer.publish(user(1), writer.ticks().now(), vec![rights(PARTY, &["lonn", &extra])]);
+            assert_eq!(derived(&reader, 1, PARTY, "read"), Ok(()), "{number}");
+        }
+        assert!(reader.stats().sets <= 3);
+        assert_eq!(reader.stats().refused_sets, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loss_is_noted_and_a_gain_is_not() {
+        let (mut writer, reader) = stage();
+        let lost =
+            |reader: &Reader| reader.look_up(&question(1, PARTY, "read")).watched.unwrap().lost;
+        let mut publish = async |parties: Vec<PartyRights>| {
+            advance(SECOND).await;
+            writer.publish(user(1), writer.ticks().now(), parties);
+            writer.ticks().now()
+        };
+        assert_eq!(lost(&reader), None, "read for the first time");
+        publish(vec![rights(PARTY, &["lonn", "a"])]).await;
+        publish(vec![rights(PARTY, &["lonn", "a"]), rights(OTHER, &["a"])]).await;
+        assert_eq!(lost(&reader), None, "more, and more parties");
+        let at = publish(vec![rights(PARTY, &["lonn", "a"])]).await;
+        assert_eq!(lost(&reader), Some(at), "a party");
+        publish(vec![rights(PARTY, &["lonn", "a"])]).await;
+        assert_eq!(lost(&reader), Some(at), "the same as before");
+        let at = publish(vec![rights(PARTY, &["lonn"])]).await;
+        assert_eq!(lost(&reader), Some(at), "a package");
+        let at = publish(vec![rights(PARTY, &["a"])]).await;
+        assert_eq!(lost(&reader), Some(at), "one for another");
     }
 
     #[tokio::test(start_paused = true)]
@@ -772,7 +886,9 @@ mod tests {
             })
             .collect();
         writer.watch(&seen(2));
+        writer.publish(user(2), writer.ticks().now(), vec![rights(OTHER, &["skatt"])]);
         writer.publish(user(2), writer.ticks().now(), many);
+        assert!(reader.view(user(2)).unwrap().lost.is_some());
         let mut shown = Vec::new();
         reader.for_each(&mut |view| shown.push(view));
         let limits = Limits { max_entries: 5, max_sets: 5 };
@@ -786,6 +902,7 @@ mod tests {
             },
             fetched: view.fetched,
             changed: view.changed,
+            lost: view.lost,
             last_used: view.last_used,
             parties: view.parties.clone(),
         };

@@ -26,6 +26,7 @@ pub(super) enum Kind {
     Resource,
     User,
     Confirmation,
+    SwitchedOff,
 }
 
 impl Kind {
@@ -38,6 +39,7 @@ impl Kind {
             Self::Resource => 5,
             Self::User => 6,
             Self::Confirmation => 7,
+            Self::SwitchedOff => 8,
         }
     }
 
@@ -50,6 +52,7 @@ impl Kind {
             Self::Resource,
             Self::User,
             Self::Confirmation,
+            Self::SwitchedOff,
         ];
         all.into_iter().find(|kind| kind.number() == number)
     }
@@ -101,6 +104,11 @@ pub(super) fn encode(saved: &Saved) -> Result<Record, TooLong> {
             to.question(question.question())?;
             (Kind::Confirmation, to.0.clone(), false)
         }
+        Saved::SwitchedOff(question) => {
+            to.question(question.question())?;
+            (Kind::SwitchedOff, question.question().resource().as_str().into(), true)
+        }
+        Saved::SwitchedOn(resource) => (Kind::SwitchedOff, resource.as_str().into(), false),
         Saved::Feed(position) => {
             to.text(&position.0)?;
             (Kind::Feed, Vec::new(), true)
@@ -124,6 +132,7 @@ pub(super) fn decode(kind: u8, content: &[u8]) -> Option<Saved> {
         Kind::Resource => Saved::Resource(Box::new(from.resource()?)),
         Kind::User => Saved::User(Box::new(from.user()?)),
         Kind::Confirmation => Saved::Confirmation(from.question()?, from.time()?),
+        Kind::SwitchedOff => Saved::SwitchedOff(from.question()?),
     };
     from.0.is_empty().then_some(saved)
 }
@@ -181,7 +190,12 @@ impl Encoder {
         self.optional_time(user.fetched);
         self.time(user.changed);
         self.time(user.last_used);
-        self.parties(&user.parties)
+        self.parties(&user.parties)?;
+        // At the end, and only if there is one, since records of before end here.
+        if let Some(lost) = user.lost {
+            self.time(lost);
+        }
+        Ok(())
     }
 
     /// The distinct rights first, then each party with the number of its own.
@@ -338,6 +352,7 @@ impl<'a> Decoder<'a> {
             changed: self.time()?,
             last_used: self.time()?,
             parties: self.parties()?,
+            lost: if self.0.is_empty() { None } else { Some(self.time()?) },
         })
     }
 

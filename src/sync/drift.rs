@@ -1,14 +1,15 @@
 //! Whether what is derived agrees with Altinn's PDP: samples, and resources for which derivation is off
 //! because it did not.
 
+use super::ports::{Saved, StorableQuestion};
 use crate::domain::decision::{Undecided, Verdict};
 use crate::domain::resource::{Question, ResourceId};
+use crate::enforce::answers::REMEMBERED;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Altinn's PDP answers from memory: delegations five minutes, policies ten (contract authorization.md §4);
-/// a minute is added for what it takes to get there.
-const DELEGATIONS: Duration = Duration::from_secs(6 * 60);
+/// Altinn's PDP remembers policies for ten minutes (contract authorization.md §4); a minute is added for what
+/// it takes to get there.
 const POLICIES: Duration = Duration::from_secs(11 * 60);
 /// Agreements in a row after which a resource is derived again.
 const ENOUGH: u32 = 3;
@@ -63,7 +64,7 @@ impl Dispute {
             Ok(_) if !self.read => Outcome::Undecided,
             Ok(_) if !self.derived => Outcome::Outdated,
             Ok(_)
-                if recent(self.entry_changed, DELEGATIONS)
+                if recent(self.entry_changed, REMEMBERED)
                     || recent(self.policy_changed, POLICIES) =>
             {
                 Outcome::AltinnCaches
@@ -87,6 +88,19 @@ impl SwitchedOff {
     /// Whether nothing is derived about this resource.
     pub(super) fn contains(&self, resource: &ResourceId) -> bool {
         self.0.contains_key(resource)
+    }
+
+    /// What is to be written of it, about each of these resources.
+    pub(super) fn save<'a>(
+        &self,
+        resources: impl Iterator<Item = &'a ResourceId>,
+        batch: &mut Vec<Saved>,
+    ) {
+        batch.extend(resources.map(|resource| {
+            let held = self.0.get(resource).map(|(question, _)| question.clone());
+            let held = held.and_then(StorableQuestion::of);
+            held.map_or_else(|| Saved::SwitchedOn(resource.clone()), Saved::SwitchedOff)
+        }));
     }
 
     /// The questions that are to be asked again.

@@ -424,6 +424,11 @@ impl Mirror {
         }
     }
 
+    /// The resources of our routes.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &ResourceId> {
+        self.resources.keys()
+    }
+
     /// Takes up a resource as it was saved; whether it is one of ours.
     pub(super) fn restore(
         &mut self,

@@ -137,6 +137,11 @@ pub enum Saved {
     Confirmation(StorableQuestion, SystemTime),
     /// That permit counts no longer.
     Unconfirm(StorableQuestion),
+    /// Nothing is derived about the resource of this question: the PDP said no to it where the register
+    /// derived a permit.
+    SwitchedOff(StorableQuestion),
+    /// Permits for this resource are derived, again or still.
+    SwitchedOn(ResourceId),
     /// How far the registry's feed was read.
     Feed(FeedPosition),
     /// When it was saved last. A snapshot from the future is not loaded.
@@ -158,6 +163,8 @@ pub struct SavedUser {
     pub fetched: Option<SystemTime>,
     /// When the content last became another.
     pub changed: SystemTime,
+    /// When something was last found to be held no longer; `None` when that is not known of any time.
+    pub lost: Option<SystemTime>,
     /// When it was last looked up.
     pub last_used: SystemTime,
     /// What it holds, sorted by party.

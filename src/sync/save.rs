@@ -1,5 +1,6 @@
-//! The register on disk: what changed since the last writing, and what a start takes up again.
+//! The register on disk: what changed since the last writing.
 
+use super::drift::SwitchedOff;
 use super::mirror::Mirror;
 use super::ports::{Saved, SavedUser, StorableQuestion, Store, StoreError};
 use crate::domain::decision::Verdict;
@@ -7,7 +8,7 @@ use crate::domain::resource::Question;
 use crate::domain::system_user::SystemUserId;
 use crate::enforce::answers::Answers;
 use crate::enforce::confirmations::{Confirmation, JournalReader};
-use crate::register::{Reader, Restored, Seen, Ticks, UserView, Writer};
+use crate::register::{Reader, Ticks, UserView};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -15,8 +16,6 @@ use tokio::time::Instant;
 
 /// System users in one writing, so that none is long.
 const BATCH: usize = 20_000;
-/// System users taken up at once from disk.
-const TAKEN: usize = 4096;
 /// A writing that failed is tried again no sooner.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
 
@@ -74,6 +73,7 @@ impl Writing {
 pub(super) struct State<'a> {
     pub(super) reader: &'a Reader,
     pub(super) mirror: &'a Mirror,
+    pub(super) switched_off: &'a SwitchedOff,
     pub(super) ticks: &'a Ticks,
     pub(super) wall: SystemTime,
 }
@@ -97,7 +97,8 @@ impl Saver {
         self.users.insert(id);
     }
 
-    /// Policies, lists or the catalogue have changed, or were found to be current.
+    /// Policies, lists or the catalogue have changed, or were found to be current; or the derivation of a
+    /// resource was switched off or on.
     pub(super) fn policies_changed(&mut self) {
         self.policies = true;
     }
@@ -137,6 +138,7 @@ impl Saver {
         let mut batch = Vec::with_capacity(users.len() + answers.len() + 8);
         if policies {
             state.mirror.save(state, &mut batch);
+            state.switched_off.save(state.mirror.ids(), &mut batch);
         }
         batch.extend(users.iter().map(|id| state.user(*id)));
         batch.extend(answers.iter().map(|(question, answer)| state.answer(question, *answer)));
@@ -219,6 +221,7 @@ impl State<'_> {
             vendor: view.vendor?,
             fetched: view.fetched.filter(|_| sound).map(at),
             changed: at(view.changed),
+            lost: view.lost.map(at),
             last_used: at(view.last_used),
             parties: view.parties,
         })
@@ -232,97 +235,5 @@ impl State<'_> {
             }
             None => Saved::Unconfirm(question.clone()),
         }
-    }
-}
-
-/// Takes up what was saved, fact by fact.
-pub(super) struct Restoring<'a> {
-    pub(super) writer: &'a mut Writer,
-    pub(super) mirror: &'a mut Mirror,
-    pub(super) answers: &'a Answers,
-    pub(super) ticks: &'a Ticks,
-    pub(super) wall: SystemTime,
-    users: Vec<Restored>,
-    taken: Taken,
-}
-
-/// How much was taken up.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Taken {
-    pub(super) users: usize,
-    pub(super) answers: usize,
-    pub(super) policies: usize,
-}
-
-impl<'a> Restoring<'a> {
-    pub(super) fn new(
-        writer: &'a mut Writer,
-        mirror: &'a mut Mirror,
-        answers: &'a Answers,
-        wall: SystemTime,
-    ) -> Self {
-        let ticks = &answers.ticks;
-        let (users, taken) = (Vec::with_capacity(TAKEN), Taken::default());
-        Self { writer, mirror, answers, ticks, wall, users, taken }
-    }
-
-    /// Takes up one fact. What is too old for the clock, or from the future, is passed over.
-    pub(super) fn take(&mut self, saved: Saved) {
-        let tick = |wall| self.ticks.from_wall(wall, self.wall).ok();
-        match saved {
-            Saved::User(user) => {
-                let (Some(changed), Some(last_used)) = (tick(user.changed), tick(user.last_used))
-                else {
-                    return;
-                };
-                let seen = Seen {
-                    id: user.id,
-                    owner: Some(user.owner),
-                    system: Some(user.system),
-                    vendor: Some(user.vendor),
-                };
-                let fetched = user.fetched.and_then(tick);
-                let parties = if fetched.is_some() { user.parties } else { Vec::new() };
-                self.users.push(Restored { seen, fetched, changed, last_used, parties });
-                if self.users.len() >= TAKEN {
-                    self.hand_over();
-                }
-            }
-            Saved::Confirmation(question, asked) => {
-                if let Some(asked) = tick(asked) {
-                    self.answers.confirmations.restore(question.question(), asked);
-                    self.taken.answers += 1;
-                }
-            }
-            Saved::Resource(resource) => {
-                if let Some(verified) = tick(resource.verified)
-                    && self.mirror.restore(&resource.id, resource.published, verified)
-                {
-                    self.taken.policies += 1;
-                }
-            }
-            Saved::Catalogue(packages) => self.mirror.restore_packages(packages),
-            Saved::AccessLists(saved) => {
-                if let Some(fetched) = tick(saved.fetched) {
-                    self.mirror.restore_lists(&saved.owner, saved.lists, fetched);
-                }
-            }
-            // Changes since are found by reading the feed from the beginning and every policy anew.
-            Saved::Feed(_)
-            | Saved::LastSaved(_)
-            | Saved::ForgetUser(_)
-            | Saved::ResourceGone(_)
-            | Saved::Unconfirm(_) => {}
-        }
-    }
-
-    fn hand_over(&mut self) {
-        self.taken.users += self.writer.restore(std::mem::take(&mut self.users));
-    }
-
-    /// The end of what was saved.
-    pub(super) fn finish(mut self) -> Taken {
-        self.hand_over();
-        self.taken
     }
 }

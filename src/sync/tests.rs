@@ -206,6 +206,11 @@ fn config() -> RegisterConfig {
 
 /// Runs the task against `altinn` for a moment.
 async fn start(altinn: Altinn, config: RegisterConfig) -> Bench {
+    start_from(Vec::new(), altinn, config).await
+}
+
+/// The same after a restart that finds this.
+async fn start_from(saved: Vec<Saved>, altinn: Altinn, config: RegisterConfig) -> Bench {
     let outside = Outside(Arc::new(Mutex::new(altinn)));
     let (ticks, pdp): (_, Arc<dyn RemotePdp>) = (Ticks::new(), Arc::new(outside.clone()));
     let rights = vec![right()];
@@ -246,7 +251,11 @@ async fn start(altinn: Altinn, config: RegisterConfig) -> Bench {
         saving: None,
     };
     let stop = CancellationToken::new();
-    tokio::spawn(Sync::new(parts, reader).run(stop.clone()));
+    let mut sync = Sync::new(parts, reader);
+    if !saved.is_empty() {
+        sync.restore(|take| saved.into_iter().for_each(take));
+    }
+    tokio::spawn(sync.run(stop.clone()));
     let bench = Bench { outside, answers, metrics, stop };
     bench.after(2 * SECOND).await;
     bench
@@ -463,7 +472,11 @@ async fn a_registry_without_a_feed_is_read_whole_at_every_look() {
     assert!(bench.derived().is_ok());
     bench.outside.set(|altinn| altinn.policy = Some("<Policy/>".into()));
     bench.after(62 * SECOND).await;
-    assert_eq!(bench.derived(), Err(NotDerived::PolicyNotUnderstood("policy")));
+    assert_eq!(bench.metrics.policies.with_label_values(&["not_understood"]).get(), 1);
+    // The second once it was read anew: nothing it holds is looked for any more.
+    let why = bench.derived();
+    let not_understood = Err(NotDerived::PolicyNotUnderstood("policy"));
+    assert!(why == not_understood || why == Err(NotDerived::NoParty), "{why:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -502,6 +515,35 @@ async fn a_pdp_that_disagrees_switches_derivation_off_until_it_agrees_again() {
     assert_eq!(bench.derived(), Err(NotDerived::SwitchedOff), "one agreement is not enough");
     bench.after(3 * MINUTE).await;
     assert!(bench.derived().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_switched_off_before_a_restart_stays_off_until_the_pdp_agrees_again() {
+    let off = Saved::SwitchedOff(StorableQuestion::of(question()).unwrap());
+    let bench = start_from(vec![off], holding(&["lonn"]), config()).await;
+    // Its system user is watched, although nobody has called.
+    for _ in 0..10 {
+        bench.after(MINUTE).await;
+        assert_eq!(bench.derived(), Err(NotDerived::SwitchedOff));
+    }
+    let told = bench.metrics.derivation_off.with_label_values(&[RESOURCE]);
+    assert_eq!(told.get(), 1);
+    bench.outside.set(|altinn| altinn.verdict = Some(Verdict::Permit));
+    bench.after(4 * MINUTE).await;
+    assert!(bench.derived().is_ok());
+    assert_eq!(told.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_switched_off_of_a_resource_that_is_no_more_routed_is_passed_over() {
+    let elsewhere = Right { resource: "ex-elsewhere".parse().unwrap(), ..right() };
+    let party = Party::Organization(PARTY.parse::<OrgNumber>().unwrap());
+    let off = StorableQuestion::of(Question::new(user(), party, elsewhere, None)).unwrap();
+    let bench = start_from(vec![Saved::SwitchedOff(off)], holding(&["lonn"]), config()).await;
+    bench.seen();
+    bench.after(SECOND).await;
+    assert!(bench.derived().is_ok());
+    assert_eq!(bench.outside.read(|altinn| altinn.asked), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -64,7 +64,7 @@ fn binding(world: &World) -> Vec<u8> {
 /// Rewrites a snapshot as if it had been saved at another time.
 fn shift(world: &World, file: &Path, by: impl Fn(SystemTime) -> SystemTime) {
     let options = Options { path: file.to_owned(), binding: binding(world), key: None };
-    let Opened { mut store, loader, set_aside } =
+    let Opened { mut store, loader, set_aside, tightened: _ } =
         store::open(&options, SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 33)).unwrap();
     assert!(set_aside.is_none(), "{set_aside:?}");
     let mut all = Vec::new();
@@ -74,6 +74,7 @@ fn shift(world: &World, file: &Path, by: impl Fn(SystemTime) -> SystemTime) {
             Saved::User(user) => {
                 user.fetched = user.fetched.map(&by);
                 user.changed = by(user.changed);
+                user.lost = user.lost.map(&by);
                 user.last_used = by(user.last_used);
             }
             Saved::Resource(resource) => resource.verified = by(resource.verified),
@@ -309,6 +310,23 @@ async fn a_resource_on_which_altinn_disagrees_is_asked_for_until_it_agrees_again
     assert_eq!(told.status, 403, "{told:?}");
     let log = world.proxy.log();
     assert!(log.iter().any(|line| line.contains("says no where the register derives")), "{log:?}");
+    // Off over a restart too, since the PDP says the same.
+    let written = async |world: &World| {
+        world.proxy.metric("portvakt_snapshot_saves_total{result=\"saved\"}").await
+    };
+    let before = written(&world).await;
+    wait_until("saved twice since", async || written(&world).await > before + 1.5).await;
+    world.proxy.signal("KILL");
+    world.proxy.wait();
+    world.proxy = started(&world, &saved_in(&file, "sample_one_in: 1,"), &[]).await;
+    world.proxy.wait_until_ready().await;
+    assert!(world.proxy.metric(&off).await > 0.5);
+    for _ in 0..3 {
+        let told = ask(&world, &questions.derived).await;
+        assert_eq!(told.status, 403, "{told:?}");
+    }
+    let log = world.proxy.log();
+    assert!(log.iter().any(|line| line.contains("are still asked for")), "{log:?}");
     world.heal().await;
     until_basis(&world, &claims, "derived").await;
     let strict = async || {
