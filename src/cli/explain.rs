@@ -423,6 +423,7 @@ fn refusal_in_words(rejection: &Rejection) -> String {
         | Rejection::OverLimit(_)
         | Rejection::RequestTimeout
         | Rejection::Overloaded
+        | Rejection::Unrecorded
         | Rejection::NoRoute
         | Rejection::NoToken
         | Rejection::Token(_)

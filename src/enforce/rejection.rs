@@ -150,6 +150,9 @@ pub enum Rejection {
     /// 503 before anything was judged: as many requests in flight as are allowed.
     #[error("too many requests in flight")]
     Overloaded,
+    /// 503 before anything was judged: its audit record might not be written, and no request may be without.
+    #[error("the request cannot be recorded")]
+    Unrecorded,
     /// 404: no route.
     #[error("no route")]
     NoRoute,
@@ -206,7 +209,7 @@ pub enum Code {
     BodyTooLarge,
     /// See [`Rejection::RequestTimeout`].
     RequestTimeout,
-    /// See [`Rejection::Overloaded`].
+    /// See [`Rejection::Overloaded`] and [`Rejection::Unrecorded`].
     Overloaded,
     /// See [`Rejection::NoRoute`].
     NoRoute,
@@ -324,7 +327,7 @@ impl Rejection {
             Self::OverLimit(Bound::HeaderBytes(_) | Bound::HeaderCount(_)) => Code::HeadersTooLarge,
             Self::OverLimit(Bound::Body(_)) => Code::BodyTooLarge,
             Self::RequestTimeout => Code::RequestTimeout,
-            Self::Overloaded => Code::Overloaded,
+            Self::Overloaded | Self::Unrecorded => Code::Overloaded,
             Self::NoRoute => Code::NoRoute,
             Self::NoToken => Code::TokenMissing,
             Self::Token(_) => Code::TokenInvalid,
@@ -356,6 +359,7 @@ impl Rejection {
             | Self::OverLimit(_)
             | Self::RequestTimeout
             | Self::Overloaded
+            | Self::Unrecorded
             | Self::NoRoute
             | Self::NoToken
             | Self::Token(_)
@@ -374,7 +378,7 @@ impl Rejection {
             Self::Undecided(undecided) | Self::Unverified(undecided) => {
                 Some(undecided.retry_after.unwrap_or(SOON).max(SOON))
             }
-            Self::Overloaded => Some(SOON),
+            Self::Overloaded | Self::Unrecorded => Some(SOON),
             Self::Malformed(_)
             | Self::OverLimit(_)
             | Self::RequestTimeout
@@ -414,6 +418,7 @@ impl Rejection {
                 UnmetObligation::UnknownCategory => "unknown_obligation",
             }),
             Self::Upstream(failure) => Some(failure.label()),
+            Self::Unrecorded => Some("audit"),
             Self::RequestTimeout
             | Self::Overloaded
             | Self::NoRoute
