@@ -478,9 +478,13 @@ impl Running {
     fn start(config: &Config, control: &Runtime) -> Result<Self, AppError> {
         let metrics = Metrics::new()?;
         publish_limits(config, &metrics);
+        let (tell, ended) = mpsc::unbounded_channel();
         let recorder = Arc::new(Recorder {
             metrics: metrics.clone(),
-            audit: Audit::open(&config.audit, &metrics)?,
+            audit: {
+                let end = End { part: "the thread that writes audit records", tell: tell.clone() };
+                Audit::open(&config.audit, &metrics, move || drop(end))?
+            },
             pseudonyms: Pseudonyms::new(config.audit.pseudonym_key.as_ref()),
             refusals: Refusals::default(),
         });
@@ -494,7 +498,6 @@ impl Running {
             stopping: AtomicBool::new(false),
             metrics: metrics.clone(),
         });
-        let (tell, ended) = mpsc::unbounded_channel();
         let stop_control = CancellationToken::new();
         let admin = bind(config.admin.address, Sharing::Alone, control)?;
         let admin_address = local(&admin, config.admin.address)?;

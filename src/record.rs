@@ -452,6 +452,48 @@ mod tests {
     }
 
     #[test]
+    fn a_request_that_ends_in_a_panic_has_one_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let text = format!("{{ output: {{ file: \"{}\" }}, on_loss: stop }}", path.display());
+        let config = crate::config::source::load_text(
+            &format!(
+                "environment: test\nupstream: {{ url: \"http://127.0.0.1:3000\" }}\naudit: {text}\nroutes:\n  \
+                 - {{ id: open, match: {{ methods: [GET], path: /open }}, access: anonymous }}\n"
+            ),
+            "test",
+            &|_: &str| None,
+        )
+        .unwrap();
+        let metrics = Metrics::new().unwrap();
+        let recorder = Arc::new(Recorder {
+            audit: Audit::open(&config.audit, &metrics, || ()).unwrap(),
+            pseudonyms: Pseudonyms::new(None),
+            refusals: Refusals::default(),
+            metrics,
+        });
+        let opening = Opening {
+            at: SystemTime::UNIX_EPOCH,
+            trace_id: "1".repeat(32),
+            peer: IpAddr::from([127, 0, 0, 1]),
+            method: &Method::GET,
+            path: "/open",
+            body_limit: None,
+        };
+        let kept = Arc::clone(&recorder);
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let record = Record::open(kept, opening);
+            assert!(record.admitted().is_err(), "a panic while a request is served");
+        }));
+        assert!(panicked.is_err());
+        recorder.audit.close();
+        let text = std::fs::read_to_string(path).unwrap();
+        assert_eq!(text.lines().count(), 1);
+        assert!(text.contains("\"complete\":false"), "{text}");
+        assert_eq!(recorder.audit.waiting(), 0);
+    }
+
+    #[test]
     fn a_method_of_the_clients_own_making_is_not_repeated() {
         assert_eq!(known(&Method::PATCH), "PATCH");
         for made_up in ["PROPFIND", "get", "OLA-NORDMANN"] {

@@ -3,7 +3,7 @@
 use super::chain::{Event, KeyError, MacKey, Sealer, Signer, Why};
 use super::output::{LogFile, Output, Plain};
 use super::resume::{Resumed, resume};
-use super::writer::{Chain, Counters, Item, Message, Shared, Writer};
+use super::writer::{Alive, Chain, Counters, Item, Message, Shared, Writer};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{AuditConfig, AuditOutput, ChainConfig, OnLoss};
 use crate::telemetry::metrics::Metrics;
@@ -52,6 +52,9 @@ pub enum AuditError {
     /// The file cannot be read to take up its chain, or what is no sealed log cannot be set aside.
     #[error("the chain of the audit file {} cannot be taken up", .0.display())]
     Resume(PathBuf, #[source] io::Error),
+    /// Another process, or another log of this one, has it open and seals it.
+    #[error("the audit file {} is written by another process; a chain has one writer", .0.display())]
+    Taken(PathBuf),
     /// The key that signs checkpoints cannot be used.
     #[error("`audit.chain.signing_key` cannot be used")]
     Key(#[source] KeyError),
@@ -77,11 +80,17 @@ impl Drop for Place {
 }
 
 impl Audit {
-    /// Opens the output and starts the thread that writes to it.
+    /// Opens the output and starts the thread that writes to it. Should that thread ever end but by
+    /// [`Audit::close`], `ended` is called.
     ///
     /// # Errors
     /// [`AuditError`] when the file cannot be opened, its chain not be taken up, or the thread not started.
-    pub fn open(config: &AuditConfig, metrics: &Metrics) -> Result<Self, AuditError> {
+    pub fn open(
+        config: &AuditConfig,
+        metrics: &Metrics,
+        ended: impl FnOnce() + Send + 'static,
+    ) -> Result<Self, AuditError> {
+        let ended = Box::new(ended);
         let sealer = config.chain.as_ref().map(sealer).transpose()?;
         let chain = config.chain.as_ref().zip(sealer);
         let now = SystemClock.wall();
@@ -93,27 +102,29 @@ impl Audit {
                 let own = own.map_err(|error| AuditError::Open("/dev/stdout".into(), error))?;
                 let resumed = Resumed::new(new_chain());
                 let output = Plain(File::from(own));
-                Self::start(output, config, metrics, chain, resumed)
+                Self::start(output, (config, metrics), (chain, resumed), ended)
             }
             AuditOutput::File(path) => {
                 let log = LogFile::open(path, config.rotate, now);
                 let mut log = log.map_err(|error| AuditError::Open(path.clone(), error))?;
+                if chain.is_some() && !log.lock() {
+                    return Err(AuditError::Taken(path.clone()));
+                }
                 let resumed = match &chain {
                     Some((_, sealer)) => resume(&mut log, &sealer.mac, new_chain(), now),
                     None => log.tail(1).map(|last| Resumed::unsealed(&last)),
                 };
                 let resumed = resumed.map_err(|error| AuditError::Resume(path.clone(), error))?;
-                Self::start(log, config, metrics, chain, resumed)
+                Self::start(log, (config, metrics), (chain, resumed), ended)
             }
         }
     }
 
     fn start(
         output: impl Output,
-        config: &AuditConfig,
-        metrics: &Metrics,
-        chain: Option<(&ChainConfig, Sealer)>,
-        resumed: Resumed,
+        (config, metrics): (&AuditConfig, &Metrics),
+        (chain, resumed): (Option<(&ChainConfig, Sealer)>, Resumed),
+        ended: Box<dyn FnOnce() + Send>,
     ) -> Result<Self, AuditError> {
         let (queue, messages) = channel();
         let (alive, writing) = channel();
@@ -145,8 +156,13 @@ impl Audit {
             torn,
             owed: owed.into_iter().collect(),
             items: VecDeque::new(),
-            stuck: false,
-            _alive: alive,
+            stuck: None,
+            _alive: Alive {
+                shared: Arc::clone(&shared),
+                ended: Some(ended),
+                dropped: result("dropped"),
+                _line: alive,
+            },
         };
         std::thread::Builder::new()
             .name("audit".into())
@@ -280,13 +296,15 @@ fn civil(days: u64) -> (u64, u64, u64) {
 mod tests {
     use super::*;
     use crate::config::RotateConfig;
+    use crate::record::output::Turn;
     use std::io::Write;
     use std::num::NonZeroUsize;
 
     fn to(output: impl Write + Send + 'static, queue: usize, metrics: &Metrics) -> Audit {
         let queue = NonZeroUsize::new(queue).unwrap();
         let config = AuditConfig { queue, ..config(AuditOutput::Stdout) };
-        Audit::start(Plain(output), &config, metrics, None, Resumed::new(String::new())).unwrap()
+        let no_chain = (None, Resumed::new(String::new()));
+        Audit::start(Plain(output), (&config, metrics), no_chain, Box::new(|| ())).unwrap()
     }
 
     fn config(output: AuditOutput) -> AuditConfig {
@@ -320,7 +338,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("audit.jsonl");
         let metrics = Metrics::new().unwrap();
-        let audit = Audit::open(&config(AuditOutput::File(path.clone())), &metrics).unwrap();
+        let audit = Audit::open(&config(AuditOutput::File(path.clone())), &metrics, || ()).unwrap();
         audit.write(&serde_json::json!({"a": "line\nbreak"}), None);
         audit.write(&serde_json::json!({"b": 2}), None);
         audit.close();
@@ -334,7 +352,7 @@ mod tests {
     fn lines_that_cannot_be_written_are_counted() {
         let metrics = Metrics::new().unwrap();
         let full = config(AuditOutput::File("/dev/full".into()));
-        let audit = Audit::open(&full, &metrics).unwrap();
+        let audit = Audit::open(&full, &metrics, || ()).unwrap();
         audit.write(&serde_json::json!({}), None);
         audit.close();
         assert_eq!(metrics.audit_records.with_label_values(&["failed"]).get(), 1);
@@ -404,5 +422,104 @@ mod tests {
         let state = output.0.lock().unwrap();
         assert_eq!(String::from_utf8_lossy(&state.1), "111\n222\n444\n");
         assert_eq!((count("written"), count("failed")), (2, 2));
+    }
+
+    /// Breaks down at the first byte.
+    struct Broken;
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            panic!("as a fault of ours would")
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_writer_that_broke_down_is_told_of_and_stops_traffic_where_that_was_chosen() {
+        for on_loss in [OnLoss::Stop, OnLoss::Count] {
+            let metrics = Metrics::new().unwrap();
+            let config = AuditConfig { on_loss, ..config(AuditOutput::Stdout) };
+            let (tell, told) = channel();
+            let ended = Box::new(move || tell.send(()).unwrap());
+            let no_chain = (None, Resumed::new(String::new()));
+            let audit = Audit::start(Plain(Broken), (&config, &metrics), no_chain, ended).unwrap();
+            let place = audit.admit().unwrap();
+            audit.write(&serde_json::json!({}), place);
+            told.recv_timeout(Duration::from_secs(20)).unwrap();
+            assert_eq!(audit.admit().is_err(), on_loss == OnLoss::Stop);
+            assert_eq!(audit.stopped(), on_loss == OnLoss::Stop);
+            audit.write(&serde_json::json!({}), None);
+            // The one that it left behind, and the one that came after.
+            assert_eq!(metrics.audit_records.with_label_values(&["dropped"]).get(), 2);
+        }
+    }
+
+    #[test]
+    fn a_place_that_is_not_used_is_given_back() {
+        let metrics = Metrics::new().unwrap();
+        let (hold, unread) = channel();
+        let config = AuditConfig { on_loss: OnLoss::Stop, ..config(AuditOutput::Stdout) };
+        let no_chain = (None, Resumed::new(String::new()));
+        let output = Plain(Unread(unread));
+        let audit = Audit::start(output, (&config, &metrics), no_chain, Box::new(|| ())).unwrap();
+        let places: Vec<_> = (0..4).map(|_| audit.admit().unwrap()).collect();
+        assert!(audit.admit().is_err() && audit.stopped(), "all four are taken");
+        drop(places);
+        assert_eq!(audit.waiting(), 0);
+        let place = audit.admit().unwrap();
+        assert!(place.is_some() && !audit.stopped());
+        audit.write(&serde_json::json!({}), place);
+        assert_eq!(audit.waiting(), 1, "the record has it now");
+        drop(hold);
+    }
+
+    /// Is to be left for a new file, which cannot be begun.
+    #[derive(Clone, Default)]
+    struct Stuck(Arc<Mutex<Vec<u8>>>);
+
+    impl Output for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn turn(&mut self, _: SystemTime) -> Turn {
+            Turn::Full
+        }
+
+        fn renew(&mut self, _: Turn, _: SystemTime) -> io::Result<()> {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_left_is_not_filled_with_attempts() {
+        let metrics = Metrics::new().unwrap();
+        let chain = ChainConfig {
+            mac_key: "0123456789abcdef0123456789abcdef".into(),
+            signing_key: crate::record::chain::tests::PRIVATE.into(),
+            checkpoint_records: NonZeroUsize::new(1000).unwrap(),
+            checkpoint_interval: Duration::from_secs(3600),
+        };
+        let (output, config) = (Stuck::default(), config(AuditOutput::Stdout));
+        let sealed = (Some((&chain, sealer(&chain).unwrap())), Resumed::new("0".repeat(32)));
+        let audit =
+            Audit::start(output.clone(), (&config, &metrics), sealed, Box::new(|| ())).unwrap();
+        for number in 1..=50 {
+            audit.write(&serde_json::json!({ "number": number }), None);
+            while metrics.audit_records.with_label_values(&["written"]).get() < number {
+                std::thread::yield_now();
+            }
+        }
+        audit.close();
+        let text = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(
+            text.lines().count(),
+            1 + 50 + 1 + 1,
+            "start, records, one attempt, stop: {text}"
+        );
     }
 }

@@ -3,7 +3,7 @@
 use super::audit::rfc3339;
 use crate::config::RotateConfig;
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -84,13 +84,21 @@ pub(super) struct LogFile {
     length: u64,
     opened: SystemTime,
     rotate: RotateConfig,
+    locked: bool,
 }
 
 impl LogFile {
     pub(super) fn open(path: &Path, rotate: RotateConfig, now: SystemTime) -> io::Result<Self> {
         let file = appended(path)?;
         let length = file.metadata()?.len();
-        Ok(Self { path: path.to_owned(), file, length, opened: now, rotate })
+        Ok(Self { path: path.to_owned(), file, length, opened: now, rotate, locked: false })
+    }
+
+    /// Keeps others who seal away; `false` when one has it already. What is no file is not locked.
+    pub(super) fn lock(&mut self) -> bool {
+        self.locked = true;
+        !self.file.metadata().is_ok_and(|is| is.is_file())
+            || !matches!(self.file.try_lock(), Err(TryLockError::WouldBlock))
     }
 
     /// The last bytes of the file, `most` of them at the most; nothing of what is no regular file.
@@ -126,7 +134,12 @@ impl LogFile {
     }
 
     fn reopen(&mut self, now: SystemTime) -> io::Result<()> {
-        self.file = appended(&self.path)?;
+        let file = appended(&self.path)?;
+        // Nobody else is to have opened the new one first.
+        if self.locked && matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.file = file;
         self.length = self.file.metadata()?.len();
         self.opened = now;
         Ok(())

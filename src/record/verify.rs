@@ -417,7 +417,7 @@ impl Walk<'_> {
             return;
         }
         let number = Some(sealed.seal.seq);
-        let (Some(signer), Some(signature), Some(signed)) =
+        let (Some(signer), Some(signature), Some(text)) =
             (&sealed.seal.signer, &sealed.seal.sig, sealed.signed)
         else {
             return self.find(Kind::Signature, number, "a checkpoint without a signature");
@@ -430,7 +430,7 @@ impl Walk<'_> {
                     &format!("signed with the key {signer}, which was not given"),
                 );
             }
-            Some(key) if !key.signed(signed, signature) => {
+            Some(key) if !key.signed(text, signature) => {
                 self.find(Kind::Signature, number, "the signature is not that of this checkpoint");
             }
             Some(_) => {}

@@ -25,6 +25,9 @@ const TICK: Duration = Duration::from_millis(500);
 /// How long after a failure what is kept is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// How long after a new file could not be begun that is tried again: each try is a checkpoint in the old one.
+const RENEW_AGAIN: Duration = Duration::from_secs(10);
+
 /// What is sent to the thread.
 #[derive(Debug)]
 pub(super) enum Message {
@@ -81,6 +84,28 @@ pub(super) enum Item {
     Event(Event, String),
 }
 
+/// Dropped with the thread, also when it ends in a panic: then nothing is written any more, and somebody is told.
+pub(super) struct Alive {
+    pub(super) shared: Arc<Shared>,
+    pub(super) ended: Option<Box<dyn FnOnce() + Send>>,
+    /// Counts what it leaves behind.
+    pub(super) dropped: IntCounter,
+    /// Hangs up.
+    pub(super) _line: Sender<()>,
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        if !self.shared.closed.load(Ordering::Acquire) {
+            self.shared.failing.store(true, Ordering::Release);
+            self.dropped.inc_by(self.shared.queued.load(Ordering::Acquire));
+            if let Some(ended) = self.ended.take() {
+                ended();
+            }
+        }
+    }
+}
+
 pub(super) struct Writer<O> {
     pub(super) output: O,
     pub(super) queue: Receiver<Message>,
@@ -94,10 +119,9 @@ pub(super) struct Writer<O> {
     /// Events that must be written before anything else.
     pub(super) owed: VecDeque<Item>,
     pub(super) items: VecDeque<Item>,
-    /// A new file could not be begun, and that has been told.
-    pub(super) stuck: bool,
-    /// Dropped with the thread.
-    pub(super) _alive: Sender<()>,
+    /// When a new file could last not be begun, since one could.
+    pub(super) stuck: Option<Instant>,
+    pub(super) _alive: Alive,
 }
 
 impl<O: Output> Writer<O> {
@@ -152,11 +176,14 @@ impl<O: Output> Writer<O> {
             Turn::Cut => return self.owe(Why::Open),
             Turn::Moved | Turn::Full => {}
         }
+        if self.stuck.is_some_and(|at| at.elapsed() < RENEW_AGAIN) {
+            return;
+        }
         // The file that is left ends in a checkpoint; where it takes none, it is not left yet.
         if turn == Turn::Full && !self.checkpoint(Why::Rotate) {
             return;
         }
-        if turn == Turn::Moved && !self.stuck {
+        if turn == Turn::Moved && self.stuck.is_none() {
             self.checkpoint(Why::Rotate);
         }
         let renewed = self.output.renew(turn, now);
@@ -164,12 +191,12 @@ impl<O: Output> Writer<O> {
         self.counters.rotations.with_label_values(&[result]).inc();
         match renewed {
             Ok(()) => {
-                self.stuck = false;
+                self.stuck = None;
                 self.torn = None;
                 self.owe(Why::Open);
             }
             Err(error) => {
-                if !std::mem::replace(&mut self.stuck, true) {
+                if self.stuck.replace(Instant::now()).is_none() {
                     tracing::error!(%error, "a new audit file cannot be begun; the old one is still written to");
                 }
             }

@@ -31,8 +31,12 @@ fn config(path: &Path, rotate: RotateConfig) -> AuditConfig {
 
 /// One run of the writer with so many records, one batch each.
 fn run(path: &Path, rotate: RotateConfig, records: usize) {
+    run_with(&config(path, rotate), records);
+}
+
+fn run_with(config: &AuditConfig, records: usize) {
     let metrics = Metrics::new().unwrap();
-    let audit = Audit::open(&config(path, rotate), &metrics).unwrap();
+    let audit = Audit::open(config, &metrics, || ()).unwrap();
     let written = metrics.audit_records.with_label_values(&["written"]);
     for number in 0..records {
         audit.write(&json!({"time": "2026-11-23T08:00:00.000000Z", "number": number}), None);
@@ -338,4 +342,36 @@ fn only_so_many_rotated_files_are_kept() {
     let extent = Extent { from: report.first.unwrap(), until: None };
     let report = verify(&ours, &keys(), extent).unwrap();
     assert_eq!((kinds(&report), report.closed), (vec![], true), "{report:?}");
+}
+
+#[test]
+fn keys_may_be_changed_at_a_start() {
+    const OTHER: &str = "fedcba9876543210fedcba9876543210";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    run(&path, RotateConfig::default(), 7);
+    let mut changed = config(&path, RotateConfig::default());
+    changed.chain.as_mut().unwrap().mac_key = OTHER.into();
+    run_with(&changed, 7);
+    let files = [path];
+    let mut keys = keys();
+    let report = verify(&files, &keys, Extent::default()).unwrap();
+    assert!(!report.findings.is_empty(), "the second half is of another key");
+    assert!(kinds(&report).iter().all(|kind| *kind == Kind::UnknownKey), "{report:?}");
+    keys.codes.push(MacKey::new(OTHER));
+    let report = verify(&files, &keys, Extent::default()).unwrap();
+    assert_eq!((kinds(&report), report.closed), (vec![], true), "{report:?}");
+}
+
+#[test]
+fn a_chain_has_one_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let config = config(&path, RotateConfig::default());
+    let metrics = Metrics::new().unwrap();
+    let first = Audit::open(&config, &metrics, || ()).unwrap();
+    let second = Audit::open(&config, &metrics, || ()).unwrap_err().to_string();
+    assert!(second.contains("written by another process"), "{second}");
+    first.close();
+    Audit::open(&config, &metrics, || ()).unwrap().close();
 }
