@@ -295,9 +295,22 @@ async fn files_are_rotated_by_size_under_load() {
     stop(&mut world);
     folder.verify(&["--until", &sequence]).expect(0, &["whole and as it was written"]);
     folder.verify(&["--until", "1000000"]).expect(1, &["had reached 1000000"]);
+    // Who has the public key only, and no key at all.
+    let public = [("--public-key", folder.path("public"))];
+    verify(&folder.files(), &public, &[]).expect(0, &["whole and as it was written"]);
+    verify(&folder.files(), &[], &[]).expect(2, &["--public-key"]);
+    let wrong = [("--public-key", folder.path("private"))];
+    verify(&folder.files(), &wrong, &[]).expect(3, &["not an Ed25519 public key"]);
+    verify(&[folder.path("nothing")], &public, &[]).expect(3, &["cannot be read"]);
     // A file of the middle is gone.
     std::fs::remove_file(&folder.files()[1]).unwrap();
     folder.verify(&[]).expect(1, &["are missing", "NOT as it was written"]);
+    let told = folder.verify(&["--json"]);
+    let report: Value = serde_json::from_str(&told.told).unwrap();
+    assert_eq!((told.code, &report["closed"]), (1, &Value::Bool(true)), "{report}");
+    let found = &report["findings"][0];
+    assert_eq!((&found["kind"], &found["line"]), (&"missing".into(), &1.into()), "{report}");
+    assert!(found["file"].is_string() && found["sequence"].is_u64(), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
