@@ -30,7 +30,8 @@ use crate::maskinporten::grant::{Grant, SigningKeyError};
 use crate::maskinporten::http::HttpError;
 use crate::maskinporten::jwks::JwksKeySource;
 use crate::record::Recorder;
-use crate::record::audit::{Audit, AuditError, Pseudonyms};
+use crate::record::audit::{Audit, AuditError};
+use crate::record::pseudonyms::Pseudonyms;
 use crate::record::refusals::Refusals;
 use crate::register::{self, Limits, Reader, Ticks, TooManyRights};
 use crate::serve::admin::{Admin, Readiness};
@@ -419,6 +420,7 @@ fn confirmations(
 struct AppReadiness {
     keys: Arc<JwksKeySource>,
     enforcer: Arc<Enforcer>,
+    recorder: Arc<Recorder>,
     stopping: AtomicBool,
     metrics: Metrics,
 }
@@ -429,6 +431,9 @@ impl Readiness for AppReadiness {
         if !self.keys.loaded() {
             obstacles.push("issuer_keys");
         }
+        if self.recorder.audit.stopped() {
+            obstacles.push("audit");
+        }
         if self.stopping.load(Ordering::Acquire) {
             obstacles.push("stopping");
         }
@@ -438,6 +443,9 @@ impl Readiness for AppReadiness {
     fn observe(&self) {
         self.metrics.ready.set(i64::from(self.obstacles().is_empty()));
         self.metrics.permit_age_worst.observe();
+        let audit = &self.recorder.audit;
+        self.metrics.audit_stopped.set(i64::from(audit.stopped()));
+        self.metrics.audit_waiting.set(i64::try_from(audit.waiting()).unwrap_or(i64::MAX));
         let answers = self.enforcer.answers.as_ref();
         let held = answers.map_or(0, |answers| answers.confirmations.count());
         self.metrics.confirmations_held.set(i64::try_from(held).unwrap_or(i64::MAX));
@@ -481,10 +489,14 @@ impl Running {
     fn start(config: &Config, control: &Runtime) -> Result<Self, AppError> {
         let metrics = Metrics::new()?;
         publish_limits(config, &metrics);
+        let (tell, ended) = mpsc::unbounded_channel();
         let recorder = Arc::new(Recorder {
             metrics: metrics.clone(),
-            audit: Audit::open(&config.audit, &metrics)?,
-            pseudonyms: Pseudonyms::new(&config.audit)?,
+            audit: {
+                let end = End { part: "the thread that writes audit records", tell: tell.clone() };
+                Audit::open(&config.audit, &metrics, move || drop(end))?
+            },
+            pseudonyms: Pseudonyms::new(config.audit.pseudonym_key.as_ref()),
             refusals: Refusals::default(),
         });
         let Judge { enforcer, keys, sync, altinn } =
@@ -493,10 +505,10 @@ impl Running {
         let readiness = Arc::new(AppReadiness {
             keys: Arc::clone(&keys),
             enforcer: Arc::clone(&enforcer),
+            recorder: Arc::clone(&recorder),
             stopping: AtomicBool::new(false),
             metrics: metrics.clone(),
         });
-        let (tell, ended) = mpsc::unbounded_channel();
         let stop_control = CancellationToken::new();
         let admin = bind(config.admin.address, Sharing::Alone, control)?;
         let admin_address = local(&admin, config.admin.address)?;
@@ -535,10 +547,16 @@ impl Running {
         let result = control.block_on(async {
             let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signal)?;
             let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signal)?;
-            tokio::select! {
-                _ = terminate.recv() => Ok(()),
-                _ = interrupt.recv() => Ok(()),
-                part = self.ended.recv() => Err(AppError::PartEnded(part.unwrap_or("a part"))),
+            let mut hangup = signal(SignalKind::hangup()).map_err(AppError::Signal)?;
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => break Ok(()),
+                    _ = interrupt.recv() => break Ok(()),
+                    _ = hangup.recv() => self.recorder.audit.reopen(),
+                    part = self.ended.recv() => {
+                        break Err(AppError::PartEnded(part.unwrap_or("a part")));
+                    }
+                }
             }
         });
         tracing::info!("stopping: no new connections, requests in flight are served to their end");

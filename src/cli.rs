@@ -1,5 +1,6 @@
-//! The command line: `run`, `check`, `schema`, `explain` and `register`.
+//! The command line: `run`, `check`, `schema`, `explain`, `register` and `audit`.
 
+pub mod audit;
 pub mod explain;
 pub mod register;
 
@@ -44,6 +45,9 @@ enum Command {
     /// Tell what the register holds, and whether Altinn agrees.
     #[command(subcommand)]
     Register(register::Command),
+    /// Tell whether an audit log is whole and as it was written.
+    #[command(subcommand)]
+    Audit(audit::Command),
 }
 
 /// Exit codes: 0 done, 1 refused or failed, 2 wrong arguments, 3 it could not be told.
@@ -65,6 +69,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Schema => schema(),
         Command::Explain(request) => explain::run(&request),
         Command::Register(command) => register::run(&command),
+        Command::Audit(command) => audit::run(&command),
     }
 }
 

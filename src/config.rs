@@ -431,10 +431,49 @@ pub struct RefusalConfig {
 pub struct AuditConfig {
     /// Where the lines go.
     pub output: AuditOutput,
-    /// Lines that may wait to be written; past it they are dropped and counted.
+    /// Lines that may wait to be written.
     pub queue: NonZeroUsize,
-    /// Key of the pseudonyms that stand for persons; drawn at start when not given.
+    /// What becomes of requests whose records cannot be written.
+    pub on_loss: OnLoss,
+    /// When a new file is begun.
+    pub rotate: RotateConfig,
+    /// How lines are sealed; `None` for plain ones.
+    pub chain: Option<ChainConfig>,
+    /// Key of the pseudonyms that stand for persons; without one persons are left out.
     pub pseudonym_key: Option<SecretString>,
+}
+
+/// What becomes of requests whose records cannot be written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OnLoss {
+    /// They go on; the records are counted as lost.
+    Count,
+    /// They are refused until records can be written again.
+    Stop,
+}
+
+/// When a new audit file is begun; what is `None` calls for none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RotateConfig {
+    /// Size, in bytes, at which it is.
+    pub max_bytes: Option<u64>,
+    /// Age at which it is.
+    pub max_age: Option<Duration>,
+    /// How many of the files that were left are kept; `None` for all.
+    pub keep: Option<NonZeroUsize>,
+}
+
+/// How audit lines are sealed.
+#[derive(Debug)]
+pub struct ChainConfig {
+    /// Key of the codes.
+    pub mac_key: SecretString,
+    /// Ed25519 private key that signs checkpoints: PEM, PKCS#8.
+    pub signing_key: SecretString,
+    /// Most records between two checkpoints.
+    pub checkpoint_records: NonZeroUsize,
+    /// Longest time between a record and the next checkpoint.
+    pub checkpoint_interval: Duration,
 }
 
 /// Where audit lines go.

@@ -4,7 +4,13 @@
 //! the answer, when the client leaves, or when a panic unwinds. So there is exactly one.
 
 pub mod audit;
+pub mod chain;
+mod output;
+pub mod pseudonyms;
 pub mod refusals;
+pub mod resume;
+pub mod verify;
+mod writer;
 
 use crate::config::AccessConfig;
 use crate::domain::decision::Answer;
@@ -15,8 +21,9 @@ use crate::enforce::rejection::Rejection;
 use crate::enforce::trail::Trail;
 use crate::forward::body::Progress;
 use crate::telemetry::metrics::Metrics;
-use audit::{Audit, Pseudonyms};
+use audit::{Audit, Place, Stopped};
 use http::{Method, StatusCode};
+use pseudonyms::Pseudonyms;
 use refusals::Refusals;
 use serde::Serialize;
 use std::net::IpAddr;
@@ -87,7 +94,7 @@ impl Recorder {
             complete: false,
         };
         self.refusals.note(&line);
-        self.audit.write(&line);
+        self.audit.write(&line, None);
     }
 }
 
@@ -95,6 +102,8 @@ impl Recorder {
 #[derive(Debug)]
 pub struct Record {
     recorder: Arc<Recorder>,
+    /// Where it will be written, if that is certain already.
+    place: Result<Option<Place>, Stopped>,
     /// What is known of the request so far.
     pub trail: Trail,
     /// How far its body has come.
@@ -134,6 +143,7 @@ impl Record {
     pub fn open(recorder: Arc<Recorder>, opening: Opening<'_>) -> Self {
         recorder.metrics.requests_in_flight.inc();
         Self {
+            place: recorder.audit.admit(),
             recorder,
             trail: Trail::default(),
             progress: Arc::new(Progress::new(opening.body_limit)),
@@ -147,6 +157,17 @@ impl Record {
             tunnel_up: 0,
             response_bytes: 0,
             complete: false,
+        }
+    }
+
+    /// Whether the request may be let through as far as its record is concerned.
+    ///
+    /// # Errors
+    /// [`Rejection::Unrecorded`] where its record might not be written, and the operator lets none through then.
+    pub fn admitted(&self) -> Result<(), Rejection> {
+        match self.place {
+            Ok(_) => Ok(()),
+            Err(Stopped) => Err(Rejection::Unrecorded),
         }
     }
 
@@ -283,7 +304,7 @@ impl Record {
             system_id: system_user.map(|system_user| system_user.system.as_str()),
             owner: system_user.map(|system_user| system_user.owner.to_string()),
             system_user: trail.system_user.map(|id| id.to_string()),
-            party: trail.party.as_ref().map(|party| self.party(party)),
+            party: trail.party.as_ref().and_then(|party| self.party(party)),
             resource: right.map(|right| right.resource.as_str()),
             action: right.map(|right| right.action.as_str()),
             source: evidence.map(|evidence| evidence.source.label()),
@@ -298,9 +319,9 @@ impl Record {
         }
     }
 
-    fn party(&self, party: &Party) -> String {
+    fn party(&self, party: &Party) -> Option<String> {
         match party {
-            Party::Organization(number) => number.to_string(),
+            Party::Organization(number) => Some(number.to_string()),
             Party::Person(number) => self.recorder.pseudonyms.of(number),
         }
     }
@@ -309,11 +330,11 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.write_metrics();
-        let line = self.line();
         if self.trail.rejection.is_some() {
-            self.recorder.refusals.note(&line);
+            self.recorder.refusals.note(&self.line());
         }
-        self.recorder.audit.write(&line);
+        let place = std::mem::replace(&mut self.place, Ok(None)).unwrap_or_default();
+        self.recorder.audit.write(&self.line(), place);
     }
 }
 
@@ -428,6 +449,48 @@ mod tests {
         ] {
             assert_eq!(shape(path), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn a_request_that_ends_in_a_panic_has_one_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let text = format!("{{ output: {{ file: \"{}\" }}, on_loss: stop }}", path.display());
+        let config = crate::config::source::load_text(
+            &format!(
+                "environment: test\nupstream: {{ url: \"http://127.0.0.1:3000\" }}\naudit: {text}\nroutes:\n  \
+                 - {{ id: open, match: {{ methods: [GET], path: /open }}, access: anonymous }}\n"
+            ),
+            "test",
+            &|_: &str| None,
+        )
+        .unwrap();
+        let metrics = Metrics::new().unwrap();
+        let recorder = Arc::new(Recorder {
+            audit: Audit::open(&config.audit, &metrics, || ()).unwrap(),
+            pseudonyms: Pseudonyms::new(None),
+            refusals: Refusals::default(),
+            metrics,
+        });
+        let opening = Opening {
+            at: SystemTime::UNIX_EPOCH,
+            trace_id: "1".repeat(32),
+            peer: IpAddr::from([127, 0, 0, 1]),
+            method: &Method::GET,
+            path: "/open",
+            body_limit: None,
+        };
+        let kept = Arc::clone(&recorder);
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let record = Record::open(kept, opening);
+            assert!(record.admitted().is_err(), "a panic while a request is served");
+        }));
+        assert!(panicked.is_err());
+        recorder.audit.close();
+        let text = std::fs::read_to_string(path).unwrap();
+        assert_eq!(text.lines().count(), 1);
+        assert!(text.contains("\"complete\":false"), "{text}");
+        assert_eq!(recorder.audit.waiting(), 0);
     }
 
     #[test]

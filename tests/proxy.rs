@@ -601,7 +601,10 @@ async fn no_log_line_record_or_metric_holds_a_token_a_key_or_a_person() {
     party: { path: party, persons: true }
   - { id: open, match: { methods: [GET], path: "/open/*" }, access: anonymous }
 "#;
-    let world = World::start_with(&format!("log: {{ filter: trace }}\n{routes}")).await;
+    let world = World::start_with(&format!(
+        "log: {{ filter: trace }}\naudit: {{ pseudonym_key_env: PROXY_JWK }}\n{routes}"
+    ))
+    .await;
     let token = world.token(seed::BAKKEN).await;
     let jwk: Value = serde_json::from_str(&own_key(&world.sandbox).await).unwrap();
     let http2 = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();

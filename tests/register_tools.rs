@@ -343,7 +343,8 @@ async fn of_persons_nothing_is_held_and_no_number_is_told() {
     action: read
     party: { path: party, persons: true }
 "#;
-    let world = World::start_with(routes).await;
+    let keyed = format!("audit: {{ pseudonym_key_env: PROXY_JWK }}\n{routes}");
+    let world = World::start_with(&keyed).await;
     let tools = Tools::beside(&world).await;
     let token = world.token(seed::BAKKEN).await;
     let path = format!("/v1/persons/{PERSON}");

@@ -424,6 +424,7 @@ fn refusal_in_words(rejection: &Rejection) -> String {
         | Rejection::RequestTimeout
         | Rejection::Overloaded
         | Rejection::TooFast(..)
+        | Rejection::Unrecorded
         | Rejection::NoRoute
         | Rejection::NoToken
         | Rejection::Token(_)

@@ -490,12 +490,58 @@ pub enum RawLanguage {
 pub struct RawAudit {
     /// Where the lines go.
     pub output: Setting<RawAuditOutput>,
-    /// Lines that may wait to be written; past it they are dropped and counted.
+    /// Records that may wait to be written.
     pub queue: Setting<Count>,
+    /// What becomes of requests whose records cannot be written, or wait in such numbers that none may be added.
+    pub on_loss: Setting<RawOnLoss>,
+    /// When a new file is begun.
+    pub rotate: Setting<RawRotate>,
+    /// How lines are sealed, so that a change shows.
+    pub chain: Setting<RawChain>,
     /// File that holds the key of the pseudonyms that stand for persons.
     pub pseudonym_key_file: Setting<String>,
     /// Environment variable that holds the key of the pseudonyms that stand for persons.
     pub pseudonym_key_env: Setting<String>,
+}
+
+/// What becomes of requests whose records cannot be written.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawOnLoss {
+    /// They go on, and the records are counted as lost.
+    Count,
+    /// They are refused with 503 until records can be written again.
+    Stop,
+}
+
+/// When a new audit file is begun; the old one is renamed.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawRotate {
+    /// Size at which it is.
+    pub max_bytes: Setting<Size>,
+    /// Age at which it is.
+    pub max_age: Setting<Time>,
+    /// How many renamed files are kept; the oldest are removed. Left out: all.
+    pub keep: Setting<Count>,
+}
+
+/// How audit lines are sealed.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawChain {
+    /// File that holds the key of the codes (HMAC-SHA-256), at least 32 characters.
+    pub mac_key_file: Setting<String>,
+    /// Environment variable that holds the key of the codes.
+    pub mac_key_env: Setting<String>,
+    /// File that holds the Ed25519 private key that signs checkpoints, as PEM.
+    pub signing_key_file: Setting<String>,
+    /// Environment variable that holds the key that signs checkpoints.
+    pub signing_key_env: Setting<String>,
+    /// Most records between two checkpoints.
+    pub checkpoint_records: Setting<Count>,
+    /// Longest time between a record and the next checkpoint.
+    pub checkpoint_interval: Setting<Time>,
 }
 
 /// Where audit lines go.

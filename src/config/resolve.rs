@@ -1,6 +1,7 @@
 //! From the file as written to the configuration: defaults, bounds, references and everything that
 //! one key demands of another. Reports every problem and goes on with the default in its place.
 
+mod audit;
 mod path;
 mod register;
 mod route;
@@ -56,7 +57,7 @@ impl Resolver<'_> {
         let routes = self.routes(&raw.routes, &upstreams, freshness);
         let forwarded = self.forwarded(raw.forwarded);
         let refusals = Self::refusals(raw.refusals);
-        let audit = self.audit(raw.audit);
+        let audit = self.audit(raw.audit, &limits);
         let log = self.log(raw.log);
         Some(Config {
             environment: world?.environment,

@@ -165,6 +165,9 @@ pub enum Rejection {
     /// 429: more requests than allowed. With the time after which the next one passes.
     #[error("{0}")]
     TooFast(Paced, Duration),
+    /// 503 before anything was judged: its audit record might not be written, and no request may be without.
+    #[error("the request cannot be recorded")]
+    Unrecorded,
     /// 404: no route.
     #[error("no route")]
     NoRoute,
@@ -224,7 +227,7 @@ pub enum Code {
     BodyTooLarge,
     /// See [`Rejection::RequestTimeout`].
     RequestTimeout,
-    /// See [`Rejection::Overloaded`].
+    /// See [`Rejection::Overloaded`] and [`Rejection::Unrecorded`].
     Overloaded,
     /// See [`Rejection::TooFast`].
     TooManyRequests,
@@ -354,7 +357,7 @@ impl Rejection {
             Self::OverLimit(Bound::HeaderBytes(_) | Bound::HeaderCount(_)) => Code::HeadersTooLarge,
             Self::OverLimit(Bound::Body(_)) => Code::BodyTooLarge,
             Self::RequestTimeout => Code::RequestTimeout,
-            Self::Overloaded => Code::Overloaded,
+            Self::Overloaded | Self::Unrecorded => Code::Overloaded,
             Self::TooFast(..) => Code::TooManyRequests,
             Self::NoRoute => Code::NoRoute,
             Self::NoToken => Code::TokenMissing,
@@ -389,6 +392,7 @@ impl Rejection {
             | Self::RequestTimeout
             | Self::Overloaded
             | Self::TooFast(..)
+            | Self::Unrecorded
             | Self::NoRoute
             | Self::NoToken
             | Self::Token(_)
@@ -407,7 +411,7 @@ impl Rejection {
             Self::Undecided(undecided) | Self::Unverified(undecided) => {
                 Some(undecided.retry_after.unwrap_or(SOON).max(SOON))
             }
-            Self::Overloaded => Some(SOON),
+            Self::Overloaded | Self::Unrecorded => Some(SOON),
             Self::TooFast(_, wait) => Some((*wait).max(SOON)),
             Self::Malformed(_)
             | Self::OverLimit(_)
@@ -452,6 +456,7 @@ impl Rejection {
             Self::Lapsed(lapse) => Some(lapse.label()),
             Self::TooFast(Paced::Consumer, _) => Some("consumer"),
             Self::TooFast(Paced::SystemUser, _) => Some("system_user"),
+            Self::Unrecorded => Some("audit"),
             Self::RequestTimeout
             | Self::Overloaded
             | Self::NoRoute

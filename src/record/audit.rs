@@ -1,22 +1,23 @@
-//! Audit lines: JSON, one a line, written by a thread of its own so that no request waits for a disk.
+//! Audit records: JSON, one a line, written by a thread of its own so that no request waits for a disk.
 
-use crate::config::{AuditConfig, AuditOutput};
-use crate::domain::party::PersonNumber;
+use super::chain::{Event, KeyError, MacKey, Sealer, Signer, Why};
+use super::output::{LogFile, Output, Plain};
+use super::resume::{Resumed, resume};
+use super::writer::{Alive, Chain, Counters, Item, Message, Shared, Writer};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{AuditConfig, AuditOutput, ChainConfig, OnLoss};
 use crate::telemetry::metrics::Metrics;
-use aws_lc_rs::{hmac, rand};
 use prometheus::IntCounter;
 use secrecy::ExposeSecret;
 use serde::Serialize;
+use std::collections::VecDeque;
 use std::fmt;
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{
-    Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, TrySendError, channel,
-    sync_channel,
-};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -24,15 +25,13 @@ use std::time::{Duration, Instant, SystemTime};
 /// takes none.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// Most bytes that are written at once, but for one longer line.
-const BATCH: usize = 64 * 1024;
-
 /// The way to the audit output.
 pub struct Audit {
-    lines: SyncSender<Option<String>>,
-    /// Lines handed over whose fate is open.
-    queued: Arc<AtomicU64>,
-    closed: AtomicBool,
+    queue: Sender<Message>,
+    shared: Arc<Shared>,
+    /// Most places.
+    places: usize,
+    on_loss: OnLoss,
     /// Hangs up when the thread that writes has ended.
     writing: Mutex<Receiver<()>>,
     dropped: IntCounter,
@@ -50,71 +49,195 @@ pub enum AuditError {
     /// The file cannot be opened for appending.
     #[error("the audit file {} cannot be opened for appending", .0.display())]
     Open(PathBuf, #[source] io::Error),
+    /// The file cannot be read to take up its chain, or what is no sealed log cannot be set aside.
+    #[error("the chain of the audit file {} cannot be taken up", .0.display())]
+    Resume(PathBuf, #[source] io::Error),
+    /// Another process, or another log of this one, has it open and seals it.
+    #[error("the audit file {} is written by another process; a chain has one writer", .0.display())]
+    Taken(PathBuf),
+    /// The key that signs checkpoints cannot be used.
+    #[error("`audit.chain.signing_key` cannot be used")]
+    Key(#[source] KeyError),
     /// The writing thread cannot be started.
     #[error("the thread that writes audit lines cannot be started")]
     Thread(#[source] io::Error),
-    /// No key for pseudonyms could be drawn.
-    #[error("the machine gives no random numbers for the pseudonym key")]
-    Key,
+}
+
+/// A request is not let through: its record could not be written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Stopped;
+
+/// A place in the queue that is kept for the record of a request.
+#[derive(Debug)]
+pub struct Place(Option<Arc<Shared>>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.take() {
+            shared.taken.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
 }
 
 impl Audit {
-    /// Opens the output and starts the thread that writes to it.
+    /// Opens the output and starts the thread that writes to it. Should that thread ever end but by
+    /// [`Audit::close`], `ended` is called.
     ///
     /// # Errors
-    /// [`AuditError`] when the file cannot be opened or the thread not started.
-    pub fn open(config: &AuditConfig, metrics: &Metrics) -> Result<Self, AuditError> {
-        let output = match &config.output {
-            // Not the library's own handle, which keeps what it could not write.
+    /// [`AuditError`] when the file cannot be opened, its chain not be taken up, or the thread not started.
+    pub fn open(
+        config: &AuditConfig,
+        metrics: &Metrics,
+        ended: impl FnOnce() + Send + 'static,
+    ) -> Result<Self, AuditError> {
+        let ended = Box::new(ended);
+        let sealer = config.chain.as_ref().map(sealer).transpose()?;
+        let chain = config.chain.as_ref().zip(sealer);
+        let now = SystemClock.wall();
+        let new_chain = || uuid::Uuid::new_v4().simple().to_string();
+        match &config.output {
             AuditOutput::Stdout => {
+                // Not the library's own handle, which keeps what it could not write.
                 let own = io::stdout().as_fd().try_clone_to_owned();
-                own.map_err(|error| AuditError::Open("/dev/stdout".into(), error))?.into()
+                let own = own.map_err(|error| AuditError::Open("/dev/stdout".into(), error))?;
+                let resumed = Resumed::new(new_chain());
+                let output = Plain(File::from(own));
+                Self::start(output, (config, metrics), (chain, resumed), ended)
             }
             AuditOutput::File(path) => {
-                let file = OpenOptions::new().append(true).create(true).open(path);
-                file.map_err(|error| AuditError::Open(path.clone(), error))?
+                let log = LogFile::open(path, config.rotate, now);
+                let mut log = log.map_err(|error| AuditError::Open(path.clone(), error))?;
+                if chain.is_some() && !log.lock() {
+                    return Err(AuditError::Taken(path.clone()));
+                }
+                let resumed = match &chain {
+                    Some((_, sealer)) => resume(&mut log, &sealer.mac, new_chain(), now),
+                    None => log.tail(1).map(|last| Resumed::unsealed(&last)),
+                };
+                let resumed = resumed.map_err(|error| AuditError::Resume(path.clone(), error))?;
+                Self::start(log, (config, metrics), (chain, resumed), ended)
             }
-        };
-        Self::to(output, config.queue.get(), metrics)
+        }
     }
 
-    fn to(
-        output: impl Write + Send + 'static,
-        queue: usize,
-        metrics: &Metrics,
+    fn start(
+        output: impl Output,
+        (config, metrics): (&AuditConfig, &Metrics),
+        (chain, resumed): (Option<(&ChainConfig, Sealer)>, Resumed),
+        ended: Box<dyn FnOnce() + Send>,
     ) -> Result<Self, AuditError> {
-        let (lines, queue) = sync_channel(queue);
+        let (queue, messages) = channel();
         let (alive, writing) = channel();
-        let queued = Arc::new(AtomicU64::new(0));
+        let shared = Arc::new(Shared::default());
+        let result = |name| metrics.audit_records.with_label_values(&[name]);
+        let Resumed { head, torn, expected } = resumed;
+        let begins = Event::Checkpoint { why: Why::Start, expected };
+        let owed = chain.is_some().then(|| Item::Event(begins, rfc3339(SystemClock.wall())));
         let writer = Writer {
             output,
-            torn: false,
-            queue,
-            queued: Arc::clone(&queued),
-            written: metrics.audit_records.with_label_values(&["written"]),
-            failed: metrics.audit_records.with_label_values(&["failed"]),
-            failing: false,
-            _alive: alive,
+            queue: messages,
+            shared: Arc::clone(&shared),
+            clock: Arc::new(SystemClock),
+            on_loss: config.on_loss,
+            counters: Counters {
+                written: result("written"),
+                failed: result("failed"),
+                rotations: metrics.audit_rotations.clone(),
+                sequence: metrics.audit_sequence.clone(),
+            },
+            chain: chain.map(|(config, sealer)| Chain {
+                sealer,
+                head,
+                records: u64::try_from(config.checkpoint_records.get()).unwrap_or(u64::MAX),
+                interval: config.checkpoint_interval,
+                since: 0,
+                last: Instant::now(),
+            }),
+            torn,
+            owed: owed.into_iter().collect(),
+            items: VecDeque::new(),
+            stuck: None,
+            _alive: Alive {
+                shared: Arc::clone(&shared),
+                ended: Some(ended),
+                dropped: result("dropped"),
+                _line: alive,
+            },
         };
         std::thread::Builder::new()
             .name("audit".into())
             .spawn(move || writer.run())
             .map_err(AuditError::Thread)?;
-        let dropped = metrics.audit_records.with_label_values(&["dropped"]);
-        let (closed, writing) = (AtomicBool::new(false), Mutex::new(writing));
-        Ok(Self { lines, queued, closed, writing, dropped })
+        Ok(Self {
+            queue,
+            shared,
+            places: config.queue.get(),
+            on_loss: config.on_loss,
+            writing: Mutex::new(writing),
+            dropped: result("dropped"),
+        })
     }
 
-    /// Hands a line over. One that finds the queue full is dropped and counted.
-    pub fn write(&self, line: &impl Serialize) {
+    /// Keeps a place for the record of a request, where the operator wants no request without one.
+    ///
+    /// # Errors
+    /// [`Stopped`] while records cannot be written, or wait in such numbers that none may be added.
+    pub fn admit(&self) -> Result<Option<Place>, Stopped> {
+        match self.on_loss {
+            OnLoss::Count => Ok(None),
+            OnLoss::Stop if self.shared.failing.load(Ordering::Acquire) => Err(Stopped),
+            OnLoss::Stop => self.place().map(Some).ok_or(Stopped),
+        }
+    }
+
+    /// Whether requests are refused because their records could not be written.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
+        let full = || self.waiting() >= self.places;
+        self.on_loss == OnLoss::Stop && (self.shared.failing.load(Ordering::Acquire) || full())
+    }
+
+    /// Places taken: by records that wait to be written, and by requests that were promised one.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.shared.taken.load(Ordering::Acquire)
+    }
+
+    fn place(&self) -> Option<Place> {
+        let next = |taken| (taken < self.places).then(|| taken + 1);
+        let taken = self.shared.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+        taken.ok().map(|_| Place(Some(Arc::clone(&self.shared))))
+    }
+
+    /// Hands a line over, in the place that was kept for it. One without a place that finds none is
+    /// dropped and counted.
+    pub fn write(&self, line: &impl Serialize, place: Option<Place>) {
+        let place = place.or_else(|| self.place());
         // Text and numbers always make a line; were one not to, it would be counted as lost.
         let line = serde_json::to_string(line).ok();
-        self.queued.fetch_add(1, Ordering::AcqRel);
-        let closed = self.closed.load(Ordering::Acquire);
-        if closed || line.is_none_or(|line| self.lines.try_send(Some(line)).is_err()) {
-            self.queued.fetch_sub(1, Ordering::AcqRel);
-            self.dropped.inc();
+        let closed = self.shared.closed.load(Ordering::Acquire);
+        let (Some(mut place), Some(line), false) = (place, line, closed) else {
+            return self.lost();
+        };
+        // From here on it is the writer's.
+        let ours = place.0.take();
+        self.shared.queued.fetch_add(1, Ordering::AcqRel);
+        if self.queue.send(Message::Line(line)).is_err() {
+            self.shared.queued.fetch_sub(1, Ordering::AcqRel);
+            drop(Place(ours));
+            self.lost();
         }
+    }
+
+    fn lost(&self) {
+        self.dropped.inc();
+        self.shared.lost.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Has the file looked at now, and opened anew where it was renamed.
+    pub fn reopen(&self) {
+        // A thread that has ended has no file open.
+        let _ = self.queue.send(Message::Look);
     }
 
     /// Writes what is queued and stops the thread, for five seconds at most: what is not written by then
@@ -124,18 +247,12 @@ impl Audit {
     }
 
     fn close_within(&self, limit: Duration) {
-        self.closed.store(true, Ordering::Release);
-        let end = Instant::now() + limit;
+        self.shared.closed.store(true, Ordering::Release);
         // The end goes through the queue, behind every line before it.
-        while matches!(self.lines.try_send(None), Err(TrySendError::Full(_)))
-            && Instant::now() < end
-        {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let _ = self.queue.send(Message::End);
         let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = end.saturating_duration_since(Instant::now());
-        if writing.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
-            let lost = self.queued.load(Ordering::Acquire);
+        if writing.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            let lost = self.shared.queued.load(Ordering::Acquire);
             self.dropped.inc_by(lost);
             tracing::error!(
                 lost,
@@ -145,126 +262,9 @@ impl Audit {
     }
 }
 
-struct Writer<W> {
-    output: W,
-    /// The output ends in a part of a line.
-    torn: bool,
-    queue: Receiver<Option<String>>,
-    queued: Arc<AtomicU64>,
-    written: IntCounter,
-    failed: IntCounter,
-    failing: bool,
-    /// Dropped with the thread.
-    _alive: Sender<()>,
-}
-
-impl<W: Write> Writer<W> {
-    fn run(mut self) {
-        // Lines that came together are written together.
-        while let Ok(Some(first)) = self.queue.recv() {
-            let (mut batch, mut lines) = (first.into_bytes(), 1);
-            batch.push(b'\n');
-            let end = loop {
-                if batch.len() >= BATCH {
-                    break false;
-                }
-                match self.queue.try_recv() {
-                    Ok(Some(line)) => {
-                        lines += 1;
-                        batch.extend_from_slice(line.as_bytes());
-                        batch.push(b'\n');
-                    }
-                    Ok(None) | Err(TryRecvError::Disconnected) => break true,
-                    Err(TryRecvError::Empty) => break false,
-                }
-            };
-            self.write(&batch, lines);
-            if end {
-                return;
-            }
-        }
-    }
-
-    /// Writes a batch. What fails is given up, so that no line is counted as lost and written later.
-    fn write(&mut self, batch: &[u8], lines: u64) {
-        // A part of a line that is there already must not become one with the next.
-        let mended = if self.torn { put(&mut self.output, b"\n") } else { (1, Ok(())) };
-        self.torn = mended.0 == 0;
-        let (bytes, result) = match mended.1 {
-            Ok(()) => put(&mut self.output, batch),
-            failed => (0, failed),
-        };
-        let whole = batch.get(..bytes).unwrap_or_default();
-        let ends = whole.split(|byte| *byte == b'\n').count().saturating_sub(1);
-        self.torn |= whole.last().is_some_and(|byte| *byte != b'\n');
-        let flushed = result.and_then(|()| self.output.flush());
-        self.count(u64::try_from(ends).unwrap_or(lines), lines, flushed);
-    }
-
-    fn count(&mut self, written: u64, lines: u64, result: io::Result<()>) {
-        self.written.inc_by(written);
-        self.failed.inc_by(lines.saturating_sub(written));
-        self.queued.fetch_sub(lines, Ordering::AcqRel);
-        match result {
-            Ok(()) => {
-                if std::mem::take(&mut self.failing) {
-                    tracing::warn!("audit lines are written again");
-                }
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut self.failing, true) {
-                    tracing::error!(%error, "audit lines cannot be written and are lost");
-                }
-            }
-        }
-    }
-}
-
-/// Writes all it can; tells how many bytes that were, also when it fails.
-fn put(output: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
-    let mut count = 0;
-    while let Some(rest) = bytes.get(count..).filter(|rest| !rest.is_empty()) {
-        match output.write(rest) {
-            Ok(0) => return (count, Err(io::ErrorKind::WriteZero.into())),
-            Ok(written) => count += written,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return (count, Err(error)),
-        }
-    }
-    (count, Ok(()))
-}
-
-/// Makes stand-ins for persons: the same for the same number under the same key, and no way back.
-pub struct Pseudonyms(hmac::Key);
-
-impl fmt::Debug for Pseudonyms {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Pseudonyms(key redacted)")
-    }
-}
-
-impl Pseudonyms {
-    /// With the configured key, or one drawn now and forgotten at the end of the program.
-    ///
-    /// # Errors
-    /// [`AuditError::Key`].
-    pub fn new(config: &AuditConfig) -> Result<Self, AuditError> {
-        if let Some(key) = &config.pseudonym_key {
-            return Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, key.expose_secret().as_bytes())));
-        }
-        hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new())
-            .map(Self)
-            .map_err(|_| AuditError::Key)
-    }
-
-    /// The stand-in for `number`: `person:` and 32 hexadecimal digits.
-    #[must_use]
-    pub fn of(&self, number: &PersonNumber) -> String {
-        let tag = hmac::sign(&self.0, number.expose().as_bytes());
-        let digits: Vec<String> =
-            tag.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        format!("person:{}", digits.concat())
-    }
+fn sealer(config: &ChainConfig) -> Result<Sealer, AuditError> {
+    let signer = Signer::from_pem(config.signing_key.expose_secret()).map_err(AuditError::Key)?;
+    Ok(Sealer { mac: MacKey::new(config.mac_key.expose_secret()), signer })
 }
 
 /// A time of day as RFC 3339 in UTC, to the microsecond.
@@ -295,10 +295,27 @@ fn civil(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::RotateConfig;
+    use crate::record::output::Turn;
+    use std::io::Write;
     use std::num::NonZeroUsize;
 
+    fn to(output: impl Write + Send + 'static, queue: usize, metrics: &Metrics) -> Audit {
+        let queue = NonZeroUsize::new(queue).unwrap();
+        let config = AuditConfig { queue, ..config(AuditOutput::Stdout) };
+        let no_chain = (None, Resumed::new(String::new()));
+        Audit::start(Plain(output), (&config, metrics), no_chain, Box::new(|| ())).unwrap()
+    }
+
     fn config(output: AuditOutput) -> AuditConfig {
-        AuditConfig { output, queue: NonZeroUsize::new(4).unwrap(), pseudonym_key: None }
+        AuditConfig {
+            output,
+            queue: NonZeroUsize::new(4).unwrap(),
+            on_loss: OnLoss::Count,
+            rotate: RotateConfig::default(),
+            chain: None,
+            pseudonym_key: None,
+        }
     }
 
     #[test]
@@ -321,13 +338,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("audit.jsonl");
         let metrics = Metrics::new().unwrap();
-        let audit = Audit::open(&config(AuditOutput::File(path.clone())), &metrics).unwrap();
-        audit.write(&serde_json::json!({"a": "line\nbreak"}));
-        audit.write(&serde_json::json!({"b": 2}));
+        let audit = Audit::open(&config(AuditOutput::File(path.clone())), &metrics, || ()).unwrap();
+        audit.write(&serde_json::json!({"a": "line\nbreak"}), None);
+        audit.write(&serde_json::json!({"b": 2}), None);
         audit.close();
         assert_eq!(std::fs::read_to_string(path).unwrap(), "{\"a\":\"line\\nbreak\"}\n{\"b\":2}\n");
         assert_eq!(metrics.audit_records.with_label_values(&["written"]).get(), 2);
-        audit.write(&serde_json::json!({}));
+        audit.write(&serde_json::json!({}), None);
         assert_eq!(metrics.audit_records.with_label_values(&["dropped"]).get(), 1);
     }
 
@@ -335,8 +352,8 @@ mod tests {
     fn lines_that_cannot_be_written_are_counted() {
         let metrics = Metrics::new().unwrap();
         let full = config(AuditOutput::File("/dev/full".into()));
-        let audit = Audit::open(&full, &metrics).unwrap();
-        audit.write(&serde_json::json!({}));
+        let audit = Audit::open(&full, &metrics, || ()).unwrap();
+        audit.write(&serde_json::json!({}), None);
         audit.close();
         assert_eq!(metrics.audit_records.with_label_values(&["failed"]).get(), 1);
     }
@@ -359,14 +376,14 @@ mod tests {
     fn an_output_that_takes_nothing_does_not_hold_the_end() {
         let metrics = Metrics::new().unwrap();
         let (hold, unread) = channel();
-        let audit = Audit::to(Unread(unread), 2, &metrics).unwrap();
+        let audit = to(Unread(unread), 2, &metrics);
         for _ in 0..10 {
-            audit.write(&serde_json::json!({}));
+            audit.write(&serde_json::json!({}), None);
         }
         let begun = Instant::now();
         audit.close_within(Duration::from_millis(100));
         assert!(begun.elapsed() < Duration::from_secs(4));
-        audit.write(&serde_json::json!({}));
+        audit.write(&serde_json::json!({}), None);
         assert_eq!(metrics.audit_records.with_label_values(&["dropped"]).get(), 11);
         drop(hold);
     }
@@ -393,10 +410,10 @@ mod tests {
         // Last first: the second line comes to its newline and fails there, as does the first mending.
         let output = Scripted(Arc::new(Mutex::new((vec![0, 0, 3, 4], Vec::new()))));
         let metrics = Metrics::new().unwrap();
-        let audit = Audit::to(output.clone(), 8, &metrics).unwrap();
+        let audit = to(output.clone(), 8, &metrics);
         let count = |result| metrics.audit_records.with_label_values(&[result]).get();
         for (line, sum) in [(111, 1), (222, 2), (333, 3), (444, 4)] {
-            audit.write(&serde_json::json!(line));
+            audit.write(&serde_json::json!(line), None);
             while count("written") + count("failed") < sum {
                 std::thread::yield_now();
             }
@@ -407,17 +424,102 @@ mod tests {
         assert_eq!((count("written"), count("failed")), (2, 2));
     }
 
+    /// Breaks down at the first byte.
+    struct Broken;
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            panic!("as a fault of ours would")
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
     #[test]
-    fn a_pseudonym_is_stable_and_shows_nothing() {
-        let keyed = AuditConfig {
-            pseudonym_key: Some("0123456789abcdef0123456789abcdef".into()),
-            ..config(AuditOutput::Stdout)
+    fn a_writer_that_broke_down_is_told_of_and_stops_traffic_where_that_was_chosen() {
+        for on_loss in [OnLoss::Stop, OnLoss::Count] {
+            let metrics = Metrics::new().unwrap();
+            let config = AuditConfig { on_loss, ..config(AuditOutput::Stdout) };
+            let (tell, told) = channel();
+            let ended = Box::new(move || tell.send(()).unwrap());
+            let no_chain = (None, Resumed::new(String::new()));
+            let audit = Audit::start(Plain(Broken), (&config, &metrics), no_chain, ended).unwrap();
+            let place = audit.admit().unwrap();
+            audit.write(&serde_json::json!({}), place);
+            told.recv_timeout(Duration::from_secs(20)).unwrap();
+            assert_eq!(audit.admit().is_err(), on_loss == OnLoss::Stop);
+            assert_eq!(audit.stopped(), on_loss == OnLoss::Stop);
+            audit.write(&serde_json::json!({}), None);
+            // The one that it left behind, and the one that came after.
+            assert_eq!(metrics.audit_records.with_label_values(&["dropped"]).get(), 2);
+        }
+    }
+
+    #[test]
+    fn a_place_that_is_not_used_is_given_back() {
+        let metrics = Metrics::new().unwrap();
+        let (hold, unread) = channel();
+        let config = AuditConfig { on_loss: OnLoss::Stop, ..config(AuditOutput::Stdout) };
+        let no_chain = (None, Resumed::new(String::new()));
+        let output = Plain(Unread(unread));
+        let audit = Audit::start(output, (&config, &metrics), no_chain, Box::new(|| ())).unwrap();
+        let places: Vec<_> = (0..4).map(|_| audit.admit().unwrap()).collect();
+        assert!(audit.admit().is_err() && audit.stopped(), "all four are taken");
+        drop(places);
+        assert_eq!(audit.waiting(), 0);
+        let place = audit.admit().unwrap();
+        assert!(place.is_some() && !audit.stopped());
+        audit.write(&serde_json::json!({}), place);
+        assert_eq!(audit.waiting(), 1, "the record has it now");
+        drop(hold);
+    }
+
+    /// Is to be left for a new file, which cannot be begun.
+    #[derive(Clone, Default)]
+    struct Stuck(Arc<Mutex<Vec<u8>>>);
+
+    impl Output for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn turn(&mut self, _: SystemTime) -> Turn {
+            Turn::Full
+        }
+
+        fn renew(&mut self, _: Turn, _: SystemTime) -> io::Result<()> {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_left_is_not_filled_with_attempts() {
+        let metrics = Metrics::new().unwrap();
+        let chain = ChainConfig {
+            mac_key: "0123456789abcdef0123456789abcdef".into(),
+            signing_key: crate::record::chain::tests::PRIVATE.into(),
+            checkpoint_records: NonZeroUsize::new(1000).unwrap(),
+            checkpoint_interval: Duration::from_secs(3600),
         };
-        let number: PersonNumber = "01010750160".parse().unwrap();
-        let stand_in = Pseudonyms::new(&keyed).unwrap().of(&number);
-        assert_eq!(stand_in, Pseudonyms::new(&keyed).unwrap().of(&number));
-        assert!(stand_in.starts_with("person:") && !stand_in.contains("0101075"));
-        let drawn = Pseudonyms::new(&config(AuditOutput::Stdout)).unwrap();
-        assert_ne!(stand_in, drawn.of(&number));
+        let (output, config) = (Stuck::default(), config(AuditOutput::Stdout));
+        let sealed = (Some((&chain, sealer(&chain).unwrap())), Resumed::new("0".repeat(32)));
+        let audit =
+            Audit::start(output.clone(), (&config, &metrics), sealed, Box::new(|| ())).unwrap();
+        for number in 1..=50 {
+            audit.write(&serde_json::json!({ "number": number }), None);
+            while metrics.audit_records.with_label_values(&["written"]).get() < number {
+                std::thread::yield_now();
+            }
+        }
+        audit.close();
+        let text = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(
+            text.lines().count(),
+            1 + 50 + 1 + 1,
+            "start, records, one attempt, stop: {text}"
+        );
     }
 }

@@ -150,6 +150,7 @@ impl Proxy {
         peer: IpAddr,
         record: &mut Record,
     ) -> Result<(Answered, Granted), Rejection> {
+        record.admitted().inspect_err(|rejection| record.trail.refused(rejection))?;
         let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_owned() else {
             record.trail.refused(&Rejection::Overloaded);
             return Err(Rejection::Overloaded);

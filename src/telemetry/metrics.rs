@@ -92,6 +92,14 @@ pub struct Metrics {
     pub upstream_seconds: HistogramVec,
     /// Audit records, by `written`, `dropped` or `failed`.
     pub audit_records: IntCounterVec,
+    /// Places of the audit queue that are taken.
+    pub audit_waiting: IntGauge,
+    /// Whether requests are refused because their records could not be written: 0 or 1.
+    pub audit_stopped: IntGauge,
+    /// Audit files that were to be begun anew, by `done` or `failed`.
+    pub audit_rotations: IntCounterVec,
+    /// Number of the last line of the chain.
+    pub audit_sequence: IntGauge,
     /// Bounds from the configuration, by name.
     pub limits: IntGaugeVec,
     /// Whether the program is ready: 0 or 1.
@@ -351,6 +359,19 @@ impl Metrics {
                 "Audit records by what became of them.",
                 &["result"],
             )?,
+            audit_waiting: families
+                .gauge("portvakt_audit_waiting", "Places of the audit queue that are taken.")?,
+            audit_stopped: families.gauge(
+                "portvakt_audit_stopped",
+                "1 while requests are refused because their records could not be written.",
+            )?,
+            audit_rotations: families.counters(
+                "portvakt_audit_rotations_total",
+                "Audit files that were to be begun anew, by result.",
+                &["result"],
+            )?,
+            audit_sequence: families
+                .gauge("portvakt_audit_sequence", "Number of the last line of the audit chain.")?,
             limits: families.gauges("portvakt_limit", "Configured bounds, by name.", &["name"])?,
             ready: families.gauge("portvakt_ready", "1 while ready for traffic.")?,
             registry: families.registry,
@@ -363,6 +384,9 @@ impl Metrics {
     fn start_at_zero(&self) {
         for result in ["written", "dropped", "failed"] {
             self.audit_records.with_label_values(&[result]);
+        }
+        for result in ["done", "failed"] {
+            self.audit_rotations.with_label_values(&[result]);
         }
         for result in ["hit", "miss"] {
             self.token_cache.with_label_values(&[result]);

@@ -1,27 +1,23 @@
 //! The sections that stand on their own: listeners, upstreams, tokens, bounds, records.
 
-use super::secret::Reference;
 use super::world::{World, number};
 use super::{Resolver, either, section};
 use crate::config::error::Place;
 use crate::config::raw::{
-    RawAdmin, RawAudit, RawAuditOutput, RawConfirmations, RawForwarded, RawLanguage, RawLimits,
-    RawListen, RawLog, RawLogFormat, RawProtocol, RawRate, RawRefusals, RawSupplier, RawTokens,
-    RawUpstream, Setting, SizeOrUnlimited,
+    RawAdmin, RawConfirmations, RawForwarded, RawLanguage, RawLimits, RawListen, RawLog,
+    RawLogFormat, RawProtocol, RawRate, RawRefusals, RawSupplier, RawTokens, RawUpstream, Setting,
+    SizeOrUnlimited,
 };
 use crate::config::{
-    AdminConfig, AuditConfig, AuditOutput, ConfirmationConfig, ForwardedConfig, Language,
-    LimitConfig, ListenConfig, LogConfig, Network, RateConfig, RefusalConfig, TokenConfig,
-    UpstreamConfig, UpstreamProtocol,
+    AdminConfig, ConfirmationConfig, ForwardedConfig, Language, LimitConfig, ListenConfig,
+    LogConfig, Network, RateConfig, RefusalConfig, TokenConfig, UpstreamConfig, UpstreamProtocol,
 };
 use crate::domain::claims::ClaimRules;
 use crate::domain::party::CheckDigits;
 use http::uri::Authority;
-use secrecy::ExposeSecret;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
@@ -321,39 +317,6 @@ impl Resolver<'_> {
             RawLanguage::En => Language::En,
         };
         RefusalConfig { default_language }
-    }
-
-    pub(super) fn audit(&self, written: Setting<RawAudit>) -> AuditConfig {
-        /// Eleven digits are soon tried out where the key can be guessed.
-        const LEAST_KEY: usize = 32;
-        let raw = section(written, "audit").raw;
-        let output = match raw.output.written() {
-            Some((RawAuditOutput::File(path), place)) => {
-                if path.trim().is_empty() {
-                    self.sink.report(place, "an empty path", "write the path of the file");
-                }
-                AuditOutput::File(PathBuf::from(path))
-            }
-            Some((RawAuditOutput::Stdout, _)) | None => AuditOutput::Stdout,
-        };
-        let key = self.secret(&Reference {
-            inline: None,
-            file: &raw.pseudonym_key_file,
-            variable: &raw.pseudonym_key_env,
-            platform: None,
-        });
-        let key = key.ok().flatten();
-        if let Some((secret, place)) = &key
-            && secret.expose_secret().len() < LEAST_KEY
-        {
-            let cure = "draw one, such as with `openssl rand -hex 32`";
-            self.sink.report(place, "shorter than 32 characters: pseudonyms could be undone", cure);
-        }
-        AuditConfig {
-            output,
-            queue: self.count_up_to(&raw.queue, number(8192), 1_000_000),
-            pseudonym_key: key.map(|(secret, _)| secret),
-        }
     }
 
     pub(super) fn log(&self, written: Setting<RawLog>) -> LogConfig {
