@@ -1,11 +1,13 @@
 //! From the file as written to the configuration: defaults, bounds, references and everything that
 //! one key demands of another. Reports every problem and goes on with the default in its place.
 
+mod listen;
 mod path;
 mod register;
 mod route;
 mod secret;
 mod section;
+mod upstream;
 mod world;
 
 use super::Config;
