@@ -1,8 +1,8 @@
 //! Step 7: the request goes to the upstream, and the answer comes back, both as streams.
 //!
 //! Takes nothing but a [`Grant`]. What is sent is the target that was judged, byte for byte, with the
-//! headers of [`headers`] and nothing that a client could have forged. A request that may have been
-//! carried out is never sent twice.
+//! headers of [`headers`] and nothing that a client could have forged. A request that may have
+//! changed something is never sent twice.
 
 mod addresses;
 pub mod body;

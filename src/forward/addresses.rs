@@ -4,9 +4,10 @@
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// A look-up of a name and a port: the system's, or a test's.
@@ -19,6 +20,10 @@ pub(super) type Told = Box<dyn Fn(bool) + Send + Sync>;
 /// After a look-up that failed, the next is made so much later at the earliest.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Longest wait for a look-up where older addresses are held. Name servers that do not answer keep a look-up
+/// waiting for many seconds, and connections must go on meanwhile.
+const PATIENCE: Duration = Duration::from_millis(250);
+
 /// The addresses of one name.
 pub(super) struct Addresses {
     name: String,
@@ -30,6 +35,8 @@ pub(super) struct Addresses {
     state: Mutex<State>,
     /// Held while a look-up goes on.
     one: tokio::sync::Mutex<()>,
+    /// Told when one has ended.
+    ended: Notify,
 }
 
 #[derive(Default)]
@@ -58,6 +65,7 @@ impl Addresses {
             told,
             state: Mutex::new(state),
             one: tokio::sync::Mutex::default(),
+            ended: Notify::new(),
         }
     }
 
@@ -65,10 +73,20 @@ impl Addresses {
     ///
     /// # Errors
     /// When no look-up ever worked, and this one did not either.
-    pub(super) async fn now(&self) -> io::Result<Arc<[SocketAddr]>> {
+    pub(super) async fn now(self: &Arc<Self>) -> io::Result<Arc<[SocketAddr]>> {
         if !self.is_due() {
             return self.held();
         }
+        let Ok(held) = self.held() else { return self.look().await };
+        let mut ended = pin!(self.ended.notified());
+        ended.as_mut().enable();
+        self.renew();
+        // In time or not: what is held then is the best there is.
+        let _ = tokio::time::timeout(PATIENCE, ended).await;
+        Ok(self.held().unwrap_or(held))
+    }
+
+    async fn look(&self) -> io::Result<Arc<[SocketAddr]>> {
         let _one = self.one.lock().await;
         // Another may have looked while this one waited.
         if !self.is_due() {
@@ -103,8 +121,9 @@ impl Addresses {
         let addresses = Arc::clone(self);
         tokio::spawn(async move {
             // What was found is held, and what went wrong is told of.
-            let _ = addresses.now().await;
+            let _ = addresses.look().await;
             addresses.state().looking = false;
+            addresses.ended.notify_waiters();
         });
     }
 
@@ -171,7 +190,7 @@ mod tests {
     async fn a_new_address_is_used_after_the_interval_and_the_old_one_held_no_more() {
         let (addresses, count) = scripted(|number| Some(u8::try_from(number).unwrap()));
         assert_eq!(*addresses.now().await.unwrap(), [at(0)]);
-        tokio::time::advance(INTERVAL - Duration::from_millis(1)).await;
+        tokio::time::advance(INTERVAL.saturating_sub(Duration::from_millis(1))).await;
         assert_eq!(*addresses.now().await.unwrap(), [at(0)]);
         assert_eq!(count.load(Ordering::Relaxed), 1);
         tokio::time::advance(Duration::from_millis(1)).await;
@@ -195,6 +214,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn name_servers_that_do_not_answer_delay_connections_a_little_and_hold_none_back() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let look_up: LookUp = Box::new(move |_, _| {
+            let first = count.fetch_add(1, Ordering::Relaxed) == 0;
+            Box::pin(
+                async move { if first { Ok(vec![at(7)]) } else { std::future::pending().await } },
+            )
+        });
+        let addresses = Addresses::with("api.test", 80, INTERVAL, Box::new(|_| {}), look_up);
+        let addresses = Arc::new(addresses);
+        assert_eq!(*addresses.now().await.unwrap(), [at(7)]);
+        tokio::time::advance(INTERVAL).await;
+        for _ in 0..3 {
+            let begun = Instant::now();
+            assert_eq!(*addresses.now().await.unwrap(), [at(7)]);
+            assert!((PATIENCE..PATIENCE * 2).contains(&begun.elapsed()));
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 2, "one at a time");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_name_that_was_never_found_is_an_error_and_is_looked_up_again() {
         let (addresses, count) = scripted(|number| (number > 0).then_some(7));
         assert!(addresses.now().await.is_err());
@@ -209,6 +250,7 @@ mod tests {
         for text in ["10.0.0.7", "::1"] {
             let look_up: LookUp = Box::new(|_, _| panic!("a look-up"));
             let addresses = Addresses::with(text, 80, INTERVAL, Box::new(|_| {}), look_up);
+            let addresses = Arc::new(addresses);
             tokio::time::advance(INTERVAL * 2).await;
             let expected = SocketAddr::new(text.parse().unwrap(), 80);
             assert_eq!(*addresses.now().await.unwrap(), [expected]);

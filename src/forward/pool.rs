@@ -16,15 +16,20 @@ use http::{HeaderValue, Request, Response, Uri, Version, header};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use prometheus::IntCounter;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
@@ -72,6 +77,7 @@ pub struct Pool {
     tls: Option<Tls>,
     http1: Mutex<VecDeque<Idle>>,
     http2: tokio::sync::Mutex<Shared>,
+    retries: IntCounter,
 }
 
 /// What connections are made secure with.
@@ -99,11 +105,13 @@ struct Idle {
 struct Http1 {
     sender: http1::SendRequest<Outgoing>,
     to: Option<SocketAddr>,
+    /// Whether anything was read since it was last cleared.
+    heard: Arc<AtomicBool>,
 }
 
 /// A connection without HTTP on it yet.
 struct Connected {
-    io: TokioIo<Stream>,
+    stream: Stream,
     to: Option<SocketAddr>,
     /// The upstream chose HTTP/2.
     http2: bool,
@@ -154,6 +162,7 @@ impl Pool {
             tls,
             http1: Mutex::default(),
             http2: tokio::sync::Mutex::default(),
+            retries: metrics.upstream_retries.with_label_values(&[name]),
         }
     }
 
@@ -166,8 +175,9 @@ impl Pool {
         }
     }
 
-    /// Sends a request over a kept connection, or a new one. It is sent again only when the library
-    /// hands it back unsent.
+    /// Sends a request over a kept connection, or a new one. It is sent again when the library hands it back
+    /// unsent; and once, over a new connection, when it changes nothing (RFC 9110 §9.2.1), has no body, and
+    /// the kept connection ended before a byte of an answer: the upstream most likely closed it idle.
     ///
     /// # Errors
     /// [`SendError`].
@@ -202,25 +212,31 @@ impl Pool {
         mut request: Request<Outgoing>,
     ) -> Result<Response<Incoming>, SendError> {
         for_http1(&mut request);
-        loop {
-            let kept = self.take_ready();
-            let fresh = kept.is_none();
-            let mut connection = match kept {
-                Some(connection) => connection,
-                None => self.connect_http1().await?,
-            };
+        while let Some(mut connection) = self.take_ready() {
+            let copy = copy_of_safe(&request);
+            connection.heard.store(false, Ordering::Relaxed);
             match connection.sender.try_send_request(request).await {
                 Ok(response) => {
                     self.keep(connection);
                     return Ok(response);
                 }
-                Err(mut error) => match error.take_message() {
-                    // A kept connection had been closed meanwhile, and nothing was sent on it.
-                    Some(unsent) if !fresh => request = unsent,
-                    _ => return Err(classify(error.error())),
+                Err(mut error) => match (error.take_message(), copy) {
+                    // The connection had been closed meanwhile, and nothing was sent on it.
+                    (Some(unsent), _) => request = unsent,
+                    (None, Some(copy)) if ended_unheard(error.error(), &connection) => {
+                        self.retries.inc();
+                        request = copy;
+                        break;
+                    }
+                    (None, _) => return Err(classify(error.error())),
                 },
             }
         }
+        let mut connection = self.connect_http1().await?;
+        let sent = connection.sender.try_send_request(request).await;
+        let response = sent.map_err(|error| classify(error.error()))?;
+        self.keep(connection);
+        Ok(response)
     }
 
     async fn send_http2(
@@ -299,22 +315,19 @@ impl Pool {
     }
 
     async fn connect_in_any_time(&self, offer: Offer) -> Result<Connected, SendError> {
-        let (socket, to) = match &self.config.socket {
-            Some(path) => {
-                let stream = UnixStream::connect(path).await;
-                (Socket::Unix(stream.map_err(|_| SendError::Unreachable)?), None)
-            }
-            None => {
-                let (stream, address) = self.connect_tcp().await?;
-                (Socket::Tcp(stream).without_delay(), Some(address))
-            }
+        let (socket, to) = if let Some(path) = &self.config.socket {
+            let stream = UnixStream::connect(path).await;
+            (Socket::Unix(stream.map_err(|_| SendError::Unreachable)?), None)
+        } else {
+            let (stream, address) = self.connect_tcp().await?;
+            (Socket::Tcp(stream).without_delay(), Some(address))
         };
         let socket = Paced::new(socket, self.config.idle_timeout);
         let (stream, http2) = match &self.tls {
             None => (Stream::Plain(socket), matches!(offer, Offer::Http2)),
             Some(tls) => tls.secure(socket, offer).await?,
         };
-        Ok(Connected { io: TokioIo::new(stream), to, http2 })
+        Ok(Connected { stream, to, http2 })
     }
 
     /// Tries one address after the other, each for its share of the time.
@@ -337,13 +350,15 @@ impl Pool {
     }
 
     async fn begin_http1(connected: Connected) -> Result<Http1, SendError> {
-        let handshake = http1::Builder::new().handshake(connected.io).await;
+        let heard = Arc::new(AtomicBool::new(false));
+        let io = TokioIo::new(Heard { stream: connected.stream, heard: Arc::clone(&heard) });
+        let handshake = http1::Builder::new().handshake(io).await;
         let (sender, connection) = handshake.map_err(|error| classify(&error))?;
         tokio::spawn(async move {
             // How a connection ends is told to the request on it.
             let _ = connection.with_upgrades().await;
         });
-        Ok(Http1 { sender, to: connected.to })
+        Ok(Http1 { sender, to: connected.to, heard })
     }
 
     /// Which of the two the upstream chooses; it is asked with the first connection, and again with the
@@ -403,7 +418,7 @@ impl Pool {
             .timer(TokioTimer::new())
             .keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(10))
-            .handshake(connected.io)
+            .handshake(TokioIo::new(connected.stream))
             .await
             .map_err(|error| classify(&error))?;
         tokio::spawn(async move {
@@ -446,6 +461,74 @@ fn not_agreed(error: &io::Error) -> SendError {
             SendError::Untrusted
         }
         _ => SendError::Handshake,
+    }
+}
+
+/// The same request once more, where it changes nothing and has no body.
+fn copy_of_safe(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
+    let repeats = request.method().is_safe() && matches!(request.body(), Outgoing::Empty);
+    repeats.then(|| {
+        let mut copy = Request::new(Outgoing::Empty);
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.headers_mut() = request.headers().clone();
+        copy
+    })
+}
+
+/// Whether a connection ended without a byte of an answer.
+fn ended_unheard(error: &hyper::Error, connection: &Http1) -> bool {
+    classify(error) == SendError::Closed && !connection.heard.load(Ordering::Relaxed)
+}
+
+/// A connection that remembers whether anything was read from it.
+struct Heard {
+    stream: Stream,
+    heard: Arc<AtomicBool>,
+}
+
+impl AsyncRead for Heard {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.heard.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Heard {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

@@ -24,29 +24,27 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Op
     }
     let mut rest = vec![0; length];
     stream.read_exact(&mut rest).await?;
-    source(command, family, &rest).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    source(command, family, &rest)
 }
 
-/// `None` for what is not understood.
-fn source(command: u8, family: u8, rest: &[u8]) -> Option<Option<IpAddr>> {
+fn source(command: u8, family: u8, rest: &[u8]) -> io::Result<Option<IpAddr>> {
     const LOCAL: u8 = 0x20;
     const PROXY: u8 = 0x21;
     const TCP_OVER_IPV4: u8 = 0x11;
     const TCP_OVER_IPV6: u8 = 0x21;
     match (command, family) {
-        (LOCAL, _) => Some(None),
+        (LOCAL, _) => Ok(None),
         (PROXY, TCP_OVER_IPV4) => {
             // Source, destination, and a port of each.
-            let addresses: &[u8; 12] = rest.first_chunk()?;
-            let source: [u8; 4] = *addresses.first_chunk()?;
-            Some(Some(Ipv4Addr::from(source).into()))
+            let [a, b, c, d, ..] = *rest.first_chunk::<12>().ok_or(io::ErrorKind::InvalidData)?;
+            Ok(Some(Ipv4Addr::new(a, b, c, d).into()))
         }
         (PROXY, TCP_OVER_IPV6) => {
-            let addresses: &[u8; 36] = rest.first_chunk()?;
-            let source: [u8; 16] = *addresses.first_chunk()?;
-            Some(Some(IpAddr::from(Ipv6Addr::from(source)).to_canonical()))
+            let addresses = rest.first_chunk::<36>().ok_or(io::ErrorKind::InvalidData)?;
+            let source = addresses.first_chunk::<16>().ok_or(io::ErrorKind::InvalidData)?;
+            Ok(Some(IpAddr::from(Ipv6Addr::from(*source)).to_canonical()))
         }
-        _ => None,
+        _ => Err(io::ErrorKind::InvalidData.into()),
     }
 }
 

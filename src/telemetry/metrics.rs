@@ -88,6 +88,8 @@ pub struct Metrics {
     pub upstream_responses: IntCounterVec,
     /// Upstream failures, by name and kind.
     pub upstream_failures: IntCounterVec,
+    /// Requests sent once more over a new connection, by upstream.
+    pub upstream_retries: IntCounterVec,
     /// Look-ups of upstreams' names, by upstream and result.
     pub upstream_lookups: IntCounterVec,
     /// Handshakes of clients that are going on.
@@ -348,6 +350,11 @@ impl Metrics {
                 "portvakt_upstream_failures_total",
                 "Upstream failures by kind.",
                 &["upstream", "kind"],
+            )?,
+            upstream_retries: families.counters(
+                "portvakt_upstream_retries_total",
+                "Requests that change nothing, sent once more since a kept connection ended.",
+                &["upstream"],
             )?,
             upstream_lookups: families.counters(
                 "portvakt_upstream_lookups_total",

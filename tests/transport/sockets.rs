@@ -202,7 +202,7 @@ async fn under_hosts(hosts: &Path, upstream: &str) -> Option<World> {
     Some(World { sandbox, upstream, proxy, http: reqwest::Client::new() })
 }
 
-async fn answering_on(listener: TcpListener) -> RawUpstream {
+fn answering_on(listener: TcpListener) -> RawUpstream {
     RawUpstream::on(listener, |mut wire, _, seen| async move {
         while let Some((head, _)) = wire.message().await {
             seen.note(head);
@@ -221,7 +221,7 @@ async fn an_upstream_that_moves_is_followed_and_one_whose_name_is_gone_is_kept()
     let one = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = one.local_addr().unwrap().port();
     let two = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
-    let (one, two) = (answering_on(one).await, answering_on(two).await);
+    let (one, two) = (answering_on(one), answering_on(two));
     let section =
         format!("upstream: {{ url: \"http://api.test:{port}\", lookup_interval: 200ms }}");
     let Some(world) = under_hosts(&hosts, &section).await else { return };
