@@ -13,7 +13,7 @@ use crate::altinn::source::AltinnSource;
 use crate::altinn::token::OwnToken;
 use crate::altinn::{Altinn, AltinnError};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, RightConfig, RouteConfig, SnapshotConfig};
+use crate::config::{Config, ListenAddress, RightConfig, RouteConfig, SnapshotConfig};
 use crate::domain::party::CheckDigits;
 use crate::domain::resource::{Question, Right};
 use crate::enforce::Enforcer;
@@ -34,14 +34,21 @@ use crate::record::audit::{Audit, AuditError};
 use crate::record::pseudonyms::Pseudonyms;
 use crate::record::refusals::Refusals;
 use crate::register::{self, Limits, Reader, Ticks, TooManyRights};
+use crate::serve::Worker;
 use crate::serve::admin::{Admin, Readiness};
+use crate::serve::entrance::Entrance;
+use crate::serve::listener::{Bound, Sharing, SocketFile, listen};
 use crate::serve::proxy::Proxy;
-use crate::serve::{Sharing, Worker, listen};
 use crate::store::{self, Opened};
 use crate::sync::ports::Source;
 use crate::sync::{Parts, Saving, Sync};
 use crate::telemetry::metrics::Metrics;
+use crate::tls::TlsError;
+use crate::tls::client::Client as TlsClient;
+use crate::tls::server::Server as TlsServer;
+use crate::tls::watch::{Reloads, Watch};
 use secrecy::ExposeSecret;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -64,7 +71,10 @@ pub enum AppError {
     Runtime(#[source] io::Error),
     /// An address cannot be bound.
     #[error("{0} cannot be listened on")]
-    Listen(SocketAddr, #[source] io::Error),
+    Listen(ListenAddress, #[source] io::Error),
+    /// Certificates, keys or authorities do not serve.
+    #[error("TLS of {0} cannot be set up")]
+    Tls(String, #[source] TlsError),
     /// Signals cannot be waited for.
     #[error("signals cannot be waited for")]
     Signal(#[source] io::Error),
@@ -477,6 +487,8 @@ struct Running {
     readiness: Arc<AppReadiness>,
     recorder: Arc<Recorder>,
     workers: Vec<JoinHandle<()>>,
+    /// Taken away at the end.
+    socket: Option<SocketFile>,
     /// The task that keeps the register.
     sync: Option<tokio::task::JoinHandle<()>>,
     stop: CancellationToken,
@@ -529,17 +541,21 @@ impl Running {
             let task = sync.run(stop_control.clone());
             supervise(control, &tell, "the task that keeps the register", task)
         });
+        let secrets = Secured::read(config, &recorder.metrics)?;
+        let watch = Watch::new(secrets.reloads(), recorder.metrics.clone());
+        supervise(control, &tell, "the watch over certificates", watch.run(stop_control.clone()));
         let stop = CancellationToken::new();
         let listeners = bind_workers(config, control)?;
-        let address = listeners.first().and_then(|listener| listener.local_addr().ok());
-        let address = address.unwrap_or(config.listen.address);
-        let shared = Shared::new(config, enforcer, &recorder);
+        let address = listeners.first().and_then(Bound::address);
+        let address = address.unwrap_or_else(|| config.listen.address.clone());
+        let socket = SocketFile::of(&address);
+        let shared = Shared::new(config, enforcer, &recorder, secrets);
         let mut workers = Vec::new();
         for listener in listeners {
             workers.push(shared.spawn_worker(listener, &stop, &tell)?);
         }
         tracing::info!(%address, admin = %admin_address, workers = workers.len(), "listening");
-        Ok(Self { readiness, recorder, workers, sync, stop, stop_control, ended })
+        Ok(Self { readiness, recorder, workers, socket, sync, stop, stop_control, ended })
     }
 
     /// Waits for a signal or for a part to end, then drains.
@@ -566,6 +582,7 @@ impl Running {
             // A worker that panicked has been told of by its end.
             let _ = worker.join();
         }
+        drop(self.socket);
         self.stop_control.cancel();
         if let Some(sync) = self.sync {
             // It saves a last time; what it cannot save in time is read anew after a restart.
@@ -584,11 +601,22 @@ struct Shared<'c> {
     recorder: Arc<Recorder>,
     connections: Arc<Semaphore>,
     in_flight: Arc<Semaphore>,
+    entrance: Arc<Entrance>,
+    upstream_tls: BTreeMap<String, Arc<TlsClient>>,
 }
 
 impl<'c> Shared<'c> {
-    fn new(config: &'c Config, enforcer: Arc<Enforcer>, recorder: &Arc<Recorder>) -> Self {
+    fn new(
+        config: &'c Config,
+        enforcer: Arc<Enforcer>,
+        recorder: &Arc<Recorder>,
+        secured: Secured,
+    ) -> Self {
+        let Secured { server, clients: upstream_tls } = secured;
+        let entrance = Arc::new(Entrance::new(&config.listen, &config.limits, server));
         Self {
+            entrance,
+            upstream_tls,
             config,
             enforcer,
             recorder: Arc::clone(recorder),
@@ -599,7 +627,7 @@ impl<'c> Shared<'c> {
 
     fn spawn_worker(
         &self,
-        listener: std::net::TcpListener,
+        listener: Bound,
         stop: &CancellationToken,
         tell: &mpsc::UnboundedSender<&'static str>,
     ) -> Result<JoinHandle<()>, AppError> {
@@ -608,6 +636,7 @@ impl<'c> Shared<'c> {
             enforcer: Arc::clone(&self.enforcer),
             forwarder: Forwarder::new(
                 &self.config.upstreams,
+                &self.upstream_tls,
                 self.config.forwarded.clone(),
                 metrics.clone(),
             ),
@@ -622,6 +651,7 @@ impl<'c> Shared<'c> {
             proxy: Arc::new(proxy),
             limits: self.config.limits.clone(),
             connections: Arc::clone(&self.connections),
+            entrance: Arc::clone(&self.entrance),
             metrics,
         };
         let runtime =
@@ -630,13 +660,48 @@ impl<'c> Shared<'c> {
         let serve = move || {
             let _end = end;
             runtime.block_on(async {
-                match TcpListener::from_std(listener) {
+                match listener.into_listener() {
                     Ok(listener) => worker.run(listener, stop).await,
                     Err(error) => tracing::error!(%error, "a listener cannot be used"),
                 }
             });
         };
         std::thread::Builder::new().name("worker".into()).spawn(serve).map_err(AppError::Runtime)
+    }
+}
+
+/// What is made of the files of certificates, keys and authorities.
+struct Secured {
+    server: Option<Arc<TlsServer>>,
+    clients: BTreeMap<String, Arc<TlsClient>>,
+}
+
+impl Secured {
+    fn read(config: &Config, metrics: &Metrics) -> Result<Self, AppError> {
+        let server = config.listen.tls.as_ref().map(|tls| {
+            let server = TlsServer::new(tls.clone(), metrics.clone());
+            server.map(Arc::new).map_err(|error| AppError::Tls("`listen`".into(), error))
+        });
+        let mut clients = BTreeMap::new();
+        for (name, upstream) in &config.upstreams {
+            if let Some(tls) = &upstream.tls {
+                let client = TlsClient::new(tls.clone(), metrics.clone())
+                    .map_err(|error| AppError::Tls(format!("the upstream `{name}`"), error))?;
+                clients.insert(name.clone(), Arc::new(client));
+            }
+        }
+        Ok(Self { server: server.transpose()?, clients })
+    }
+
+    fn reloads(&self) -> Vec<Arc<dyn Reloads>> {
+        let mut all: Vec<Arc<dyn Reloads>> = Vec::new();
+        if let Some(server) = &self.server {
+            all.push(Arc::<TlsServer>::clone(server));
+        }
+        for client in self.clients.values() {
+            all.push(Arc::<TlsClient>::clone(client));
+        }
+        all
     }
 }
 
@@ -668,32 +733,19 @@ fn supervise(
 
 fn bind(address: SocketAddr, sharing: Sharing, control: &Runtime) -> Result<TcpListener, AppError> {
     let _entered = control.enter();
-    listen(address, sharing).map_err(|error| AppError::Listen(address, error))
+    listen(address, sharing).map_err(|error| AppError::Listen(ListenAddress::Tcp(address), error))
 }
 
 fn local(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr, AppError> {
-    listener.local_addr().map_err(|error| AppError::Listen(asked, error))
+    listener.local_addr().map_err(|error| AppError::Listen(ListenAddress::Tcp(asked), error))
 }
 
-/// One listener a worker, all on the port that the first one got.
-fn bind_workers(
-    config: &Config,
-    control: &Runtime,
-) -> Result<Vec<std::net::TcpListener>, AppError> {
-    let mut address = config.listen.address;
-    let workers = config.listen.workers.get();
-    // A worker that is alone keeps the port to itself, so that a second program on it is noticed.
-    let sharing = if workers > 1 { Sharing::Workers } else { Sharing::Alone };
-    let mut listeners = Vec::new();
-    for _ in 0..workers {
-        let listener = bind(address, sharing, control)?;
-        address = local(&listener, address)?;
-        listeners.push(listener);
-    }
-    listeners
-        .into_iter()
-        .map(|listener| listener.into_std().map_err(|error| AppError::Listen(address, error)))
-        .collect()
+/// One listener a worker, all on the port or socket that the first one got.
+fn bind_workers(config: &Config, control: &Runtime) -> Result<Vec<Bound>, AppError> {
+    let _entered = control.enter();
+    let listen = &config.listen;
+    Bound::all(&listen.address, listen.workers.get())
+        .map_err(|error| AppError::Listen(listen.address.clone(), error))
 }
 
 /// The bounds of the configuration, as metrics beside what they bound.
@@ -704,6 +756,10 @@ fn publish_limits(config: &Config, metrics: &Metrics) {
     };
     let entries = |most: u64| usize::try_from(most).unwrap_or(usize::MAX);
     set("connections", limits.connections);
+    set("connections_per_peer", limits.connections_per_peer);
+    if let Some(tls) = &config.listen.tls {
+        set("pending_handshakes", tls.pending_handshakes.get());
+    }
     set("requests_in_flight", limits.requests_in_flight);
     set("target_bytes", limits.target_bytes);
     set("header_bytes", limits.header_bytes);

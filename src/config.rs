@@ -17,6 +17,7 @@ use crate::domain::scope::ScopeRule;
 use crate::domain::system_user::SystemUserId;
 use secrecy::SecretString;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -73,10 +74,74 @@ pub enum Environment {
 /// Where requests come in.
 #[derive(Clone, Debug)]
 pub struct ListenConfig {
-    /// Address and port; port 0 takes a free one.
-    pub address: SocketAddr,
+    /// Where.
+    pub address: ListenAddress,
     /// Threads that serve requests, each with its own listener; default one a core.
     pub workers: NonZeroUsize,
+    /// TLS; `None` for plain HTTP.
+    pub tls: Option<ListenTlsConfig>,
+    /// Peers that begin every connection with a PROXY protocol header; `None` where nobody does.
+    pub proxy_protocol: Option<Vec<Network>>,
+}
+
+/// Where a listener is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ListenAddress {
+    /// Address and port; port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// TLS towards clients.
+#[derive(Clone, Debug)]
+pub struct ListenTlsConfig {
+    /// At least one; the first is for clients that name no server, or one that no certificate is for.
+    pub certificates: Vec<CertificateFiles>,
+    /// Certificates of clients; `None` asks for none.
+    pub clients: Option<ClientCertificateConfig>,
+    /// The oldest version that is spoken.
+    pub minimum_version: TlsVersion,
+    /// Longest wait for a whole handshake.
+    pub handshake_timeout: Duration,
+    /// Most handshakes at once.
+    pub pending_handshakes: NonZeroUsize,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug)]
+pub struct CertificateFiles {
+    /// PEM: the certificate, and behind it those that lead to the authority.
+    pub certificate: PathBuf,
+    /// PEM: the private key.
+    pub key: PathBuf,
+}
+
+/// Which clients show a certificate.
+#[derive(Clone, Debug)]
+pub struct ClientCertificateConfig {
+    /// PEM: the authorities that sign clients' certificates.
+    pub authorities: PathBuf,
+    /// Whether a client without one is turned away.
+    pub required: bool,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    Tls12,
+    /// RFC 8446.
+    Tls13,
 }
 
 /// Where operators look.
@@ -89,16 +154,22 @@ pub struct AdminConfig {
 /// One upstream.
 #[derive(Clone, Debug)]
 pub struct UpstreamConfig {
-    /// `http` only here: `host:port`, as it stands in the configuration.
+    /// `host:port`, as it stands in the configuration; `localhost` for a Unix socket.
     pub authority: http::uri::Authority,
+    /// The path of a Unix socket, where it is one.
+    pub socket: Option<PathBuf>,
+    /// TLS; `None` for plain HTTP.
+    pub tls: Option<UpstreamTlsConfig>,
     /// The protocol spoken to it.
     pub protocol: UpstreamProtocol,
     /// Whether the client's `Host` is passed on; otherwise the upstream's own authority is sent.
     pub preserve_host: bool,
     /// Whether the client's `Authorization` is passed on.
     pub forward_authorization: bool,
-    /// Longest wait for a connection.
+    /// Longest wait for a connection, TLS included.
     pub connect_timeout: Duration,
+    /// Time between two look-ups of its name.
+    pub lookup_interval: Duration,
     /// Longest wait for the head of the answer, from the end of the request's head.
     pub response_timeout: Duration,
     /// Longest silence within a body, either way.
@@ -114,6 +185,21 @@ pub enum UpstreamProtocol {
     Http1,
     /// HTTP/2 without TLS, by prior knowledge.
     H2c,
+    /// HTTP/2 over TLS.
+    Http2,
+    /// Over TLS, HTTP/2 where the upstream offers it (ALPN, RFC 7301), else HTTP/1.1.
+    Auto,
+}
+
+/// TLS towards an upstream. Its certificate is always verified, name and time included.
+#[derive(Clone, Debug)]
+pub struct UpstreamTlsConfig {
+    /// PEM: the only authorities that are trusted; `None` trusts those of the system.
+    pub authorities: Option<PathBuf>,
+    /// Our own certificate.
+    pub own: Option<CertificateFiles>,
+    /// The name that the certificate must be for; `None` for the host of the address.
+    pub server_name: Option<String>,
 }
 
 /// The issuer of tokens, and our own client there.
@@ -267,6 +353,8 @@ pub struct LimitConfig {
     pub party_body_bytes: usize,
     /// Most connections at once.
     pub connections: usize,
+    /// Most connections at once of one peer.
+    pub connections_per_peer: usize,
     /// Most requests in flight at once.
     pub requests_in_flight: usize,
     /// Most HTTP/2 streams a connection.

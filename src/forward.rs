@@ -1,25 +1,27 @@
 //! Step 7: the request goes to the upstream, and the answer comes back, both as streams.
 //!
 //! Takes nothing but a [`Grant`]. What is sent is the target that was judged, byte for byte, with the
-//! headers of [`headers`] and nothing that a client could have forged. A request that may have been
-//! carried out is never sent twice.
+//! headers of [`headers`] and nothing that a client could have forged. A request that may have
+//! changed something is never sent twice.
 
+mod addresses;
 pub mod body;
 pub mod headers;
 pub mod pool;
 
-use crate::config::{ForwardedConfig, UpstreamConfig, UpstreamProtocol};
+use crate::config::{ForwardedConfig, UpstreamConfig};
 use crate::enforce::Grant;
 use crate::enforce::facts::BodyError;
 use crate::enforce::rejection::{Bound, Malformed, Rejection, UpstreamFailure};
 use crate::telemetry::metrics::Metrics;
+use crate::tls::client::Client as TlsClient;
 use body::{Outgoing, Progress};
 use headers::{Requested, Surroundings};
-use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header, request};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Response, StatusCode, Version, header, request};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use pool::{Pool, SendError};
+use pool::{Kind, Pool, SendError};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -40,6 +42,17 @@ struct Upstream {
     pool: Pool,
 }
 
+/// Who is at the other end of a client's connection.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// The address; this machine's own where the connection is a Unix socket.
+    pub address: IpAddr,
+    /// Whether the connection is TLS.
+    pub secure: bool,
+    /// The subject of a verified certificate of the client (RFC 4514).
+    pub subject: Option<HeaderValue>,
+}
+
 /// A judged request, about to be sent.
 #[derive(Debug)]
 pub struct ToSend {
@@ -49,8 +62,8 @@ pub struct ToSend {
     pub body: Outgoing,
     /// How far the body has come.
     pub progress: Arc<Progress>,
-    /// The address at the other end of the client's connection.
-    pub peer: IpAddr,
+    /// Who sent it.
+    pub client: Arc<Client>,
     /// The client's side of an upgrade, if it asked for one.
     pub upgrade: Option<OnUpgrade>,
 }
@@ -67,20 +80,19 @@ pub struct Answered {
 }
 
 impl Forwarder {
-    /// No connection is made before the first request.
+    /// No connection is made before the first request. `tls` holds what the upstreams with TLS need.
     #[must_use]
     pub fn new(
         configs: &BTreeMap<String, UpstreamConfig>,
+        tls: &BTreeMap<String, Arc<TlsClient>>,
         forwarded: ForwardedConfig,
         metrics: Metrics,
     ) -> Self {
-        let upstreams = configs
-            .iter()
-            .map(|(name, config)| {
-                let pool = Pool::new(config.clone());
-                (name.clone(), Upstream { config: config.clone(), pool })
-            })
-            .collect();
+        let upstream = |(name, config): (&String, &UpstreamConfig)| {
+            let pool = Pool::new(name, config.clone(), tls.get(name).cloned(), &metrics);
+            (name.clone(), Upstream { config: config.clone(), pool })
+        };
+        let upstreams = configs.iter().map(upstream).collect();
         Self { upstreams, forwarded, metrics }
     }
 
@@ -93,22 +105,22 @@ impl Forwarder {
         let route = &grant.route().config;
         // INVARIANT: the configuration refuses a route that names an unknown upstream.
         let upstream = self.upstreams.get(&route.upstream).ok_or(Rejection::Internal)?;
-        let ToSend { mut head, mut body, progress, peer, upgrade } = request;
+        let ToSend { mut head, mut body, progress, client, upgrade } = request;
         body.keep_out_of_trailers(headers::party_header(grant));
         let requested = Requested::read(&head.headers, &route.upgrades)?;
-        let speaks_upgrade = upstream.config.protocol == UpstreamProtocol::Http1;
-        let requested = requested.filter(|_| upgrade.is_some() && speaks_upgrade);
+        let requested = requested.filter(|_| upgrade.is_some() && upstream.pool.can_upgrade());
         let around = Surroundings {
-            peer,
+            client: &client,
             upgrade: requested.as_ref(),
             upstream: &upstream.config,
             forwarded: &self.forwarded,
             grant,
         };
         headers::prepare(&mut head, around);
-        let request = upstream.request(head, body)?;
+        let kind = if requested.is_some() { Kind::Upgrade } else { Kind::Plain };
+        let request = request_of(head, body);
         let begun = Instant::now();
-        let answered = match upstream.send(request, &progress).await {
+        let answered = match upstream.send(request, kind, &progress).await {
             Ok(response) => upstream.receive(response, requested, upgrade),
             Err(rejection) => Err(rejection),
         };
@@ -141,50 +153,15 @@ impl Forwarder {
 }
 
 impl Upstream {
-    /// The request as it goes out: the same method, path and query; our own address.
-    fn request(
-        &self,
-        head: request::Parts,
-        body: Outgoing,
-    ) -> Result<Request<Outgoing>, Rejection> {
-        let target = head.uri.path_and_query().cloned();
-        let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let mut request = Request::new(body);
-        *request.method_mut() = head.method;
-        *request.headers_mut() = head.headers;
-        match self.config.protocol {
-            UpstreamProtocol::Http1 => {
-                // Without either field the library sends no body with GET and its like.
-                let streamed = matches!(request.body(), Outgoing::Stream(_));
-                if streamed && !request.headers().contains_key(header::CONTENT_LENGTH) {
-                    let chunked = HeaderValue::from_static("chunked");
-                    request.headers_mut().insert(header::TRANSFER_ENCODING, chunked);
-                }
-                *request.uri_mut() = target.into();
-            }
-            UpstreamProtocol::H2c => {
-                let host = request.headers_mut().remove(header::HOST);
-                let authority = host.and_then(|host| host.to_str().ok()?.parse().ok());
-                *request.uri_mut() = Uri::builder()
-                    .scheme(Scheme::HTTP)
-                    .authority(authority.unwrap_or_else(|| self.config.authority.clone()))
-                    .path_and_query(target)
-                    .build()
-                    .map_err(|_| Rejection::Internal)?;
-                *request.version_mut() = Version::HTTP_2;
-            }
-        }
-        Ok(request)
-    }
-
     async fn send(
         &self,
         request: Request<Outgoing>,
+        kind: Kind,
         progress: &Progress,
     ) -> Result<Response<Incoming>, Rejection> {
         let stalled = progress.stalled(self.config.idle_timeout, self.config.response_timeout);
         let sent = tokio::select! {
-            sent = self.pool.send(request) => sent,
+            sent = self.pool.send(request, kind) => sent,
             () = stalled => Err(SendError::TimedOut),
         };
         sent.map_err(|error| match progress.failure() {
@@ -227,10 +204,23 @@ impl Upstream {
     }
 }
 
+/// The request as it goes out: the same method, path and query. The rest is up to the protocol.
+fn request_of(head: request::Parts, body: Outgoing) -> Request<Outgoing> {
+    let target = head.uri.path_and_query().cloned();
+    let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method;
+    *request.headers_mut() = head.headers;
+    *request.uri_mut() = target.into();
+    request
+}
+
 impl From<SendError> for UpstreamFailure {
     fn from(error: SendError) -> Self {
         match error {
             SendError::Unreachable => Self::Unreachable,
+            SendError::Untrusted => Self::Untrusted,
+            SendError::Handshake => Self::Handshake,
             SendError::TimedOut => Self::TimedOut,
             SendError::Closed => Self::Closed,
             SendError::BadAnswer => Self::BadAnswer,

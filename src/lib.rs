@@ -19,5 +19,7 @@ pub mod record;
 pub mod register;
 pub mod serve;
 pub mod store;
+mod stream;
 pub mod sync;
 pub mod telemetry;
+pub mod tls;

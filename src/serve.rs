@@ -2,8 +2,12 @@
 
 mod activity;
 pub mod admin;
+pub mod entrance;
 mod frames;
+pub mod listener;
+mod peers;
 pub mod proxy;
+mod proxy_protocol;
 pub mod register;
 pub mod respond;
 mod streams;
@@ -13,42 +17,22 @@ mod watch;
 
 use crate::config::LimitConfig;
 use crate::enforce::rejection::Code;
-use crate::paced::Paced;
+use crate::stream::Socket;
 use crate::telemetry::metrics::Metrics;
 use activity::{Activity, Quiet};
+use entrance::{Entered, Entrance};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use listener::Listener;
 use proxy::Proxy;
 use std::io;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use streams::Streams;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-
-/// Who else may listen on the same port.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Sharing {
-    /// Nobody.
-    Alone,
-    /// The other workers: the kernel spreads connections, and none is handed from thread to thread.
-    Workers,
-}
-
-/// Listens on an address.
-///
-/// # Errors
-/// When the address cannot be bound.
-pub fn listen(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_reuseaddr(true)?;
-    socket.set_reuseport(sharing == Sharing::Workers)?;
-    socket.bind(address)?;
-    socket.listen(4096)
-}
 
 /// One worker: its listener, and what it serves connections with.
 #[derive(Debug)]
@@ -59,27 +43,35 @@ pub struct Worker {
     pub limits: LimitConfig,
     /// Connections that may still be opened, all workers together.
     pub connections: Arc<Semaphore>,
+    /// What a connection passes before it can carry requests, the same for all workers.
+    pub entrance: Arc<Entrance>,
     /// The metrics.
     pub metrics: Metrics,
 }
 
 impl Worker {
     /// Accepts and serves until `stop`, then lets requests in flight end, for a bounded time.
-    pub async fn run(self, listener: TcpListener, stop: CancellationToken) {
+    pub async fn run(self, listener: Listener, stop: CancellationToken) {
         let server = self.server();
+        let patience = Patience {
+            first: self.limits.header_timeout,
+            idle: self.limits.header_timeout * IDLE_HEADS,
+        };
+        let serving = Arc::new(Serving { worker: self, server, patience });
+        let worker = &serving.worker;
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => self.serve(&server, &stop, stream, peer),
-                    Err(error) => self.accept_failed(&error).await,
+                    Ok((socket, peer)) => serving.take(socket, peer, &stop),
+                    Err(error) => worker.accept_failed(&error).await,
                 },
                 () = stop.cancelled() => break,
             }
         }
         drop(listener);
         // Connections and the tunnels that some of them have become.
-        self.proxy.tasks.close();
-        let drained = tokio::time::timeout(self.limits.drain_timeout, self.proxy.tasks.wait());
+        worker.proxy.tasks.close();
+        let drained = tokio::time::timeout(worker.limits.drain_timeout, worker.proxy.tasks.wait());
         if drained.await.is_err() {
             tracing::warn!("requests were still in flight at the end of the drain and are cut");
         }
@@ -106,72 +98,86 @@ impl Worker {
         server
     }
 
-    fn serve(
-        &self,
-        server: &auto::Builder<Streams>,
-        stop: &CancellationToken,
-        stream: TcpStream,
-        peer: SocketAddr,
-    ) {
-        let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
-            self.metrics.connections_refused.with_label_values(&["too_many"]).inc();
+    /// Out of descriptors, or the like: wait for some to come back instead of spinning.
+    async fn accept_failed(&self, error: &io::Error) {
+        self.refused("accept");
+        tracing::warn!(%error, "a connection could not be accepted");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    fn refused(&self, reason: &str) {
+        self.metrics.connections_refused.with_label_values(&[reason]).inc();
+    }
+}
+
+/// A worker at work.
+struct Serving {
+    worker: Worker,
+    server: auto::Builder<Streams>,
+    patience: Patience,
+}
+
+impl Serving {
+    /// Serves a connection in a task of its own, if there is room for it.
+    fn take(self: &Arc<Self>, socket: Socket, peer: IpAddr, stop: &CancellationToken) {
+        let Ok(place) = Arc::clone(&self.worker.connections).try_acquire_owned() else {
+            self.worker.refused("too_many");
             return;
         };
-        // Without it small answers wait for acknowledgements; a failure only costs time.
-        let _ = stream.set_nodelay(true);
-        let proxy = Arc::clone(&self.proxy);
-        let activity = Activity::new();
-        let begins = Arc::clone(&activity);
-        let service = hyper::service::service_fn(move |request| {
-            let (proxy, busy) = (Arc::clone(&proxy), begins.begin());
-            async move { proxy.handle(request, peer.ip(), busy).await }
-        });
-        let stream = Paced::new(stream, self.limits.body_idle_timeout);
-        let connection =
-            server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        let patience = Patience {
-            first: self.limits.header_timeout,
-            idle: self.limits.header_timeout * IDLE_HEADS,
-        };
-        let (metrics, stop) = (self.metrics.clone(), stop.clone());
-        let proxy = Arc::clone(&self.proxy);
-        metrics.connections.inc();
-        self.proxy.tasks.spawn(async move {
-            let mut connection = pin!(connection);
-            let mut stopping = false;
-            let ended = loop {
-                tokio::select! {
-                    ended = connection.as_mut() => break ended.map_err(Ending::Broken),
-                    () = stop.cancelled(), if !stopping => {
-                        stopping = true;
-                        connection.as_mut().graceful_shutdown();
-                    }
-                    quiet = activity.quiet(patience.first, patience.idle) => {
-                        if quiet == Quiet::Idle {
-                            connection.as_mut().graceful_shutdown();
-                            // What is left of it is said in this time or not at all.
-                            let _ = tokio::time::timeout(patience.first, connection.as_mut()).await;
-                        }
-                        break Err(Ending::Quiet(quiet));
-                    }
-                }
+        let (serving, stop) = (Arc::clone(self), stop.clone());
+        self.worker.metrics.connections.inc();
+        self.worker.proxy.tasks.spawn(async move {
+            let entering = serving.worker.entrance.enter(socket, peer, &serving.worker.metrics);
+            let entered = tokio::select! {
+                entered = entering => entered.map_err(Some),
+                // Without a request there is nothing to wait for.
+                () = stop.cancelled() => Err(None),
             };
-            metrics.connections.dec();
-            drop(permit);
-            if let Err(ending) = ended {
-                metrics.connections_refused.with_label_values(&[ending.label()]).inc();
-                if let Some(code) = ending.unreadable() {
-                    proxy.unreadable(peer.ip(), code);
-                }
+            match entered {
+                Ok(entered) => serving.serve(entered, &stop).await,
+                Err(Some(refused)) => serving.worker.refused(refused.label()),
+                Err(None) => {}
             }
+            serving.worker.metrics.connections.dec();
+            drop(place);
         });
     }
 
-    /// Out of descriptors, or the like: wait for some to come back instead of spinning.
-    async fn accept_failed(&self, error: &io::Error) {
-        self.metrics.connections_refused.with_label_values(&["accept"]).inc();
-        tracing::warn!(%error, "a connection could not be accepted");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    async fn serve(&self, entered: Entered, stop: &CancellationToken) {
+        let Entered { stream, client, guest: _guest } = entered;
+        let (proxy, patience, address) = (&self.worker.proxy, self.patience, client.address);
+        let activity = Activity::new();
+        let (begins, judge) = (Arc::clone(&activity), Arc::clone(proxy));
+        let service = hyper::service::service_fn(move |request| {
+            let (proxy, client, busy) = (Arc::clone(&judge), Arc::clone(&client), begins.begin());
+            async move { proxy.handle(request, &client, busy).await }
+        });
+        let connection = self.server.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let mut connection = pin!(connection);
+        let mut stopping = false;
+        let ended = loop {
+            tokio::select! {
+                ended = connection.as_mut() => break ended.map_err(Ending::Broken),
+                () = stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                quiet = activity.quiet(patience.first, patience.idle) => {
+                    if quiet == Quiet::Idle {
+                        connection.as_mut().graceful_shutdown();
+                        // What is left of it is said in this time or not at all.
+                        let _ = tokio::time::timeout(patience.first, connection.as_mut()).await;
+                    }
+                    break Err(Ending::Quiet(quiet));
+                }
+            }
+        };
+        if let Err(ending) = ended {
+            self.worker.refused(ending.label());
+            if let Some(code) = ending.unreadable() {
+                proxy.unreadable(address, code);
+            }
+        }
     }
 }
 

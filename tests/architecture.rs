@@ -26,7 +26,7 @@ enum Layer {
 use Layer::{Domain, Edge, Pipeline, Wiring};
 
 /// Every part of the program; the longest name that fits a module counts.
-const PARTS: [(&str, Layer); 24] = [
+const PARTS: [(&str, Layer); 26] = [
     ("domain", Domain),
     ("clock", Pipeline),
     ("config", Pipeline),
@@ -40,7 +40,9 @@ const PARTS: [(&str, Layer); 24] = [
     ("record", Edge),
     ("serve", Edge),
     ("store", Edge),
+    ("stream", Edge),
     ("telemetry", Edge),
+    ("tls", Edge),
     // The file as written, and the way from it to `config`.
     ("config::error", Wiring),
     ("config::raw", Wiring),
@@ -56,12 +58,18 @@ const PARTS: [(&str, Layer); 24] = [
 ];
 
 /// Arrows that the rule alone would refuse, each with its reason.
-const ALLOWED: [(&str, &str, &str); 15] = [
+const ALLOWED: [(&str, &str, &str); 21] = [
     ("altinn", "maskinporten::flight", "one fetch at a time is needed for both tokens of ours"),
     ("altinn", "maskinporten::grant", "a token of Altinn is exchanged for one of Maskinporten"),
     ("altinn", "maskinporten::http", "one bounded HTTP client for both outside systems"),
     ("forward", "paced", "an upstream that takes nothing is given up"),
     ("serve", "paced", "a client that takes nothing is given up"),
+    ("forward", "stream", "an upstream is reached in several ways"),
+    ("stream", "paced", "whether the other side takes anything is seen below TLS"),
+    ("serve", "stream", "clients come in several ways"),
+    ("forward", "tls", "certificates of upstreams are verified"),
+    ("serve", "tls", "certificates are shown to clients"),
+    ("tls", "telemetry::metrics", "counts changed certificates, and tells when they end"),
     ("serve", "forward", "a mode takes a request from enforce to forward"),
     ("serve", "record", "a mode opens the record before anything is judged"),
     (

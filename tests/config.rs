@@ -107,9 +107,9 @@ fn five_mistakes_are_shown_with_line_snippet_and_cure() {
 portvakt.yaml:8:20: listen.address: not an IP address with a port
    | listen: { address: \"8080\" }
    = mend: write address and port, such as `0.0.0.0:8080` or `[::]:8080`
-portvakt.yaml:9:18: upstream.url: TLS to the upstream is not supported yet
-   | upstream: { url: \"https://127.0.0.1:3000\" }
-   = mend: write it like `http://127.0.0.1:3000`
+portvakt.yaml:9:18: upstream.url: neither http nor https
+   | upstream: { url: \"ftp://127.0.0.1:3000\" }
+   = mend: write it like `http://127.0.0.1:3000`, `https://api.internal` or `unix:/run/api.sock`
 portvakt.yaml:10:59: altinn.budget: not a time: digits and one of the units ms, s, m, h and d
    = mend: write it like `250ms`, `15s`, `5m`, `1h` or `2d`
 portvakt.yaml:12:1: limit: unknown key

@@ -750,6 +750,68 @@ async fn a_post_on_a_kept_connection_that_closes_is_never_sent_twice() {
     assert!(statuses.contains(&502) && statuses.contains(&200), "{statuses:?}");
 }
 
+/// The targets that reached an upstream, in order.
+fn targets(heads: &[String]) -> Vec<&str> {
+    heads.iter().filter_map(|head| head.split(' ').nth(1)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_get_is_sent_once_more_when_a_kept_connection_ends_without_a_byte() {
+    // Each connection answers once; the second request on it is read, and the connection closes.
+    let upstream = RawUpstream::start(|mut wire, _, seen| async move {
+        if let Some((head, _)) = wire.message().await {
+            seen.note(head);
+            wire.send(OK).await;
+        }
+        if let Some((head, _)) = wire.message().await {
+            seen.note(head);
+        }
+    })
+    .await;
+    let world = world_before(&upstream.section(""), "").await;
+    let token = world.token(seed::BAKKEN).await;
+    for number in 0..20 {
+        assert_eq!(world.get(&format!("{READ}?n={number}"), &token).await.status(), 200);
+    }
+    let heads = upstream.seen.heads();
+    let targets = targets(&heads);
+    let most = targets.iter().map(|one| targets.iter().filter(|other| *other == one).count()).max();
+    assert_eq!(most, Some(2), "{targets:?}");
+    let sample = "portvakt_upstream_retries_total{upstream=\"default\"}";
+    assert!(world.proxy.metric(sample).await >= 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_get_is_not_sent_again_after_a_byte_nor_over_a_new_connection() {
+    // The second request on a connection gets the beginning of an answer, and so does every later connection.
+    let upstream = RawUpstream::start(|mut wire, number, seen| async move {
+        if number == 0
+            && let Some((head, _)) = wire.message().await
+        {
+            seen.note(head);
+            wire.send(OK).await;
+        }
+        if let Some((head, _)) = wire.message().await {
+            seen.note(head);
+            if number == 0 {
+                wire.send("H").await;
+            }
+        }
+    })
+    .await;
+    let world = world_before(&upstream.section("max_idle_connections: 1"), "").await;
+    let token = world.token(seed::BAKKEN).await;
+    let mut statuses = Vec::new();
+    for number in 0..20 {
+        let answer = world.get(&format!("{READ}?n={number}"), &token).await;
+        statuses.push(answer.status().as_u16());
+    }
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
+    let heads = upstream.seen.heads();
+    let distinct: BTreeSet<&str> = targets(&heads).into_iter().collect();
+    assert_eq!((heads.len(), distinct.len()), (20, 20), "sent twice");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kept_connection_that_closed_meanwhile_costs_nothing() {
     let closed = Arc::new(Semaphore::new(0));

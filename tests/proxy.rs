@@ -787,9 +787,12 @@ fn check_tells_good_files_from_bad_ones() {
             &["open", "conflicts"],
         ),
         (
-            "an upstream behind TLS",
-            good.replace("http://127", "https://127"),
-            &["upstream.url", "TLS"],
+            "authorities that are not there",
+            good.replace(
+                "\"http://127.0.0.1:3000\"",
+                "\"https://127.0.0.1:3000\", tls: { ca_file: /nowhere/ca.crt }",
+            ),
+            &["upstream.tls.ca_file", "cannot be read"],
         ),
         ("no YAML", "routes: [".to_owned(), &[]),
         ("nothing", String::new(), &["environment"]),

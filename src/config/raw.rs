@@ -86,10 +86,74 @@ pub struct RawCustom {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawListen {
-    /// Address and port; port 0 takes a free one.
+    /// Address and port, where port 0 takes a free one; or `unix:/path`.
     pub address: Setting<String>,
     /// Threads that serve requests.
     pub workers: Setting<Count>,
+    /// TLS 1.2 and 1.3; without it, plain HTTP.
+    pub tls: Setting<RawListenTls>,
+    /// The PROXY protocol (version 2), by which a load balancer tells the client's address.
+    pub proxy_protocol: Setting<RawProxyProtocol>,
+}
+
+/// TLS towards clients.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["certificates"]))]
+pub struct RawListenTls {
+    /// Certificates with their keys; the one for the name that the client asks for is shown, else the first.
+    pub certificates: Setting<Vec<Setting<RawCertificate>>>,
+    /// File with the authorities (PEM) that sign clients' certificates. Left out, none is asked for.
+    pub client_ca_file: Setting<String>,
+    /// Whether a client without a certificate is turned away.
+    pub client_certificate: Setting<RawClientCertificate>,
+    /// The oldest version that is spoken.
+    pub minimum_version: Setting<RawTlsVersion>,
+    /// Longest wait for a whole handshake.
+    pub handshake_timeout: Setting<Time>,
+    /// Most handshakes at once.
+    pub pending_handshakes: Setting<Count>,
+}
+
+/// A certificate with its key.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["certificate_file", "key_file"]))]
+pub struct RawCertificate {
+    /// File with the certificate and those that lead to the authority (PEM).
+    pub certificate_file: Setting<String>,
+    /// File with its private key (PEM).
+    pub key_file: Setting<String>,
+}
+
+/// Whether clients show a certificate.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawClientCertificate {
+    /// A client without one is turned away.
+    Required,
+    /// A client may come without one; one that is shown is verified.
+    Optional,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+pub enum RawTlsVersion {
+    /// TLS 1.2.
+    #[serde(rename = "tls1.2")]
+    Tls12,
+    /// TLS 1.3.
+    #[serde(rename = "tls1.3")]
+    Tls13,
+}
+
+/// The PROXY protocol.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["trusted_peers"]))]
+pub struct RawProxyProtocol {
+    /// Networks of the load balancers; every other peer is turned away.
+    pub trusted_peers: Setting<Vec<Setting<String>>>,
 }
 
 /// Where operators look.
@@ -105,16 +169,20 @@ pub struct RawAdmin {
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["url"]))]
 pub struct RawUpstream {
-    /// `http://host:port`, without a path.
+    /// `http://host:port`, `https://host:port` or `unix:/path`; without a path in HTTP.
     pub url: Setting<String>,
+    /// TLS of an `https` address.
+    pub tls: Setting<RawUpstreamTls>,
     /// The protocol spoken to it.
     pub protocol: Setting<RawProtocol>,
     /// Whether the client's `Host` is passed on.
     pub preserve_host: Setting<bool>,
     /// Whether the client's `Authorization` is passed on.
     pub forward_authorization: Setting<bool>,
-    /// Longest wait for a connection.
+    /// Longest wait for a connection, TLS included.
     pub connect_timeout: Setting<Time>,
+    /// Time between two look-ups of its name.
+    pub lookup_interval: Setting<Time>,
     /// Longest wait for the head of the answer.
     pub response_timeout: Setting<Time>,
     /// Longest silence within a body, either way.
@@ -129,8 +197,26 @@ pub struct RawUpstream {
 pub enum RawProtocol {
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2 without TLS, by prior knowledge; gRPC needs it.
+    /// HTTP/2 without TLS, by prior knowledge; for gRPC.
     H2c,
+    /// HTTP/2 over TLS; for gRPC.
+    Http2,
+    /// Over TLS, HTTP/2 where the upstream offers it, else HTTP/1.1.
+    Auto,
+}
+
+/// TLS towards an upstream.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawUpstreamTls {
+    /// File with the only authorities that are trusted (PEM). Left out: those of the system.
+    pub ca_file: Setting<String>,
+    /// File with our own certificate (PEM).
+    pub certificate_file: Setting<String>,
+    /// File with its private key (PEM).
+    pub key_file: Setting<String>,
+    /// The name that the certificate must be for. Left out: the host of the address.
+    pub server_name: Setting<String>,
 }
 
 /// Altinn Authorization.
@@ -296,6 +382,8 @@ pub struct RawLimits {
     pub party_body_bytes: Setting<Size>,
     /// Most connections at once.
     pub connections: Setting<Count>,
+    /// Most connections at once of one peer.
+    pub connections_per_peer: Setting<Count>,
     /// Most requests in flight at once.
     pub requests_in_flight: Setting<Count>,
     /// Most HTTP/2 streams in one connection.

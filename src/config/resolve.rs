@@ -2,11 +2,13 @@
 //! one key demands of another. Reports every problem and goes on with the default in its place.
 
 mod audit;
+mod listen;
 mod path;
 mod register;
 mod route;
 mod secret;
 mod section;
+mod upstream;
 mod world;
 
 use super::Config;

@@ -1,8 +1,8 @@
 //! A configuration in words, for people who are about to start it.
 
 use super::{
-    AccessConfig, Config, Environment, Freshness, PartyConfig, RegisterConfig, RouteConfig,
-    UpstreamProtocol,
+    AccessConfig, Config, Environment, Freshness, ListenConfig, PartyConfig, RegisterConfig,
+    RouteConfig, UpstreamProtocol,
 };
 use crate::domain::scope::{Scope, ScopeRule};
 use crate::sync::bound::{self, Bound};
@@ -24,14 +24,20 @@ pub(super) fn write(config: &Config) -> String {
     line("environment", environment);
     line("issuer", &config.maskinporten.issuer);
     line("altinn", config.altinn.url.as_str());
-    line("listen", &format!("{} ({} workers)", config.listen.address, config.listen.workers));
+    line("listen", &listen(&config.listen));
     line("admin", &config.admin.address.to_string());
     for (name, upstream) in &config.upstreams {
         let protocol = match upstream.protocol {
             UpstreamProtocol::Http1 => "HTTP/1.1",
-            UpstreamProtocol::H2c => "HTTP/2",
+            UpstreamProtocol::H2c | UpstreamProtocol::Http2 => "HTTP/2",
+            UpstreamProtocol::Auto => "HTTP/2 or HTTP/1.1",
         };
-        line("upstream", &format!("{name}: http://{} ({protocol})", upstream.authority));
+        let address = match (&upstream.socket, &upstream.tls) {
+            (Some(path), _) => format!("unix:{}", path.display()),
+            (None, Some(_)) => format!("https://{}", upstream.authority),
+            (None, None) => format!("http://{}", upstream.authority),
+        };
+        line("upstream", &format!("{name}: {address} ({protocol})"));
     }
     text.push('\n');
     text.push_str(&routes(&config.routes));
@@ -40,6 +46,21 @@ pub(super) fn write(config: &Config) -> String {
         let _ = writeln!(text, "\nwarning: {warning}");
     }
     text
+}
+
+fn listen(listen: &ListenConfig) -> String {
+    let mut notes = vec![format!("{} workers", listen.workers)];
+    if let Some(tls) = &listen.tls {
+        notes.push("TLS".to_owned());
+        if let Some(clients) = &tls.clients {
+            let word = if clients.required { "required" } else { "optional" };
+            notes.push(format!("client certificate {word}"));
+        }
+    }
+    if listen.proxy_protocol.is_some() {
+        notes.push("PROXY protocol".to_owned());
+    }
+    format!("{} ({})", listen.address, notes.join(", "))
 }
 
 fn routes(routes: &[RouteConfig]) -> String {

@@ -103,6 +103,12 @@ pub enum UpstreamFailure {
     /// No connection.
     #[error("the upstream cannot be reached")]
     Unreachable,
+    /// Its certificate is not to be trusted: another name, another authority, out of date.
+    #[error("the upstream's certificate is not trusted")]
+    Untrusted,
+    /// No agreement on TLS, or on HTTP within it.
+    #[error("the upstream does not agree on TLS")]
+    Handshake,
     /// No head of an answer in time.
     #[error("the upstream did not answer in time")]
     TimedOut,
@@ -120,6 +126,8 @@ impl UpstreamFailure {
     pub fn label(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
+            Self::Untrusted => "untrusted",
+            Self::Handshake => "tls_handshake",
             Self::TimedOut => "timed_out",
             Self::Closed => "closed",
             Self::BadAnswer => "bad_answer",
@@ -369,9 +377,12 @@ impl Rejection {
             Self::Denied(..) => Code::Denied,
             Self::NoRight(..) => Code::NoRight,
             Self::Undecided(_) => Code::CannotDecide,
-            Self::Upstream(UpstreamFailure::Unreachable | UpstreamFailure::Closed) => {
-                Code::UpstreamUnavailable
-            }
+            Self::Upstream(
+                UpstreamFailure::Unreachable
+                | UpstreamFailure::Untrusted
+                | UpstreamFailure::Handshake
+                | UpstreamFailure::Closed,
+            ) => Code::UpstreamUnavailable,
             Self::Upstream(UpstreamFailure::TimedOut) => Code::UpstreamTimeout,
             Self::Upstream(UpstreamFailure::BadAnswer) => Code::UpstreamBadAnswer,
             Self::Lapsed(_) => Code::Lapsed,

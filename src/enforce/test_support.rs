@@ -19,6 +19,7 @@ pub(crate) fn limits() -> LimitConfig {
         header_count: 10,
         body_bytes: Some(1000),
         party_body_bytes: 500,
+        connections_per_peer: 10,
         connections: 10,
         requests_in_flight: 10,
         streams_per_connection: 10,

@@ -4,6 +4,7 @@
 //! set last. Names are compared as a server behind us may read them: `-`, `_`, `.` and the like are one.
 //! Sources: RFC 9110 §7.6, RFC 7239, threats 36–41, 47, 49.
 
+use super::Client;
 use crate::config::{AccessConfig, ForwardedConfig, UpstreamConfig};
 use crate::domain::decision::Answer;
 use crate::enforce::Grant;
@@ -64,8 +65,8 @@ fn connection_names(headers: &HeaderMap) -> impl Iterator<Item = String> {
 /// What a request's headers are prepared by.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
-    /// The address at the other end of the client's connection.
-    pub peer: IpAddr,
+    /// Who sent it.
+    pub client: &'a Client,
     /// The upgrade to pass on.
     pub upgrade: Option<&'a Requested>,
     /// Where the request goes.
@@ -78,8 +79,11 @@ pub struct Surroundings<'a> {
 
 /// Makes the client's head the one that goes to the upstream.
 pub fn prepare(head: &mut request::Parts, around: Surroundings<'_>) {
-    let trusted =
-        around.forwarded.trusted_peers.iter().any(|network| network.contains(around.peer));
+    let trusted = around
+        .forwarded
+        .trusted_peers
+        .iter()
+        .any(|network| network.contains(around.client.address));
     let host = original_host(head);
     let trailers = list(&head.headers, &header::TE).any(|coding| coding == "trailers");
     strip_hop_by_hop(&mut head.headers, party_header(around.grant));
@@ -103,6 +107,10 @@ pub fn prepare(head: &mut request::Parts, around: Surroundings<'_>) {
     }
     set_forwarded(&mut head.headers, around, host.as_ref());
     set_evidence(&mut head.headers, around.grant);
+    if let Some(subject) = &around.client.subject {
+        let name = HeaderName::from_static("portvakt-client-subject");
+        head.headers.insert(name, subject.clone());
+    }
     set_host(&mut head.headers, around.upstream, host);
 }
 
@@ -229,11 +237,12 @@ pub(super) fn party_header(grant: &Grant) -> Option<&HeaderName> {
 
 fn set_forwarded(headers: &mut HeaderMap, around: Surroundings<'_>, host: Option<&HeaderValue>) {
     // What a trusted peer wrote is still there; what others wrote is gone.
-    let peer = around.peer.to_canonical();
+    let peer = around.client.address.to_canonical();
+    let scheme = if around.client.secure { "https" } else { "http" };
     if around.forwarded.x_forwarded {
         append(headers, HeaderName::from_static("x-forwarded-for"), &peer.to_string());
         let proto = HeaderName::from_static("x-forwarded-proto");
-        headers.entry(proto).or_insert(HeaderValue::from_static("http"));
+        headers.entry(proto).or_insert(HeaderValue::from_static(scheme));
         if let Some(host) = host {
             let name = HeaderName::from_static("x-forwarded-host");
             headers.entry(name).or_insert_with(|| host.clone());
@@ -246,7 +255,7 @@ fn set_forwarded(headers: &mut HeaderMap, around: Surroundings<'_>, host: Option
         };
         let host = host.and_then(|host| host.to_str().ok());
         let host = host.map_or_else(String::new, |host| format!(";host=\"{host}\""));
-        append(headers, header::FORWARDED, &format!("for={peer}{host};proto=http"));
+        append(headers, header::FORWARDED, &format!("for={peer}{host};proto={scheme}"));
     }
 }
 

@@ -1,22 +1,38 @@
 //! Connections to one upstream, kept by one worker.
 //!
-//! HTTP/1.1: idle connections, the last used first. HTTP/2: one connection for all requests.
+//! HTTP/1.1: idle connections, the last used first. HTTP/2: one connection for all requests. Over TLS the
+//! upstream may choose between the two (ALPN). A connection to an address that the upstream's name does not
+//! have any more is used for no further request.
 
+use super::addresses::Addresses;
 use super::body::Outgoing;
 use crate::config::{UpstreamConfig, UpstreamProtocol};
 use crate::paced::Paced;
-use http::{Request, Response};
+use crate::stream::{Socket, Stream};
+use crate::telemetry::metrics::Metrics;
+use crate::tls::client::Client as TlsClient;
+use http::uri::Scheme;
+use http::{HeaderValue, Request, Response, Uri, Version, header};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use prometheus::IntCounter;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
-use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
 
 /// Why a request got no answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -24,6 +40,12 @@ pub enum SendError {
     /// No connection could be made in time.
     #[error("no connection")]
     Unreachable,
+    /// The certificate is not trusted.
+    #[error("certificate not trusted")]
+    Untrusted,
+    /// TLS, or HTTP within it, could not be agreed on.
+    #[error("no agreement on TLS")]
+    Handshake,
     /// A body or an answer stalled.
     #[error("stalled")]
     TimedOut,
@@ -35,6 +57,15 @@ pub enum SendError {
     BadAnswer,
 }
 
+/// What a request needs of its connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// To carry it.
+    Plain,
+    /// To become a tunnel: HTTP/1.1.
+    Upgrade,
+}
+
 /// How long an idle connection is kept: shorter than the keep-alive of common servers, so that it is
 /// seldom the upstream that closes first.
 const IDLE: Duration = Duration::from_secs(55);
@@ -42,21 +73,56 @@ const IDLE: Duration = Duration::from_secs(55);
 /// The connections.
 pub struct Pool {
     config: UpstreamConfig,
+    addresses: Arc<Addresses>,
+    tls: Option<Tls>,
     http1: Mutex<VecDeque<Idle>>,
     http2: tokio::sync::Mutex<Shared>,
+    retries: IntCounter,
+}
+
+/// What connections are made secure with.
+struct Tls {
+    client: Arc<TlsClient>,
+    name: ServerName<'static>,
 }
 
 /// The one connection for all requests, and when it last could not be made.
 #[derive(Default)]
 struct Shared {
     sender: Option<http2::SendRequest<Outgoing>>,
-    failed: Option<Instant>,
+    to: Option<SocketAddr>,
+    failed: Option<(Instant, SendError)>,
+    /// The upstream was asked, and chose HTTP/1.1.
+    refused: bool,
 }
 
 /// A connection that was used, and may still be busy with the body of its last answer.
 struct Idle {
-    sender: http1::SendRequest<Outgoing>,
+    connection: Http1,
     since: Instant,
+}
+
+struct Http1 {
+    sender: http1::SendRequest<Outgoing>,
+    to: Option<SocketAddr>,
+    /// Whether anything was read since it was last cleared.
+    heard: Arc<AtomicBool>,
+}
+
+/// A connection without HTTP on it yet.
+struct Connected {
+    stream: Stream,
+    to: Option<SocketAddr>,
+    /// The upstream chose HTTP/2.
+    http2: bool,
+}
+
+/// What of HTTP a new connection may speak.
+#[derive(Clone, Copy)]
+enum Offer {
+    Http1,
+    Http2,
+    Either,
 }
 
 impl fmt::Debug for Pool {
@@ -68,21 +134,76 @@ impl fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// An empty pool.
+    /// An empty pool for the upstream called `name`.
     #[must_use]
-    pub fn new(config: UpstreamConfig) -> Self {
-        Self { config, http1: Mutex::default(), http2: tokio::sync::Mutex::default() }
+    pub fn new(
+        name: &str,
+        config: UpstreamConfig,
+        tls: Option<Arc<TlsClient>>,
+        metrics: &Metrics,
+    ) -> Self {
+        let host = config.authority.host().trim_matches(['[', ']']);
+        let usual = if tls.is_some() { 443 } else { 80 };
+        let port = config.authority.port_u16().unwrap_or(usual);
+        let lookups = ["ok", "failed"]
+            .map(|result| metrics.upstream_lookups.with_label_values(&[name, result]));
+        let told = move |ok| {
+            let [good, bad] = &lookups;
+            if ok { good.inc() } else { bad.inc() }
+        };
+        let addresses = Addresses::new(host, port, config.lookup_interval, Box::new(told));
+        let wanted = config.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
+        // The configuration has seen to it that this is a name.
+        let server = ServerName::try_from(wanted.unwrap_or(host).to_owned());
+        let tls = tls.zip(server.ok()).map(|(client, name)| Tls { client, name });
+        Self {
+            config,
+            addresses: Arc::new(addresses),
+            tls,
+            http1: Mutex::default(),
+            http2: tokio::sync::Mutex::default(),
+            retries: metrics.upstream_retries.with_label_values(&[name]),
+        }
     }
 
-    /// Sends a request over a kept connection, or a new one. It is sent again only when the library
-    /// hands it back unsent.
+    /// Whether a connection can become a tunnel.
+    #[must_use]
+    pub fn can_upgrade(&self) -> bool {
+        match self.config.protocol {
+            UpstreamProtocol::Http1 | UpstreamProtocol::Auto => true,
+            UpstreamProtocol::H2c | UpstreamProtocol::Http2 => false,
+        }
+    }
+
+    /// Sends a request over a kept connection, or a new one. It is sent again when the library hands it back
+    /// unsent; and once, over a new connection, when it changes nothing (RFC 9110 §9.2.1), has no body, and
+    /// the kept connection ended before a byte of an answer: the upstream most likely closed it idle.
     ///
     /// # Errors
     /// [`SendError`].
-    pub async fn send(&self, request: Request<Outgoing>) -> Result<Response<Incoming>, SendError> {
-        match self.config.protocol {
-            UpstreamProtocol::Http1 => self.send_http1(request).await,
-            UpstreamProtocol::H2c => self.send_http2(request).await,
+    pub async fn send(
+        &self,
+        request: Request<Outgoing>,
+        kind: Kind,
+    ) -> Result<Response<Incoming>, SendError> {
+        self.addresses.renew();
+        match (self.config.protocol, kind) {
+            (UpstreamProtocol::Http1, _) | (UpstreamProtocol::Auto, Kind::Upgrade) => {
+                self.send_http1(request).await
+            }
+            (UpstreamProtocol::H2c | UpstreamProtocol::Http2, _) => self.send_http2(request).await,
+            (UpstreamProtocol::Auto, Kind::Plain) => {
+                if self.chooses_http2().await? {
+                    self.send_http2(request).await
+                } else {
+                    let sent = self.send_http1(request).await;
+                    if matches!(sent, Err(SendError::Handshake)) {
+                        // It may have changed its mind.
+                        self.http2.lock().await.refused = false;
+                    }
+                    sent
+                }
+            }
         }
     }
 
@@ -90,31 +211,39 @@ impl Pool {
         &self,
         mut request: Request<Outgoing>,
     ) -> Result<Response<Incoming>, SendError> {
-        loop {
-            let kept = self.take_ready();
-            let fresh = kept.is_none();
-            let mut sender = match kept {
-                Some(sender) => sender,
-                None => self.connect_http1().await?,
-            };
-            match sender.try_send_request(request).await {
+        for_http1(&mut request);
+        while let Some(mut connection) = self.take_ready() {
+            let copy = copy_of_safe(&request);
+            connection.heard.store(false, Ordering::Relaxed);
+            match connection.sender.try_send_request(request).await {
                 Ok(response) => {
-                    self.keep(sender);
+                    self.keep(connection);
                     return Ok(response);
                 }
-                Err(mut error) => match error.take_message() {
-                    // A kept connection had been closed meanwhile, and nothing was sent on it.
-                    Some(unsent) if !fresh => request = unsent,
-                    _ => return Err(classify(error.error())),
+                Err(mut error) => match (error.take_message(), copy) {
+                    // The connection had been closed meanwhile, and nothing was sent on it.
+                    (Some(unsent), _) => request = unsent,
+                    (None, Some(copy)) if ended_unheard(error.error(), &connection) => {
+                        self.retries.inc();
+                        request = copy;
+                        break;
+                    }
+                    (None, _) => return Err(classify(error.error())),
                 },
             }
         }
+        let mut connection = self.connect_http1().await?;
+        let sent = connection.sender.try_send_request(request).await;
+        let response = sent.map_err(|error| classify(error.error()))?;
+        self.keep(connection);
+        Ok(response)
     }
 
     async fn send_http2(
         &self,
         mut request: Request<Outgoing>,
     ) -> Result<Response<Incoming>, SendError> {
+        self.for_http2(&mut request)?;
         loop {
             let (mut sender, fresh) = self.shared_http2().await?;
             match sender.try_send_request(request).await {
@@ -127,80 +256,289 @@ impl Pool {
         }
     }
 
+    /// HTTP/2 knows the host as part of the address.
+    fn for_http2(&self, request: &mut Request<Outgoing>) -> Result<(), SendError> {
+        let host = request.headers_mut().remove(header::HOST);
+        let authority = host.and_then(|host| host.to_str().ok()?.parse().ok());
+        let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+        // What was judged is a target, so this cannot fail.
+        let uri = Uri::builder()
+            .scheme(if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP })
+            .authority(authority.unwrap_or_else(|| self.config.authority.clone()))
+            .path_and_query(target)
+            .build();
+        *request.uri_mut() = uri.map_err(|_| SendError::BadAnswer)?;
+        *request.version_mut() = Version::HTTP_2;
+        Ok(())
+    }
+
     fn idle(&self) -> MutexGuard<'_, VecDeque<Idle>> {
         // A queue of connections is whole after every operation on it, also one that panicked.
         self.http1.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The connection that was used last and is free again.
-    fn take_ready(&self) -> Option<http1::SendRequest<Outgoing>> {
+    fn take_ready(&self) -> Option<Http1> {
         let mut idle = self.idle();
         // Those kept longest stand first; dropping one closes it.
-        while idle.front().is_some_and(|kept| kept.since.elapsed() >= IDLE) {
+        while idle.front().is_some_and(|kept| !self.is_fit(kept)) {
             idle.pop_front();
         }
         let place =
-            idle.iter().rposition(|kept| kept.sender.is_ready() && kept.since.elapsed() < IDLE)?;
-        idle.remove(place).map(|kept| kept.sender)
+            idle.iter().rposition(|kept| kept.connection.sender.is_ready() && self.is_fit(kept))?;
+        idle.remove(place).map(|kept| kept.connection)
     }
 
-    fn keep(&self, sender: http1::SendRequest<Outgoing>) {
+    /// Young enough, and to where the upstream still is.
+    fn is_fit(&self, kept: &Idle) -> bool {
+        kept.since.elapsed() < IDLE && self.still_there(kept.connection.to)
+    }
+
+    fn still_there(&self, to: Option<SocketAddr>) -> bool {
+        to.is_none_or(|address| self.addresses.hold(address))
+    }
+
+    fn keep(&self, connection: Http1) {
         let mut idle = self.idle();
         if idle.len() >= self.config.max_idle_connections {
-            idle.retain(|kept| !kept.sender.is_closed() && kept.since.elapsed() < IDLE);
+            idle.retain(|kept| !kept.connection.sender.is_closed() && self.is_fit(kept));
         }
         if idle.len() < self.config.max_idle_connections {
-            idle.push_back(Idle { sender, since: Instant::now() });
+            idle.push_back(Idle { connection, since: Instant::now() });
         }
     }
 
-    async fn connect(&self) -> Result<TokioIo<Paced<TcpStream>>, SendError> {
-        let port = self.config.authority.port_u16().unwrap_or(80);
-        let host = self.config.authority.host().trim_matches(['[', ']']);
-        let connecting = TcpStream::connect((host, port));
-        let stream = tokio::time::timeout(self.config.connect_timeout, connecting)
-            .await
-            .map_err(|_| SendError::Unreachable)?
-            .map_err(|_| SendError::Unreachable)?;
-        // Without it small writes wait for acknowledgements; a failure only costs time.
-        let _ = stream.set_nodelay(true);
-        Ok(TokioIo::new(Paced::new(stream, self.config.idle_timeout)))
+    async fn connect(&self, offer: Offer) -> Result<Connected, SendError> {
+        let connecting = self.connect_in_any_time(offer);
+        let connected = tokio::time::timeout(self.config.connect_timeout, connecting).await;
+        connected.unwrap_or(Err(SendError::Unreachable))
     }
 
-    async fn connect_http1(&self) -> Result<http1::SendRequest<Outgoing>, SendError> {
-        let io = self.connect().await?;
-        let (sender, connection) =
-            http1::Builder::new().handshake(io).await.map_err(|error| classify(&error))?;
+    async fn connect_in_any_time(&self, offer: Offer) -> Result<Connected, SendError> {
+        let (socket, to) = if let Some(path) = &self.config.socket {
+            let stream = UnixStream::connect(path).await;
+            (Socket::Unix(stream.map_err(|_| SendError::Unreachable)?), None)
+        } else {
+            let (stream, address) = self.connect_tcp().await?;
+            (Socket::Tcp(stream).without_delay(), Some(address))
+        };
+        let socket = Paced::new(socket, self.config.idle_timeout);
+        let (stream, http2) = match &self.tls {
+            None => (Stream::Plain(socket), matches!(offer, Offer::Http2)),
+            Some(tls) => tls.secure(socket, offer).await?,
+        };
+        Ok(Connected { stream, to, http2 })
+    }
+
+    /// Tries one address after the other, each for its share of the time.
+    async fn connect_tcp(&self) -> Result<(TcpStream, SocketAddr), SendError> {
+        let addresses = self.addresses.now().await.map_err(|_| SendError::Unreachable)?;
+        let share =
+            self.config.connect_timeout / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+        for address in addresses.iter() {
+            let connecting = TcpStream::connect(address);
+            if let Ok(Ok(stream)) = tokio::time::timeout(share, connecting).await {
+                return Ok((stream, *address));
+            }
+        }
+        Err(SendError::Unreachable)
+    }
+
+    async fn connect_http1(&self) -> Result<Http1, SendError> {
+        let connected = self.connect(Offer::Http1).await?;
+        Self::begin_http1(connected).await
+    }
+
+    async fn begin_http1(connected: Connected) -> Result<Http1, SendError> {
+        let heard = Arc::new(AtomicBool::new(false));
+        let io = TokioIo::new(Heard { stream: connected.stream, heard: Arc::clone(&heard) });
+        let handshake = http1::Builder::new().handshake(io).await;
+        let (sender, connection) = handshake.map_err(|error| classify(&error))?;
         tokio::spawn(async move {
             // How a connection ends is told to the request on it.
             let _ = connection.with_upgrades().await;
         });
-        Ok(sender)
+        Ok(Http1 { sender, to: connected.to, heard })
+    }
+
+    /// Which of the two the upstream chooses; it is asked with the first connection, and again with the
+    /// first after the last of HTTP/2 has ended.
+    async fn chooses_http2(&self) -> Result<bool, SendError> {
+        let asked = Instant::now();
+        let mut shared = self.http2.lock().await;
+        if shared.refused || self.usable(&shared).is_some() {
+            return Ok(!shared.refused);
+        }
+        let connected = self.connect_shared(&mut shared, Offer::Either, asked).await?;
+        if connected.http2 {
+            Self::begin_http2(&mut shared, connected).await?;
+            return Ok(true);
+        }
+        shared.refused = true;
+        drop(shared);
+        let connection = Self::begin_http1(connected).await?;
+        self.keep(connection);
+        Ok(false)
     }
 
     async fn shared_http2(&self) -> Result<(http2::SendRequest<Outgoing>, bool), SendError> {
         let asked = Instant::now();
         let mut shared = self.http2.lock().await;
-        if let Some(sender) = shared.sender.as_ref().filter(|sender| !sender.is_closed()) {
-            return Ok((sender.clone(), false));
+        if let Some(sender) = self.usable(&shared) {
+            return Ok((sender, false));
         }
+        let connected = self.connect_shared(&mut shared, Offer::Http2, asked).await?;
+        Ok((Self::begin_http2(&mut shared, connected).await?, true))
+    }
+
+    fn usable(&self, shared: &Shared) -> Option<http2::SendRequest<Outgoing>> {
+        let open = shared.sender.as_ref().filter(|sender| !sender.is_closed());
+        open.filter(|_| self.still_there(shared.to)).cloned()
+    }
+
+    async fn connect_shared(
+        &self,
+        shared: &mut Shared,
+        offer: Offer,
+        asked: Instant,
+    ) -> Result<Connected, SendError> {
         // An attempt that failed while this request waited for it has failed for this request too.
-        if shared.failed.is_some_and(|failed| failed > asked) {
-            return Err(SendError::Unreachable);
+        if let Some((_, error)) = shared.failed.filter(|(failed, _)| *failed > asked) {
+            return Err(error);
         }
-        let io = self.connect().await.inspect_err(|_| shared.failed = Some(Instant::now()))?;
+        let connected = self.connect(offer).await;
+        connected.inspect_err(|error| shared.failed = Some((Instant::now(), *error)))
+    }
+
+    async fn begin_http2(
+        shared: &mut Shared,
+        connected: Connected,
+    ) -> Result<http2::SendRequest<Outgoing>, SendError> {
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(10))
-            .handshake(io)
+            .handshake(TokioIo::new(connected.stream))
             .await
             .map_err(|error| classify(&error))?;
         tokio::spawn(async move {
             let _ = connection.await;
         });
         shared.sender = Some(sender.clone());
-        Ok((sender, true))
+        shared.to = connected.to;
+        Ok(sender)
+    }
+}
+
+impl Tls {
+    /// Makes a connection secure; tells whether the upstream chose HTTP/2.
+    async fn secure(
+        &self,
+        socket: Paced<Socket>,
+        offer: Offer,
+    ) -> Result<(Stream, bool), SendError> {
+        let offers = self.client.current();
+        let config: &Arc<ClientConfig> = match offer {
+            Offer::Http1 => &offers.http1,
+            Offer::Http2 => &offers.http2,
+            Offer::Either => &offers.either,
+        };
+        let connector = TlsConnector::from(Arc::clone(config));
+        let connected = connector.connect(self.name.clone(), socket).await;
+        let stream = connected.map_err(|error| not_agreed(&error))?;
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        if matches!(offer, Offer::Http2) && !http2 {
+            return Err(SendError::Handshake);
+        }
+        Ok((Stream::Tls(Box::new(stream.into())), http2))
+    }
+}
+
+fn not_agreed(error: &io::Error) -> SendError {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    match cause {
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
+            SendError::Untrusted
+        }
+        _ => SendError::Handshake,
+    }
+}
+
+/// The same request once more, where it changes nothing and has no body.
+fn copy_of_safe(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
+    let repeats = request.method().is_safe() && matches!(request.body(), Outgoing::Empty);
+    repeats.then(|| {
+        let mut copy = Request::new(Outgoing::Empty);
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.headers_mut() = request.headers().clone();
+        copy
+    })
+}
+
+/// Whether a connection ended without a byte of an answer.
+fn ended_unheard(error: &hyper::Error, connection: &Http1) -> bool {
+    classify(error) == SendError::Closed && !connection.heard.load(Ordering::Relaxed)
+}
+
+/// A connection that remembers whether anything was read from it.
+struct Heard {
+    stream: Stream,
+    heard: Arc<AtomicBool>,
+}
+
+impl AsyncRead for Heard {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.heard.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Heard {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// HTTP/1.1 knows the host as a field, and needs to be told that a body comes.
+fn for_http1(request: &mut Request<Outgoing>) {
+    // Without either field the library sends no body with GET and its like.
+    let streamed = matches!(request.body(), Outgoing::Stream(_));
+    if streamed && !request.headers().contains_key(header::CONTENT_LENGTH) {
+        let chunked = HeaderValue::from_static("chunked");
+        request.headers_mut().insert(header::TRANSFER_ENCODING, chunked);
     }
 }
 

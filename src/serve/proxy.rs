@@ -16,7 +16,7 @@ use crate::enforce::vigil::{Going, Lapse, Vigil};
 use crate::enforce::{Enforcer, Grant};
 use crate::forward::body::{Outgoing, Progress, Silence};
 use crate::forward::headers::{Direction, clean_trailers};
-use crate::forward::{Answered, Forwarder, ToSend};
+use crate::forward::{Answered, Client, Forwarder, ToSend};
 use crate::record::{Opening, Record, Recorder, Unreadable};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -75,13 +75,13 @@ impl Proxy {
     pub async fn handle(
         &self,
         request: Request<Incoming>,
-        peer: IpAddr,
+        client: &Arc<Client>,
         busy: Busy,
     ) -> Result<Response<Reply>, Infallible> {
         let (head, body) = request.into_parts();
         let declared = body.size_hint().exact();
         let mut body = Some(RequestBody::new(body, self.enforcer.limits.body_idle_timeout));
-        let mut record = self.open(&head, peer);
+        let mut record = self.open(&head, client.address);
         let caller = Caller::of(&head.headers, self.default_language);
         let (method, version) = (head.method.clone(), head.version);
         let span = tracing::info_span!(
@@ -93,7 +93,7 @@ impl Proxy {
             system_user = tracing::field::Empty,
             code = tracing::field::Empty,
         );
-        let serving = self.serve(head, &mut body, peer, &mut record).instrument(span.clone());
+        let serving = self.serve(head, &mut body, client, &mut record).instrument(span.clone());
         let served = AssertUnwindSafe(serving).catch_unwind().await.unwrap_or_else(|_| {
             tracing::error!(trace_id = record.trace_id(), "a request ended in a panic");
             record.trail.failed(&Rejection::Internal);
@@ -147,7 +147,7 @@ impl Proxy {
         &self,
         mut head: request::Parts,
         body: &mut Option<RequestBody>,
-        peer: IpAddr,
+        client: &Arc<Client>,
         record: &mut Record,
     ) -> Result<(Answered, Granted), Rejection> {
         record.admitted().inspect_err(|rejection| record.trail.refused(rejection))?;
@@ -162,7 +162,7 @@ impl Proxy {
             uri: &head.uri,
             version: head.version,
             headers: &head.headers,
-            peer,
+            peer: client.address,
         };
         let judged = self.enforcer.enforce(facts, reader, &mut record.trail).await;
         // What is logged from here on carries who asked for what.
@@ -170,7 +170,8 @@ impl Proxy {
         let grant = judged?;
         let progress = Arc::clone(&record.progress);
         let body = body.take().ok_or(Rejection::Internal)?.into_outgoing(&progress);
-        let request = ToSend { head, body, progress, peer, upgrade };
+        let client = Arc::clone(client);
+        let request = ToSend { head, body, progress, client, upgrade };
         let answered = self.forwarder.forward(&grant, request).await;
         record.trail.done(Step::Forward);
         match answered {

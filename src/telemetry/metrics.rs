@@ -88,6 +88,16 @@ pub struct Metrics {
     pub upstream_responses: IntCounterVec,
     /// Upstream failures, by name and kind.
     pub upstream_failures: IntCounterVec,
+    /// Requests sent once more over a new connection, by upstream.
+    pub upstream_retries: IntCounterVec,
+    /// Look-ups of upstreams' names, by upstream and result.
+    pub upstream_lookups: IntCounterVec,
+    /// Handshakes of clients that are going on.
+    pub tls_handshakes: IntGauge,
+    /// Ends of certificates, by file.
+    pub tls_certificate_ends: IntGaugeVec,
+    /// Changed certificates, keys and authorities, by `taken` or `refused`.
+    pub tls_reloads: IntCounterVec,
     /// Time to the head of the upstream's answer, by name.
     pub upstream_seconds: HistogramVec,
     /// Audit records, by `written`, `dropped` or `failed`.
@@ -349,6 +359,30 @@ impl Metrics {
                 "Upstream failures by kind.",
                 &["upstream", "kind"],
             )?,
+            upstream_retries: families.counters(
+                "portvakt_upstream_retries_total",
+                "Requests that change nothing, sent once more since a kept connection ended.",
+                &["upstream"],
+            )?,
+            upstream_lookups: families.counters(
+                "portvakt_upstream_lookups_total",
+                "Look-ups of upstreams' names by result.",
+                &["upstream", "result"],
+            )?,
+            tls_handshakes: families.gauge(
+                "portvakt_tls_handshakes_pending",
+                "TLS handshakes of clients that are going on.",
+            )?,
+            tls_certificate_ends: families.gauges(
+                "portvakt_tls_certificate_not_after_timestamp_seconds",
+                "Time at which the certificate in use ends, by file.",
+                &["file"],
+            )?,
+            tls_reloads: families.counters(
+                "portvakt_tls_reloads_total",
+                "Changes of certificates, keys and authorities by result.",
+                &["result"],
+            )?,
             upstream_seconds: families.times(
                 "portvakt_upstream_seconds",
                 "Time to the head of the upstream's response.",
@@ -387,6 +421,9 @@ impl Metrics {
         }
         for result in ["done", "failed"] {
             self.audit_rotations.with_label_values(&[result]);
+        }
+        for result in ["taken", "refused"] {
+            self.tls_reloads.with_label_values(&[result]);
         }
         for result in ["hit", "miss"] {
             self.token_cache.with_label_values(&[result]);

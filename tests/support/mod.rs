@@ -9,6 +9,7 @@
     reason = "a test that cannot go on fails by panicking"
 )]
 
+pub mod authority;
 pub mod http;
 pub mod raw;
 pub mod relay;
@@ -266,10 +267,11 @@ pub fn config(sandbox: &RunningSandbox, upstream: &str, sections: &str) -> Strin
         format!("maskinporten: {{ client_id: \"{}\", key_env: PROXY_JWK }}\n", seed::PROXY_CLIENT),
     );
     let routes = usual("routes", format!("routes:{ROUTES}"));
+    let listen = usual("listen", "listen: { address: \"127.0.0.1:0\", workers: 2 }\n".to_owned());
     format!(
         "environment: custom\n\
          custom: {{ issuer: \"{issuer}\", altinn: \"{altinn}\" }}\n\
-         listen: {{ address: \"127.0.0.1:0\", workers: 2 }}\n\
+         {listen}\
          admin: {{ address: \"127.0.0.1:0\" }}\n\
          {upstream}\n{altinn_section}{maskinporten}{sections}\n{routes}"
     )

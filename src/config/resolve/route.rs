@@ -2,7 +2,8 @@
 
 use super::path::Template;
 use super::register::ByMethod;
-use super::section::{DEFAULT_UPSTREAM, Upstreams, is_name};
+use super::section::is_name;
+use super::upstream::{DEFAULT_UPSTREAM, Upstreams};
 use super::{Resolver, either};
 use crate::config::error::Place;
 use crate::config::raw::{RawAccess, RawMatch, RawParty, RawRoute, RawScopes, RawStreams, Setting};

@@ -1,0 +1,160 @@
+//! Where connections come in: TCP ports and Unix sockets.
+
+use crate::config::ListenAddress;
+use crate::stream::Socket;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net as unix;
+use std::path::{Path, PathBuf};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
+
+/// Who else may listen on the same port.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sharing {
+    /// Nobody.
+    Alone,
+    /// The other workers: the kernel spreads connections, and none is handed from thread to thread.
+    Workers,
+}
+
+/// Listens on a TCP port. An IPv6 address takes IPv4 too where the system does (`[::]:8080`).
+///
+/// # Errors
+/// When the address cannot be bound.
+pub fn listen(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(sharing == Sharing::Workers)?;
+    socket.bind(address)?;
+    socket.listen(4096)
+}
+
+/// A listener of one worker.
+#[derive(Debug)]
+pub enum Listener {
+    /// Of TCP.
+    Tcp(TcpListener),
+    /// Of the file system.
+    Unix(UnixListener),
+}
+
+/// A listener that no runtime holds yet.
+#[derive(Debug)]
+pub enum Bound {
+    /// Of TCP.
+    Tcp(std::net::TcpListener),
+    /// Of the file system.
+    Unix(unix::UnixListener),
+}
+
+impl Bound {
+    /// One for each of `workers`, all on the same port or socket. To be called within a runtime.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub fn all(address: &ListenAddress, workers: usize) -> io::Result<Vec<Self>> {
+        match address {
+            ListenAddress::Tcp(address) => tcp(*address, workers),
+            ListenAddress::Unix(path) => {
+                let listener = bind_path(path)?;
+                listener.set_nonblocking(true)?;
+                let more =
+                    (1..workers).map(|_| listener.try_clone()).collect::<Result<Vec<_>, _>>();
+                Ok([listener].into_iter().chain(more?).map(Self::Unix).collect())
+            }
+        }
+    }
+
+    /// The address, with the port that was taken.
+    #[must_use]
+    pub fn address(&self) -> Option<ListenAddress> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok().map(ListenAddress::Tcp),
+            Self::Unix(listener) => {
+                let address = listener.local_addr().ok()?;
+                address.as_pathname().map(|path| ListenAddress::Unix(path.to_owned()))
+            }
+        }
+    }
+
+    /// For the runtime of the caller.
+    ///
+    /// # Errors
+    /// When the runtime cannot watch it.
+    pub fn into_listener(self) -> io::Result<Listener> {
+        match self {
+            Self::Tcp(listener) => TcpListener::from_std(listener).map(Listener::Tcp),
+            Self::Unix(listener) => UnixListener::from_std(listener).map(Listener::Unix),
+        }
+    }
+}
+
+fn tcp(mut address: SocketAddr, workers: usize) -> io::Result<Vec<Bound>> {
+    // A worker that is alone keeps the port to itself, so that a second program on it is noticed.
+    let sharing = if workers > 1 { Sharing::Workers } else { Sharing::Alone };
+    let mut all = Vec::new();
+    for _ in 0..workers {
+        let listener = listen(address, sharing)?;
+        address = listener.local_addr()?;
+        all.push(Bound::Tcp(listener.into_std()?));
+    }
+    Ok(all)
+}
+
+/// Binds a path. A socket that nobody listens on any more is put out of the way; anything else stays.
+fn bind_path(path: &Path) -> io::Result<unix::UnixListener> {
+    let is_socket =
+        std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    if is_socket {
+        match unix::UnixStream::connect(path) {
+            Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(path)?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    unix::UnixListener::bind(path)
+}
+
+/// Takes the path of a Unix socket away when it is dropped.
+#[derive(Debug)]
+pub struct SocketFile(PathBuf);
+
+impl SocketFile {
+    /// For a listener that has been bound; `None` for TCP.
+    #[must_use]
+    pub fn of(address: &ListenAddress) -> Option<Self> {
+        match address {
+            ListenAddress::Unix(path) => Some(Self(path.clone())),
+            ListenAddress::Tcp(_) => None,
+        }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // The next start puts away what is left.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Listener {
+    /// The next connection, and whom it is from. A Unix socket has no address: its peer is this machine.
+    ///
+    /// # Errors
+    /// When the system gives none, as without free descriptors.
+    pub(super) async fn accept(&self) -> io::Result<(Socket, IpAddr)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok((Socket::Tcp(stream).without_delay(), peer.ip()))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Socket::Unix(stream), Ipv4Addr::LOCALHOST.into()))
+            }
+        }
+    }
+}
