@@ -3,6 +3,7 @@
 //! HTTP/1.1: idle connections, the last used first. HTTP/2: one connection for all requests.
 
 use super::body::Outgoing;
+use super::headers::is_framed_once;
 use crate::config::{UpstreamConfig, UpstreamProtocol};
 use crate::paced::Paced;
 use http::{Request, Response};
@@ -99,7 +100,10 @@ impl Pool {
             };
             match sender.try_send_request(request).await {
                 Ok(response) => {
-                    self.keep(sender);
+                    // Where its end is told in two ways, the next answer may begin elsewhere than we think.
+                    if is_framed_once(response.headers()) {
+                        self.keep(sender);
+                    }
                     return Ok(response);
                 }
                 Err(mut error) => match error.take_message() {
