@@ -22,6 +22,8 @@ mod json;
 mod keys;
 #[path = "conformance/raw.rs"]
 mod raw;
+#[path = "conformance/served.rs"]
+mod served;
 #[allow(dead_code, reason = "the runner of cases uses more of it")]
 #[path = "cases/stage.rs"]
 mod stage;

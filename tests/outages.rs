@@ -20,6 +20,8 @@ mod crowd;
 mod disk;
 #[path = "outages/down.rs"]
 mod down;
+#[path = "outages/faketime.rs"]
+mod faketime;
 #[path = "outages/rights.rs"]
 mod rights;
 #[path = "outages/snapshot.rs"]

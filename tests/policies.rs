@@ -36,34 +36,5 @@ mod readings;
 mod vectors;
 #[path = "policies/wire.rs"]
 mod wire;
-
-use portvakt::domain::policy::{Attribute, Category, Request};
-use serde_json::Value;
-
-/// XACML's own attribute, a URI wherever a policy asks for it.
-const RESOURCE_ID: &str = "urn:oasis:names:tc:xacml:1.0:resource:resource-id";
-
-/// A request of the kind `{subject: [[id, value], …], resource: …, action: …}`. It has no types: all are strings,
-/// but for the one attribute that only a policy of OASIS among Altinn's asks for, as a URI.
-fn request(of: &Value) -> Request {
-    let categories = [
-        ("subject", Category::Subject),
-        ("resource", Category::Resource),
-        ("action", Category::Action),
-    ];
-    let mut attributes = Vec::new();
-    for (name, category) in categories {
-        for pair in of[name].as_array().expect("a list of pairs") {
-            let [id, value] = [0, 1].map(|part| pair[part].as_str().expect("text"));
-            let data_type = if id == RESOURCE_ID { "anyURI" } else { "string" };
-            attributes.push(Attribute {
-                category,
-                id: id.to_owned(),
-                issuer: None,
-                data_type: format!("http://www.w3.org/2001/XMLSchema#{data_type}"),
-                values: vec![value.to_owned()],
-            });
-        }
-    }
-    Request::new(attributes)
-}
+#[path = "cases/xacml.rs"]
+mod xacml;

@@ -29,6 +29,10 @@ pub fn admit<'r>(facts: Facts<'r>, limits: &LimitConfig) -> Result<Admitted<'r>,
     if facts.headers.get_all(header::AUTHORIZATION).iter().nth(1).is_some() {
         return Err(Malformed::SeveralAuthorizations.into());
     }
+    // Without a path the library reads `/`, and others read what they like.
+    if facts.uri.path_and_query().is_some_and(|target| target.as_str().starts_with('?')) {
+        return Err(Malformed::TargetForm.into());
+    }
     Ok(Admitted { facts, path: CanonicalPath::parse(facts.uri.path())? })
 }
 
@@ -178,6 +182,14 @@ mod tests {
             assert_eq!(malformed(h1(headers)), Some(Malformed::Host), "{headers:?}");
         }
         assert!(check("GET", "/a", Version::HTTP_10, &[]).is_ok(), "HTTP/1.0 needs none");
+    }
+
+    #[test]
+    fn a_query_without_a_path_is_no_target() {
+        let h2 = |uri: &str| check("GET", uri, Version::HTTP_2, &[]);
+        assert!(h2("https://api/?party=1").is_ok());
+        assert!(h2("https://api").is_ok());
+        assert_eq!(malformed(h2("https://api?party=1")), Some(Malformed::TargetForm));
     }
 
     #[test]

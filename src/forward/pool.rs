@@ -6,6 +6,7 @@
 
 use super::addresses::Addresses;
 use super::body::Outgoing;
+use super::headers::is_framed_once;
 use crate::config::{UpstreamConfig, UpstreamProtocol};
 use crate::paced::Paced;
 use crate::stream::{Socket, Stream};
@@ -217,7 +218,7 @@ impl Pool {
             connection.heard.store(false, Ordering::Relaxed);
             match connection.sender.try_send_request(request).await {
                 Ok(response) => {
-                    self.keep(connection);
+                    self.keep_after(&response, connection);
                     return Ok(response);
                 }
                 Err(mut error) => match (error.take_message(), copy) {
@@ -235,7 +236,7 @@ impl Pool {
         let mut connection = self.connect_http1().await?;
         let sent = connection.sender.try_send_request(request).await;
         let response = sent.map_err(|error| classify(error.error()))?;
-        self.keep(connection);
+        self.keep_after(&response, connection);
         Ok(response)
     }
 
@@ -298,7 +299,11 @@ impl Pool {
         to.is_none_or(|address| self.addresses.hold(address))
     }
 
-    fn keep(&self, connection: Http1) {
+    /// Where the end of an answer is told in two ways, the next may begin elsewhere than we think.
+    fn keep_after(&self, response: &Response<Incoming>, connection: Http1) {
+        if !is_framed_once(response.headers()) {
+            return;
+        }
         let mut idle = self.idle();
         if idle.len() >= self.config.max_idle_connections {
             idle.retain(|kept| !kept.connection.sender.is_closed() && self.is_fit(kept));

@@ -1,10 +1,13 @@
 //! Sends what a case says, and collects what came of it.
 
+use crate::frames::{self, Frames};
+use crate::h2;
 use crate::judge::{self, Outcome};
 use crate::keys::base64url;
-use crate::stage::{Answers, Client, Forbidden, LIMIT, Outside, Said, Then, Upstream};
+use crate::stage::{Answers, Behaviour, Client, Forbidden, LIMIT, Outside, Said, Then, Upstream};
 use crate::support::{Proxy, wait_for};
 use crate::world::{Call, Context, Told, World, latin1};
+use crate::{faults, xacml};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -20,8 +23,16 @@ pub(crate) struct Stage {
     forbidden: Forbidden,
 }
 
+/// What came of a case.
+pub(crate) enum Verdict {
+    /// Everything that is not as it must be.
+    Ran(Vec<String>),
+    /// Not run, and why.
+    LeftOut(String),
+}
+
 /// Members of a case that are read, beside those that describe it.
-const KNOWN: [&str; 34] = [
+const KNOWN: [&str; 35] = [
     "id",
     "class",
     "kind",
@@ -56,11 +67,18 @@ const KNOWN: [&str; 34] = [
     "key_set",
     "register_replace",
     "register_add",
+    "frames",
 ];
+
+/// What a step sends.
+pub(crate) enum Sent {
+    Http1(Vec<u8>),
+    Http2(Frames),
+}
 
 /// One request of a case, as bytes.
 pub(crate) struct Step {
-    pub(crate) raw: Vec<u8>,
+    pub(crate) sent: Sent,
     /// By which its audit record is found.
     trace: Option<String>,
     pub(crate) expect: Value,
@@ -73,8 +91,18 @@ impl Runner {
 
     /// Runs one case and tells what is not as it must be. `shared` is a stage for cases that leave the
     /// world as it is.
-    pub(crate) fn run(&self, case: &Value, shared: &mut Option<Stage>) -> Vec<String> {
-        self.try_run(case, shared).unwrap_or_else(|why| vec![format!("cannot be run: {why}")])
+    pub(crate) fn run(&self, case: &Value, shared: &mut Option<Stage>) -> Verdict {
+        let ran = match case["kind"].as_str() {
+            Some("forward_auth") => {
+                return Verdict::LeftOut("the program has no forward-auth mode".into());
+            }
+            Some("fault") => return faults::run(case),
+            Some("xacml") => Ok(xacml::judge(case).err().into_iter().collect()),
+            Some("upstream_answer") => self.upstream_answer(case),
+            Some("http2_flood") => self.flood(case),
+            _ => self.try_run(case, shared),
+        };
+        Verdict::Ran(ran.unwrap_or_else(|why| vec![format!("cannot be run: {why}")]))
     }
 
     fn try_run(&self, case: &Value, shared: &mut Option<Stage>) -> Told<Vec<String>> {
@@ -97,6 +125,10 @@ impl Runner {
 
     /// Starts everything, and waits until the program is as the case wants to find it.
     fn set_up(&self, case: &Value) -> Told<Stage> {
+        self.set_up_before(case, Upstream::start(), 2)
+    }
+
+    fn set_up_before(&self, case: &Value, upstream: Upstream, workers: u32) -> Told<Stage> {
         let world = &self.world.value;
         let context = Context::new(&self.world, "", String::new(), String::new());
         let mut rights =
@@ -124,10 +156,11 @@ impl Runner {
             let key_sets = vec![self.world.key_set().expect("a key set")];
             Outside::start(issuer, Said { key_sets, ..Said::default() }, Some(&key))
         });
-        let (upstream, forbidden) = (Upstream::start(), Forbidden::start());
+        let forbidden = Forbidden::start();
         let issuer_at = tls.as_ref().unwrap_or(&outside);
         let mut config =
             self.world.config(&outside.url, &issuer_at.url, &upstream.address.to_string())?;
+        config["listen"]["workers"] = workers.into();
         if several {
             config["maskinporten"]["refresh"] = "100ms".into();
         }
@@ -142,7 +175,7 @@ impl Runner {
                 (false, None) => false,
             };
             drop(said);
-            (settled || (!several && is_ready(&proxy))).then_some(())
+            (settled || (!several && admin(&proxy, "/readyz").0 == 200)).then_some(())
         });
         Ok(Stage { proxy, upstream, forbidden })
     }
@@ -154,14 +187,17 @@ impl Runner {
             Context::new(&self.world, host, attacker, stage.upstream.address.to_string());
         let steps = self.steps(case, &mut context)?;
         let called = stage.forbidden.called();
-        let mut client = Client::connect(host);
+        let mut client = None;
         let mut differences = Vec::new();
         let several = steps.len() > 1;
         for (index, step) in steps.into_iter().enumerate() {
+            if step.trace.is_none() && step.expect.get("audit").is_some() {
+                self.settle(stage)?;
+            }
             stage.upstream.take();
             let before = stage.proxy.audit().len();
             let Answers { messages, closed } =
-                exchange(&mut client, &step, several, self.patience());
+                exchange(host, &mut client, &step, several, self.patience());
             let reached = stage.upstream.take();
             let audit = audit(stage, &step, before);
             let egress = stage.forbidden.called() - called;
@@ -196,11 +232,12 @@ impl Runner {
             },
             Some("http1") => {
                 let raw = case["raw"].as_str().ok_or("no `raw`")?;
-                Ok(vec![Step {
-                    raw: latin1(&context.expand(raw)?)?,
-                    trace: None,
-                    expect: expect(0),
-                }])
+                let sent = Sent::Http1(latin1(&context.expand(raw)?)?);
+                Ok(vec![Step { sent, trace: None, expect: expect(0) }])
+            }
+            Some("http2") => {
+                let sent = Sent::Http2(frames::of_case(case, context)?);
+                Ok(vec![Step { sent, trace: None, expect: expect(0) }])
             }
             other => Err(format!("the runner does not know the kind {other:?}")),
         }
@@ -231,23 +268,118 @@ impl Runner {
 
     /// Whether the program is alive and well: the status of a request that must be let through.
     fn good_request(&self, stage: &Stage) -> Told<u64> {
+        let answers = self.ask(stage, "good", None)?;
+        Ok(answers.messages.first().map_or(0, crate::wire::Message::status))
+    }
+
+    /// A request with a token of the world by a route of it, on a connection of its own.
+    fn ask(&self, stage: &Stage, token: &str, route: Option<&str>) -> Told<Answers> {
+        let step = self.named_step(stage, token, route)?;
+        Ok(exchange(stage.proxy.address(), &mut None, &step, false, self.patience()))
+    }
+
+    /// Waits until the record of every earlier request is written.
+    fn settle(&self, stage: &Stage) -> Told<()> {
+        let idle = "\nportvakt_requests_in_flight 0\n";
+        wait_for(LIMIT, || admin(&stage.proxy, "/metrics").1.contains(idle).then_some(()));
+        // Records are written in their order.
+        let last = self.named_step(stage, "good", None)?;
+        let before = stage.proxy.audit().len();
+        exchange(stage.proxy.address(), &mut None, &last, false, self.patience());
+        let expect = json!({ "audit": "permit" });
+        audit(stage, &Step { expect, ..last }, before);
+        Ok(())
+    }
+
+    fn named_step(&self, stage: &Stage, token: &str, route: Option<&str>) -> Told<Step> {
         let host = stage.proxy.address();
         let mut context = Context::new(&self.world, host, String::new(), String::new());
-        context.token = Some(context.named_token("good")?);
-        let step = self.token_step(&json!({ "expect": { "status": [200] } }), &context)?;
-        let answers = exchange(&mut Client::connect(host), &step, false, self.patience());
-        Ok(answers.messages.first().map_or(0, crate::wire::Message::status))
+        context.token = Some(context.named_token(token)?);
+        let mut call = json!({ "expect": { "status": [200] } });
+        if let Some(route) = route {
+            call["route"] = route.into();
+        }
+        self.token_step(&call, &context)
+    }
+
+    /// What becomes of an answer that the upstream gives.
+    fn upstream_answer(&self, case: &Value) -> Told<Vec<String>> {
+        let raw = case["upstream_raw"].as_str().ok_or("no `upstream_raw`")?;
+        let behaviour = match raw {
+            "{REFUSE}" => Behaviour::Refuse,
+            _ => Behaviour::Bytes(latin1(raw)?),
+        };
+        // One worker: connections to the upstream are kept by each.
+        let stage = self.set_up_before(case, Upstream::start_as(behaviour), 1)?;
+        let (token, route) = case["request"]
+            .as_str()
+            .and_then(|words| words.split_once(' '))
+            .ok_or("a request is a token and a route")?;
+        let answers = self.ask(&stage, token, Some(route))?;
+        // Once more, so that a connection which must not be used again could be.
+        self.ask(&stage, token, Some(route))?;
+        Ok(judge::upstream_answer(&case["expect"], &answers, &stage.upstream.take()))
+    }
+
+    /// What becomes of the program under a flood of frames.
+    fn flood(&self, case: &Value) -> Told<Vec<String>> {
+        let stage = self.set_up(case)?;
+        let text = |name: &str| case[name].as_str().ok_or_else(|| format!("no `{name}`"));
+        let good = self.named_step(&stage, "good", None)?;
+        let Sent::Http1(good) = &good.sent else { return Err("no head".into()) };
+        let bytes = frames::flood(text("generate")?, &frames::of_head(good)?)?;
+        // Whatever is made once is made before the flood.
+        self.good_request(&stage)?;
+        let (before, _) = stage.proxy.memory();
+        let address = stage.proxy.address();
+        let (alive, meanwhile) = std::thread::scope(|scope| {
+            let flood =
+                scope.spawn(|| h2::Connection::open(address).survives(&bytes, self.patience()));
+            let mut meanwhile = Vec::new();
+            while !flood.is_finished() || meanwhile.is_empty() {
+                meanwhile.push(self.good_request(&stage));
+            }
+            (flood.join().expect("whole"), meanwhile)
+        });
+        let meanwhile: Told<Vec<u64>> = meanwhile.into_iter().collect();
+        let (after, _) = stage.proxy.memory();
+        let flooded = judge::Flooded {
+            alive,
+            meanwhile: meanwhile?,
+            growth: after.saturating_sub(before),
+            after: self.good_request(&stage)?,
+        };
+        Ok(judge::flood(&case["expect"], &flooded))
     }
 }
 
-fn is_ready(proxy: &Proxy) -> bool {
+fn admin(proxy: &Proxy, path: &str) -> (u16, String) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime").block_on(proxy.admin("/readyz")).0 == 200
+    runtime.expect("a runtime").block_on(proxy.admin(path))
 }
 
 /// A connection that is closed for good reason is closed at once: within `patience`, which ends before an
 /// idle connection would be closed anyway.
-fn exchange(client: &mut Client, step: &Step, several: bool, patience: Duration) -> Answers {
+fn exchange(
+    host: &str,
+    client: &mut Option<Client>,
+    step: &Step,
+    several: bool,
+    patience: Duration,
+) -> Answers {
+    let raw = match &step.sent {
+        Sent::Http1(raw) => raw,
+        Sent::Http2(frames) => {
+            let mut connection = h2::Connection::open(host);
+            let answers = connection.exchange(&frames.bytes, &frames.streams);
+            // What comes after this has been seen comes after everything that the frames have set off.
+            return Answers {
+                closed: answers.closed || !connection.survives(&[], patience),
+                ..answers
+            };
+        }
+    };
+    let client = client.get_or_insert_with(|| Client::connect(host));
     let count = step.expect["statuses"].as_array().map_or(1, Vec::len);
     let then = match (step.expect["close"] == true, several, &step.trace) {
         (true, ..) => Then::AwaitClose(patience),
@@ -255,7 +387,7 @@ fn exchange(client: &mut Client, step: &Step, several: bool, patience: Duration)
         (false, false, None) => Then::Flush,
         (false, ..) => Then::Keep,
     };
-    client.exchange(&step.raw, count, then)
+    client.exchange(raw, count, then)
 }
 
 /// The audit records of a step. Waits for one where there must be one.
@@ -352,5 +484,5 @@ fn build(
         line(name, value);
     }
     let raw = format!("{raw}\r\n{}", body.unwrap_or_default());
-    Step { raw: raw.into_bytes(), trace: traced.then_some(trace), expect }
+    Step { sent: Sent::Http1(raw.into_bytes()), trace: traced.then_some(trace), expect }
 }

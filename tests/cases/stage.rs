@@ -30,6 +30,10 @@ pub(crate) struct Said {
     /// Served one after the other; the last one for ever.
     pub(crate) key_sets: Vec<Value>,
     pub(crate) rights: Vec<Right>,
+    /// Served in the place of a key set, whatever it is.
+    pub(crate) key_set: Option<Vec<u8>>,
+    /// Served in the place of a decision, whatever it is.
+    pub(crate) decision: Option<Vec<u8>>,
     /// Resource and level.
     pub(crate) minimum_level: Vec<(String, u64)>,
     /// How often the key set was fetched.
@@ -39,7 +43,12 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    fn key_set(&mut self) -> Value {
+    fn served_key_set(&mut self) -> Vec<u8> {
+        let listed = self.listed_key_set().to_string().into_bytes();
+        self.key_set.clone().unwrap_or(listed)
+    }
+
+    fn listed_key_set(&mut self) -> Value {
         let last = self.key_sets.len().saturating_sub(1);
         let set = self.key_sets.get(self.fetched.min(last)).cloned();
         self.fetched += 1;
@@ -117,25 +126,32 @@ fn serve(stream: impl Read + Write, metadata: &Value, said: &Mutex<Said>) {
         let path = request.word(1).split('?').next().unwrap_or_default();
         // Three parts, as a token has them.
         let token = || ["{}", "{}", "signature"].map(base64url).join(".");
+        let mut status = "200 OK";
         let body = match path {
-            "/metadata" => metadata.to_string(),
-            "/jwk" => said.lock().expect("whole").key_set().to_string(),
+            "/metadata" => metadata.to_string().into_bytes(),
+            "/jwk" => said.lock().expect("whole").served_key_set(),
             "/token" => {
                 json!({ "access_token": token(), "token_type": "Bearer", "expires_in": 600 })
                     .to_string()
+                    .into_bytes()
             }
-            "/authentication/api/v1/exchange/maskinporten" => token(),
+            "/authentication/api/v1/exchange/maskinporten" => token().into_bytes(),
             "/authorization/api/v1/authorize" => {
                 let question = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
-                said.lock().expect("whole").decide(&question).to_string()
+                let said = said.lock().expect("whole");
+                said.decision.clone().unwrap_or_else(|| said.decide(&question).to_string().into())
             }
-            other => panic!("nothing here is at {other}"),
+            // Lists and policies: whatever is not told must be asked.
+            _ => {
+                status = "404 Not Found";
+                b"{}".to_vec()
+            }
         };
         let head = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
-        if reader.stream.write_all(format!("{head}{body}").as_bytes()).is_err() {
+        if reader.stream.write_all(&[head.as_bytes(), &body].concat()).is_err() {
             return;
         }
     }
@@ -159,6 +175,8 @@ pub(crate) struct Reached {
     /// Bytes, also those of no whole message.
     pub(crate) bytes: usize,
     pub(crate) messages: Vec<Message>,
+    /// The most messages that came on one connection.
+    pub(crate) on_one_connection: usize,
 }
 
 impl Reached {
@@ -168,7 +186,17 @@ impl Reached {
     }
 }
 
-/// An upstream that records bytes and answers 200.
+/// What an upstream does with a request.
+pub(crate) enum Behaviour {
+    /// Answers 200.
+    Well,
+    /// Writes these bytes, and closes the connection unless they are a whole answer.
+    Bytes(Vec<u8>),
+    /// Takes no connection.
+    Refuse,
+}
+
+/// An upstream that records bytes.
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     reached: Arc<Mutex<Reached>>,
@@ -176,17 +204,33 @@ pub(crate) struct Upstream {
 
 impl Upstream {
     pub(crate) fn start() -> Self {
+        Self::start_as(Behaviour::Well)
+    }
+
+    pub(crate) fn start_as(behaviour: Behaviour) -> Self {
         let (listener, address) = listen();
         let reached = Arc::new(Mutex::new(Reached::default()));
         let kept = Arc::clone(&reached);
+        if matches!(behaviour, Behaviour::Refuse) {
+            drop(listener);
+            return Self { address, reached };
+        }
+        let stays = match &behaviour {
+            Behaviour::Bytes(bytes) => is_whole(bytes),
+            Behaviour::Well | Behaviour::Refuse => true,
+        };
         each_connection(listener, move |stream| {
             let mut reader = Reader::new(stream);
             let mut came = |bytes| kept.lock().expect("whole").bytes += bytes;
+            let mut served = 0;
             while let Ok(request) = reader.message(Kind::Request, &mut came) {
-                let body = if request.word(0) == "HEAD" { "" } else { "{}" };
-                kept.lock().expect("whole").messages.push(request);
-                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n";
-                if reader.stream.write_all(format!("{head}{body}").as_bytes()).is_err() {
+                served += 1;
+                let answer = answer(&behaviour, &request);
+                let mut reached = kept.lock().expect("whole");
+                reached.messages.push(request);
+                reached.on_one_connection = reached.on_one_connection.max(served);
+                drop(reached);
+                if reader.stream.write_all(&answer).is_err() || !stays {
                     return;
                 }
             }
@@ -197,6 +241,34 @@ impl Upstream {
     /// What reached it since the last call.
     pub(crate) fn take(&self) -> Reached {
         std::mem::take(&mut *self.reached.lock().expect("whole"))
+    }
+}
+
+fn answer(behaviour: &Behaviour, request: &Message) -> Vec<u8> {
+    if let Behaviour::Bytes(bytes) = behaviour {
+        return bytes.clone();
+    }
+    let body = if request.word(0) == "HEAD" { "" } else { "{}" };
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n";
+    format!("{head}{body}").into_bytes()
+}
+
+/// Whether bytes are at least one answer, whose end they tell themselves.
+fn is_whole(mut answer: &[u8]) -> bool {
+    loop {
+        let mut reader = Reader::new(answer);
+        match reader.message(Kind::Answer, &mut |_| {}) {
+            // A head that announces another, unless it ends HTTP altogether.
+            Ok(message) if message.status() < 200 && message.status() != 101 => {
+                answer = &answer[message.length..];
+            }
+            Ok(message) => {
+                let framed = ["content-length", "transfer-encoding"];
+                return framed.iter().any(|name| !message.header(name).is_empty())
+                    || matches!(message.status(), 101 | 204 | 304);
+            }
+            Err(_) => return false,
+        }
     }
 }
 

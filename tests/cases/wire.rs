@@ -32,6 +32,34 @@ impl Message {
     }
 }
 
+/// A message that every strict reader takes the same way.
+pub(crate) fn has_one_reading(message: &Message) -> Result<(), String> {
+    let token = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    };
+    let words: Vec<&str> = message.start.split(' ').collect();
+    let [method, target, version] = words.as_slice() else {
+        return Err(format!("request line {:?}", message.start));
+    };
+    let lengths = message.header("content-length");
+    let codings = message.header("transfer-encoding");
+    let good = token(method)
+        && target.starts_with('/')
+        && target.bytes().all(|byte| byte.is_ascii_graphic())
+        && *version == "HTTP/1.1"
+        && message.header("host").len() == 1
+        && lengths.len() + codings.len() <= 1
+        && codings.iter().all(|coding| *coding == "chunked")
+        && lengths.iter().all(|length| length.bytes().all(|byte| byte.is_ascii_digit()))
+        && message.headers.iter().all(|(name, value)| {
+            token(name) && value.chars().all(|letter| letter == '\t' || !letter.is_control())
+        });
+    if good { Ok(()) } else { Err(format!("more than one reading: {message:?}")) }
+}
+
 /// Why there is no further message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum End {

@@ -3,6 +3,7 @@
 //! What a case asks for and this does not know is an error, never passed over.
 
 use crate::keys::{self, Key, base64url};
+use crate::readings::Template;
 use crate::stage::Right;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -24,6 +25,8 @@ pub(crate) struct Call {
 /// The world of the cases.
 pub(crate) struct World {
     pub(crate) value: Value,
+    /// Its routes as the upstream has them.
+    pub(crate) templates: Vec<Template>,
     keys: BTreeMap<String, Key>,
 }
 
@@ -73,7 +76,8 @@ impl World {
         if cases.contains("weak1024") && !keys.contains_key("weak1024") {
             keys.insert("weak1024".into(), Key::rsa(1024)?);
         }
-        Ok(Self { value, keys })
+        let templates = list(&value, "routes").iter().map(Template::of_world).collect();
+        Ok(Self { value, templates, keys })
     }
 
     pub(crate) fn key(&self, name: &str) -> Told<&Key> {
@@ -142,7 +146,7 @@ impl World {
             "custom": {
                 "issuer": self.issuer()?, "metadata_url": format!("{issuer_at}/metadata"), "altinn": outside
             },
-            "listen": { "address": "127.0.0.1:0", "workers": 2 },
+            "listen": { "address": "127.0.0.1:0" },
             "admin": { "address": "127.0.0.1:0" },
             "upstream": { "url": format!("http://{upstream}") },
             "altinn": { "subscription_key": "key", "requests_per_second": 1000 },
@@ -370,7 +374,9 @@ impl<'w> Context<'w> {
     fn make_named(&self, name: &str) -> Told<String> {
         let world = &self.world.value;
         let users = world["system_users"].as_object().ok_or("no system users")?;
-        let unlisted = format!("system user {}", name.to_ascii_uppercase());
+        // Not listed: named by its system user, such as `s4`.
+        let user = users.keys().find(|user| user.eq_ignore_ascii_case(name));
+        let unlisted = format!("system user {}", user.map_or(name, String::as_str));
         let words = world["tokens"][name].as_str().unwrap_or(&unlisted);
         let words: Vec<&str> = words.split(' ').collect();
         let after = |word: &str| {

@@ -4,7 +4,7 @@
 use crate::stage::{Client, LIMIT, Then, Upstream};
 use crate::support::Proxy;
 use crate::vectors::{Tally, read, same};
-use crate::wire::Message;
+use crate::wire::{Message, has_one_reading};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -69,34 +69,6 @@ fn on_stages<T: Send>(cases: &[Value], judge: impl Fn(&Stage, &Value) -> T + Syn
             cases.chunks(size).map(|part| scope.spawn(move || work(part))).collect();
         parts.into_iter().flat_map(|part| part.join().expect("whole")).collect()
     })
-}
-
-/// A message that every strict reader takes the same way.
-fn has_one_reading(message: &Message) -> Result<(), String> {
-    let token = |text: &str| {
-        !text.is_empty()
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
-    };
-    let words: Vec<&str> = message.start.split(' ').collect();
-    let [method, target, version] = words.as_slice() else {
-        return Err(format!("request line {:?}", message.start));
-    };
-    let lengths = message.header("content-length");
-    let codings = message.header("transfer-encoding");
-    let good = token(method)
-        && target.starts_with('/')
-        && target.bytes().all(|byte| byte.is_ascii_graphic())
-        && *version == "HTTP/1.1"
-        && message.header("host").len() == 1
-        && lengths.len() + codings.len() <= 1
-        && codings.iter().all(|coding| *coding == "chunked")
-        && lengths.iter().all(|length| length.bytes().all(|byte| byte.is_ascii_digit()))
-        && message.headers.iter().all(|(name, value)| {
-            token(name) && value.chars().all(|letter| letter == '\t' || !letter.is_control())
-        });
-    if good { Ok(()) } else { Err(format!("more than one reading: {message:?}")) }
 }
 
 /// What arrived is what a strict parser understood: in order, each with its method and length.

@@ -1,66 +1,19 @@
 //! The clock of the machine is set while the program runs: by libfaketime, which changes the time of day
 //! for one process and leaves its monotonic clock alone.
 
+use crate::faketime::Clock;
 use crate::snapshot::saved_in;
 use crate::stage::*;
-use crate::support::{World, skipped, wait_until};
+use crate::support::{World, wait_until};
 use reqwest::Method;
 use serde_json::json;
-use std::path::{Path, PathBuf};
 
-/// The library of the Debian package `faketime`, or `None` with a word; in CI that is a failure.
-#[expect(clippy::disallowed_methods, reason = "tests read their own environment")]
-fn library() -> Option<PathBuf> {
-    let usual = Path::new("/usr/lib")
-        .join(format!("{}-linux-gnu/faketime/libfaketimeMT.so.1", std::env::consts::ARCH));
-    let path = std::env::var_os("PORTVAKT_TEST_FAKETIME").map_or(usual, PathBuf::from);
-    if path.exists() {
-        return Some(path);
-    }
-    assert!(std::env::var_os("CI").is_none(), "{} is missing; run tests/run", path.display());
-    skipped(&format!("{} is missing; tests/run installs it", path.display()));
-    None
-}
-
-/// A program whose clock can be set.
-struct Clock {
-    library: PathBuf,
-    folder: tempfile::TempDir,
-}
-
-impl Clock {
-    fn new() -> Option<Self> {
-        let library = library()?;
-        let clock = Self { library, folder: tempfile::tempdir().unwrap() };
-        clock.set("+0");
-        Some(clock)
-    }
-
-    /// Seconds beside the real time, with their sign.
-    fn set(&self, offset: &str) {
-        // Whole or not at all: it is read at any moment.
-        let (new, at) = (self.folder.path().join("new"), self.offset());
-        std::fs::write(&new, format!("{offset}\n")).unwrap();
-        std::fs::rename(new, at).unwrap();
-    }
-
-    fn offset(&self) -> PathBuf {
-        self.folder.path().join("offset")
-    }
-
-    async fn start(&self, world: &mut World, sections: &str) {
-        let (library, offset) =
-            (self.library.display().to_string(), self.offset().display().to_string());
-        let variables = [
-            ("LD_PRELOAD", library.as_str()),
-            ("FAKETIME_TIMESTAMP_FILE", offset.as_str()),
-            ("FAKETIME_NO_CACHE", "1"),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-        ];
-        world.proxy = started(world, sections, &variables).await;
-        world.proxy.wait_until_ready().await;
-        policies_read(&world.proxy).await;
-    }
+async fn start(clock: &Clock, world: &mut World, sections: &str) {
+    let variables = clock.variables();
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    world.proxy = started(world, sections, &variables).await;
+    world.proxy.wait_until_ready().await;
+    policies_read(&world.proxy).await;
 }
 
 fn jumps(direction: &str) -> String {
@@ -71,7 +24,7 @@ fn jumps(direction: &str) -> String {
 async fn a_clock_that_jumps_ahead_ends_tokens_and_makes_all_that_is_held_older() {
     let Some(clock) = Clock::new() else { return };
     let mut world = stage(QUICK).await;
-    clock.start(&mut world, &format!("{QUICK}register: {{ refresh_least: 1s }}\n")).await;
+    start(&clock, &mut world, &format!("{QUICK}register: {{ refresh_least: 1s }}\n")).await;
     let question = ask_of(&world, BAKKEN, "GET", MVA, "310000507").await;
     until_basis(&world, &question, "derived").await;
     down(&world, json!({ "close": true })).await;
@@ -112,7 +65,7 @@ async fn a_clock_that_jumps_back_makes_nothing_younger() {
     // before it, but they have not ended either.
     clock.set("+300");
     world.knob(Method::POST, "clock", json!({ "advance_seconds": 300 })).await;
-    clock.start(&mut world, &sections).await;
+    start(&clock, &mut world, &sections).await;
     let question = ask_of(&world, BAKKEN, "GET", MVA, "310000507").await;
     until_basis(&world, &question, "derived").await;
     let saved = "portvakt_snapshot_saves_total{result=\"saved\"}";

@@ -126,8 +126,16 @@ pub(crate) async fn sandbox(endpoints: &[&str], fault: &Value) -> RunningSandbox
 
 /// The configuration with the routes of this stage.
 pub(crate) fn configured(sandbox: &RunningSandbox, upstream: &Upstream, sections: &str) -> String {
-    let upstream = format!("upstream: {{ url: \"{}\" }}", upstream.url());
-    config(sandbox, &upstream, &format!("{sections}{}", routes()))
+    configured_before(sandbox, &format!("upstream: {{ url: \"{}\" }}", upstream.url()), sections)
+}
+
+/// As [`configured`], with a section of an upstream.
+pub(crate) fn configured_before(
+    sandbox: &RunningSandbox,
+    upstream: &str,
+    sections: &str,
+) -> String {
+    config(sandbox, upstream, &format!("{sections}{}", routes()))
 }
 
 /// Everything up, every policy read.

@@ -1,7 +1,8 @@
 //! Altinn's policies, and requests made for them with results from an evaluator that is not ours.
 
+use crate::support;
 use crate::vectors::{Tally, read};
-use crate::{request, support};
+use crate::xacml::request;
 use portvakt::domain::decision::Obligation;
 use portvakt::domain::policy::{Evaluation, Policy};
 use serde_json::Value;
@@ -64,7 +65,7 @@ fn requests_made_for_altinns_policies_come_out_as_told_in_both_readings() {
         let policy = policies.entry(name).or_insert_with(|| {
             Policy::parse(&std::fs::read(folder.join(name)).expect("a policy")).expect("is read")
         });
-        let request = request(&case["request"]);
+        let request = request(&case["request"]).expect("a request");
         let expected = expected(case);
         *kinds.entry(expected.0.to_owned()).or_default() += 1;
         let found = differs("Altinn", &policy.evaluate(&request), &expected)

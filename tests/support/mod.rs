@@ -277,6 +277,17 @@ pub fn config(sandbox: &RunningSandbox, upstream: &str, sections: &str) -> Strin
     )
 }
 
+/// Where the program is: cargo tells a test, and an example stands in a folder beside it.
+fn program() -> PathBuf {
+    if let Some(path) = option_env!("CARGO_BIN_EXE_portvakt") {
+        return path.into();
+    }
+    let own = std::env::current_exe().expect("the path of this program");
+    let path = own.parent().and_then(Path::parent).expect("a folder").join("portvakt");
+    assert!(path.exists(), "{} is missing: run `cargo build` first", path.display());
+    path
+}
+
 /// The real program, in a process of its own.
 pub struct Proxy {
     child: Child,
@@ -295,7 +306,8 @@ impl Proxy {
 
     /// As [`Proxy::start`], by a command that runs what is put behind it in its own place.
     pub fn start_under(under: &[&str], config: &str, environment: &[(&str, &str)]) -> Self {
-        let program = env!("CARGO_BIN_EXE_portvakt");
+        let program = program();
+        let program = program.to_str().expect("a path in UTF-8");
         let words = under.iter().copied().chain([program]).collect::<Vec<_>>();
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("portvakt.yaml");

@@ -107,6 +107,16 @@ impl Wire {
         std::mem::take(&mut self.read)
     }
 
+    /// Whether so many bytes come that were not taken, before the end of the connection.
+    pub async fn at_least(&mut self, count: usize) -> bool {
+        while self.read.len() < count {
+            if !self.more().await {
+                return false;
+            }
+        }
+        true
+    }
+
     /// What has come so far and was not read.
     pub fn buffered(&mut self) -> Vec<u8> {
         let mut chunk = vec![0; 64 * 1024];

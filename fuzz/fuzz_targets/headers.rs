@@ -1,0 +1,74 @@
+//! Any lines as header fields: the party is the only one that any server could read, and nothing that is
+//! forwarded speaks for somebody else.
+
+#![no_main]
+
+#[path = "../../tests/targets/judge.rs"]
+mod judge;
+#[path = "../../tests/cases/keys.rs"]
+mod keys;
+#[path = "../../tests/cases/readings.rs"]
+#[allow(dead_code)]
+mod readings;
+
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use judge::{Judge, NoBody, facts};
+use libfuzzer_sys::fuzz_target;
+use portvakt::enforce::trail::Trail;
+use portvakt::forward::headers::{Surroundings, prepare};
+
+thread_local! {
+    static JUDGE: Judge = Judge::new();
+}
+
+/// As servers read a name that make variables of headers.
+fn folded(name: &str) -> String {
+    name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-")
+}
+
+fuzz_target!(|bytes: &[u8]| JUDGE.with(|judge| {
+    let mut headers = judge.headers.clone();
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let (name, value) = (HeaderName::from_bytes(&line[..colon]), line[colon + 1..].trim_ascii());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
+            headers.append(name, value);
+        }
+    }
+    if let Some((_, party, _)) = judge.judge_with("GET", "/mine", &headers) {
+        let named: Vec<&[u8]> = headers
+            .iter()
+            .filter(|(name, _)| folded(name.as_str()) == "x-party-org")
+            .map(|(_, value)| value.as_bytes())
+            .collect();
+        assert_eq!(named, [party.as_bytes()]);
+    }
+    let (method, uri) = (Method::GET, Uri::from_static("/open"));
+    let mut trail = Trail::default();
+    let mut body = NoBody;
+    let asked = judge.enforcer.enforce(facts(&method, &uri, &headers), &mut body, &mut trail);
+    let Ok(grant) = judge.runtime.block_on(asked) else { return };
+    let (mut head, ()) = Request::get("/open").body(()).unwrap().into_parts();
+    head.headers = headers;
+    let peer = "192.0.2.7".parse().unwrap();
+    let around = Surroundings {
+        peer,
+        upgrade: None,
+        upstream: &judge.upstream,
+        forwarded: &judge.forwarded,
+        grant: &grant,
+    };
+    prepare(&mut head, around);
+    for name in head.headers.keys() {
+        let (name, folded) = (name.as_str(), folded(name.as_str()));
+        let ours = ["portvakt-route", "portvakt-access"].contains(&name);
+        assert!(ours || !folded.starts_with("portvakt-"), "{name}");
+        let hop = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+        assert!(!hop.contains(&folded.as_str()), "{name}");
+        assert!(!folded.starts_with("x-original-"), "{name}");
+        assert!(!folded.starts_with("x-forwarded-") || name == folded, "{name}");
+    }
+    for once in ["host", "portvakt-route", "portvakt-access"] {
+        assert_eq!(head.headers.get_all(once).iter().count(), 1, "{once}");
+    }
+}));
