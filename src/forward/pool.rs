@@ -301,9 +301,12 @@ impl Pool {
 
     /// Where the end of an answer is told in two ways, the next may begin elsewhere than we think.
     fn keep_after(&self, response: &Response<Incoming>, connection: Http1) {
-        if !is_framed_once(response.headers()) {
-            return;
+        if is_framed_once(response.headers()) {
+            self.keep(connection);
         }
+    }
+
+    fn keep(&self, connection: Http1) {
         let mut idle = self.idle();
         if idle.len() >= self.config.max_idle_connections {
             idle.retain(|kept| !kept.connection.sender.is_closed() && self.is_fit(kept));

@@ -14,6 +14,7 @@ use portvakt::enforce::Enforcer;
 use portvakt::enforce::authenticate::Authenticator;
 use portvakt::enforce::facts::{BodyError, BodyReader, Facts};
 use portvakt::enforce::ports::{EdgeFuture, KeyError, KeySource, VerificationKey};
+use portvakt::enforce::rate::Rates;
 use portvakt::enforce::route::Routes;
 use portvakt::maskinporten::key_set::parse_key_set;
 use std::sync::Arc;
@@ -91,6 +92,7 @@ impl Judge {
         let mut config = config.unwrap_or_else(|errors| panic!("{errors}"));
         let keys = Arc::new(OneKey(Arc::new(set.keys.into_iter().next().unwrap())));
         let enforcer = Enforcer {
+            rates: Rates::new(&config.limits),
             limits: config.limits,
             routes: Routes::new(config.routes).unwrap(),
             authenticator: Authenticator::new(keys, Arc::new(SystemClock), config.tokens).unwrap(),
