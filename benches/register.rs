@@ -25,7 +25,7 @@ use portvakt::register::{
 };
 use portvakt::store::{Options, Secret, open as open_snapshot};
 use portvakt::sync::ports::{Saved, SavedUser, Store};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hint::black_box;
 use std::process::Command;
 use std::sync::Arc;
@@ -112,7 +112,8 @@ fn restored(users: u64) {
     rate("restore in batches of 20,000", users, begun);
     memory("register, restored", before, &reader);
     let begun = Instant::now();
-    let gone = writer.evict(reader.size() - 1, usize::MAX, Duration::from_secs(3600));
+    let gone =
+        writer.evict(reader.size() - 1, usize::MAX, Duration::from_secs(3600), &HashSet::new());
     println!("  evict the one least recently used: {:?} ({})", begun.elapsed(), gone.len());
     let begun = Instant::now();
     black_box(reader.stats());

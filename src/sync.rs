@@ -19,6 +19,7 @@ mod wall;
 
 pub use save::Saving;
 
+use self::bound::grace_left;
 use crate::clock::Clock;
 use crate::config::RegisterConfig;
 use crate::domain::decision::{Undecided, Verdict};
@@ -651,7 +652,9 @@ impl Sync {
         // Some room for those that come before the next time.
         let most = if self.writer.size() >= most { most - most / 20 } else { most };
         let before = self.writer.size() >= self.config.max_system_users.get();
-        let gone = self.writer.evict(most, self.config.max_bytes, self.config.keep_for);
+        let (bytes, keep_for) = (self.config.max_bytes, self.config.keep_for);
+        let kept = self.always_watched().collect();
+        let gone = self.writer.evict(most, bytes, keep_for, &kept);
         self.users.forget(&gone);
         for id in &gone {
             self.changed(*id);
@@ -662,11 +665,15 @@ impl Sync {
         self.metrics.forgotten.with_label_values(&[reason]).inc_by(count);
     }
 
-    /// Those that the configuration names are watched always, and those about which Altinn disagrees, since
-    /// nothing else tells when it does no more.
-    fn watch_listed(&mut self) {
+    /// Those that the configuration names, and those about which Altinn disagrees, since nothing else tells
+    /// when it does no more.
+    fn always_watched(&self) -> impl Iterator<Item = SystemUserId> {
         let disputed = self.switched_off.disputed().map(Question::system_user);
-        let listed: Vec<_> = self.config.system_users.iter().copied().chain(disputed).collect();
+        self.config.system_users.iter().copied().chain(disputed)
+    }
+
+    fn watch_listed(&mut self) {
+        let listed: Vec<_> = self.always_watched().collect();
         for id in listed {
             let seen = Seen { id, owner: None, system: None, vendor: None };
             if self.reader.view(id).is_none() && self.writer.watch(&seen) == Watch::New {
@@ -688,8 +695,10 @@ impl Sync {
         });
         let oldest = self.users.oldest().map_or(Duration::ZERO, |tick| self.ticks.age(tick));
         self.metrics.age_seconds.set(seconds(oldest));
+        let verified = self.verified.map(|tick| self.ticks.age(tick));
         for (route, grace) in &self.graces {
-            let left = seconds(grace.saturating_sub(oldest));
+            let left = grace_left(*grace, oldest, verified, self.config.policies.max_age);
+            let left = seconds(left);
             self.metrics.grace_seconds.with_label_values(&[route.as_str()]).set(left);
         }
         if now >= self.next_count {
@@ -697,7 +706,6 @@ impl Sync {
             let stats = self.reader.stats();
             self.metrics.parties.set(gauge(stats.parties));
             self.metrics.rights_sets.set(gauge(stats.sets));
-            let verified = self.verified.map(|tick| self.ticks.age(tick));
             self.metrics.policies_age_seconds.set(verified.map_or(-1, seconds));
         }
     }

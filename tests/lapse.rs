@@ -20,10 +20,12 @@ use hyper_util::rt::TokioIo;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use support::http::{Connection, Protocol, Served, data, empty, frames, request};
+use support::http::{Connection, Protocol, Served, data, empty, fed, frames, request};
 use support::wire::{Wire, status, world_before};
-use support::{World, seed};
+use support::{World, seed, wait_until};
 use tokio::io::AsyncWriteExt;
 
 const ROUTES: &str = r#"
@@ -38,6 +40,13 @@ routes:
     action: read
     party: { path: party }
     upgrades: [websocket]
+  - id: upload
+    match: { methods: [POST], path: "/v1/parties/{party}/upload" }
+    scopes: { all_of: ["skatteetaten:mva"] }
+    resource: ske-mva-melding
+    action: write
+    party: { path: party }
+    freshness: { fresh_for: 0s, max_age: 1s, outage_grace: 0s }
   - id: ending
     match: { methods: [GET], path: "/v1/parties/{party}/ending" }
     scopes: { all_of: ["skatteetaten:mva"] }
@@ -74,6 +83,52 @@ async fn world() -> (Served, World) {
     let upstream = endless().await;
     let world = world_before(&upstream.section(Protocol::Http1, "idle_timeout: 1h"), ROUTES).await;
     (upstream, world)
+}
+
+/// What an upstream sees of bodies that are cut.
+#[derive(Default)]
+struct Uploads {
+    seen: AtomicUsize,
+    cut: AtomicUsize,
+    late: AtomicBool,
+}
+
+/// Reads bodies to their end before it answers; gRPC is answered at once.
+async fn uploads() -> (Arc<Uploads>, World) {
+    let uploads = Arc::new(Uploads::default());
+    let told = Arc::clone(&uploads);
+    let upstream = Served::start(move |request: Request<Incoming>| {
+        let told = Arc::clone(&told);
+        async move {
+            let (head, mut body) = request.into_parts();
+            let read = async move {
+                loop {
+                    match body.frame().await {
+                        Some(Ok(frame)) => {
+                            told.seen.fetch_add(1, Ordering::SeqCst);
+                            if frame.data_ref().is_some_and(|bytes| bytes == "late") {
+                                told.late.store(true, Ordering::SeqCst);
+                            }
+                        }
+                        Some(Err(_)) => break told.cut.fetch_add(1, Ordering::SeqCst),
+                        None => break 0,
+                    }
+                }
+            };
+            if head.headers["content-type"] != "application/grpc" {
+                read.await;
+                return Response::new(empty());
+            }
+            tokio::spawn(read);
+            let begun = stream::iter([data("begun")]).chain(stream::pending());
+            Response::new(frames(begun))
+        }
+    })
+    .await;
+    let world = world_before(&upstream.section(Protocol::Http2, "idle_timeout: 1h"), ROUTES).await;
+    // It lives as long as the test.
+    std::mem::forget(upstream);
+    (uploads, world)
 }
 
 /// An answer that has begun.
@@ -199,6 +254,55 @@ async fn who_loses_the_right_is_cut_off_and_told_and_nobody_else_is() {
     assert!(neighbour.goes_on().await);
     echoes(&mut neighbours_socket).await;
     assert_eq!(world.proxy.audit().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_is_cut_too_before_and_after_the_answer_has_begun() {
+    let (upstream, world) = uploads().await;
+    let mine = token(&world, seed::NORDLYS, seed::BAKKEN, 600).await;
+    let target = "/v1/parties/310000507/upload";
+    // One that is answered at the end of its body, and one at once.
+    let mut calls = Vec::new();
+    for kind in ["text/plain", "application/grpc"] {
+        let connection = Connection::open(world.proxy.address(), Protocol::Http2).await;
+        let (feed, body) = fed();
+        let ask = request(&connection, "POST", target)
+            .header("authorization", format!("Bearer {mine}"))
+            .header("content-type", kind)
+            .body(body)
+            .unwrap();
+        feed.send(data("first")).await.unwrap();
+        calls.push((feed, tokio::spawn(async move { connection.send(ask).await })));
+    }
+    wait_until("both have begun", async || upstream.seen.load(Ordering::SeqCst) == 2).await;
+    let right = json!({ "system_user": seed::BAKKEN_USER, "party": seed::BAKKEN });
+    world.knob(Method::POST, "rights/revoke", right).await;
+
+    let (feed, call) = calls.remove(1);
+    let mut answer = call.await.unwrap().unwrap();
+    while let Some(frame) = answer.body_mut().frame().await {
+        if let Ok(trailers) = frame.unwrap().into_trailers() {
+            assert_eq!(trailers["grpc-status"], "7");
+        }
+    }
+    // The client goes on, and nothing of it arrives.
+    drop(feed.send(data("late")).await);
+    let (_feed, call) = calls.remove(0);
+    let refused = call.await.unwrap().unwrap();
+    assert_eq!(refused.status(), 403);
+    let told = refused.into_body().collect().await.unwrap().to_bytes();
+    let told: Value = serde_json::from_slice(&told).unwrap();
+    assert_eq!(told["type"], "urn:portvakt:problem:lapsed");
+    let records = world.proxy.audit_records(2).await;
+    let told = |record: &Value| {
+        let told = (&record["code"], &record["reason"], &record["answer"]);
+        assert_eq!(told, (&json!("lapsed"), &json!("no_right"), &json!("permit")), "{record}");
+        (record["status"].as_u64(), record["complete"].as_bool())
+    };
+    let told: BTreeSet<_> = records.iter().map(told).collect();
+    assert_eq!(told, BTreeSet::from([(Some(200), Some(false)), (Some(403), Some(true))]));
+    wait_until("both are cut", async || upstream.cut.load(Ordering::SeqCst) == 2).await;
+    assert!(!upstream.late.load(Ordering::SeqCst));
 }
 
 #[tokio::test(flavor = "multi_thread")]

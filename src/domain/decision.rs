@@ -137,6 +137,9 @@ pub enum Cause {
     /// Our own token could not be had from Maskinporten or exchanged at Altinn.
     #[error("our own token cannot be had")]
     NoOwnToken,
+    /// The resource registry has no policy for the resource (any more), so that nobody can hold a right on it.
+    #[error("the resource has no policy")]
+    NoPolicy,
     /// The issuer's keys are not there, so that no token can be verified.
     #[error("the issuer's keys are not available")]
     NoKeys,
@@ -156,7 +159,7 @@ impl Cause {
             | Self::Unreadable
             | Self::CircuitOpen
             | Self::NoOwnToken => true,
-            Self::Busy | Self::NoKeys => false,
+            Self::Busy | Self::NoPolicy | Self::NoKeys => false,
         }
     }
 
@@ -174,6 +177,7 @@ impl Cause {
             Self::Unreadable => "unreadable",
             Self::CircuitOpen => "circuit_open",
             Self::NoOwnToken => "no_own_token",
+            Self::NoPolicy => "no_policy",
             Self::NoKeys => "no_keys",
         }
     }

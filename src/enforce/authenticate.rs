@@ -40,6 +40,11 @@ pub struct VerifiedToken {
 }
 
 impl VerifiedToken {
+    /// The key that its signature was verified with.
+    pub(super) fn key(&self) -> &Arc<VerificationKey> {
+        &self.key
+    }
+
     /// The meters of its holder, which `find` tells the first time.
     pub(super) fn pace(&self, find: impl FnOnce(&Claims) -> Pace) -> &Pace {
         self.pace.get_or_init(|| find(&self.claims))
@@ -165,6 +170,11 @@ impl Authenticator {
     /// How long after its end a token is still good.
     pub(super) fn leeway(&self) -> Duration {
         self.config.rules.leeway
+    }
+
+    /// The issuer's keys.
+    pub(super) fn keys(&self) -> &Arc<dyn KeySource> {
+        &self.keys
     }
 
     /// The clock that tokens are judged by.

@@ -88,6 +88,9 @@ impl Permit {
     }
 }
 
+/// A resource without a policy is looked at about every minute.
+const NO_POLICY_PAUSE: Duration = Duration::from_secs(60);
+
 /// What a question that ends with its own budget needs to say why.
 const GRACE: Duration = Duration::from_millis(50);
 
@@ -280,6 +283,11 @@ impl Judge<'_> {
         known: &Known,
         end: Instant,
     ) -> Result<Evidence, No> {
+        // The PDP remembers policies for ten minutes, and would go on permitting by one that was deleted.
+        if known.not_derived == Some(NotDerived::PolicyMissing) {
+            let retry_after = Some(NO_POLICY_PAUSE);
+            return Err(No::Undecided(Undecided { cause: Cause::NoPolicy, retry_after }));
+        }
         let (account, max_age) = (self.account, self.freshness.max_age);
         let stale = |permit: &KnownPermit| permit.age >= self.freshness.fresh_for;
         if let Some(permit) = known.permit.filter(stale)
@@ -640,8 +648,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_resource_without_a_policy_is_asked_for_and_never_served_from_what_is_held() {
-        let mut bench = bench(&[Ok(Verdict::Permit), Err(Cause::Indeterminate)]).holding(&["lonn"]);
+    async fn a_resource_without_a_policy_is_neither_served_from_what_is_held_nor_asked_for() {
+        // The PDP would permit still, by the policy that it remembers.
+        let mut bench = bench(&[Ok(Verdict::Permit), Ok(Verdict::Permit)]).holding(&["lonn"]);
         let right = |action: &str| Right {
             resource: question(action).resource().clone(),
             action: action.parse().unwrap(),
@@ -650,7 +659,8 @@ mod tests {
         let write = bench.writer.right_index(&right("write")).unwrap();
         let gone = PolicyState::NotDerivable(NotDerived::PolicyMissing);
         bench.writer.set_policies(vec![(write, gone)]);
-        assert_eq!(bench.judge("write", ROUTE).await, "indeterminate");
+        assert_eq!(bench.judge("write", ROUTE).await, "no_policy");
+        assert_eq!(bench.pdp.asked(), 1);
     }
 
     #[test]

@@ -5,12 +5,15 @@
 //! well as "no": nothing goes on longer than the route lets an answer be old.
 
 use super::answers::Answers;
+use super::authenticate::TokenError;
 use super::authorize::{Permit, Refusal, judge};
+use super::ports::{KeyError, KeySource, VerificationKey};
 use super::rejection::Rejection;
 use super::{Enforcer, Grant};
 use crate::clock::Clock;
 use crate::config::{AccessConfig, Freshness};
-use crate::domain::decision::{Undecided, Verdict};
+use crate::domain::claims::ClaimError;
+use crate::domain::decision::{Cause, Undecided, Verdict};
 use crate::domain::resource::Question;
 use crate::domain::time::UnixTime;
 use crate::register::Seen;
@@ -21,6 +24,9 @@ use tokio::time::Instant;
 
 /// The shortest time between two looks: a route with `max_age: 0s` is not asked for without end.
 const LEAST: Duration = Duration::from_secs(1);
+
+/// How often keys and the wall clock are looked at: both may change while we sleep.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// Why what went on had to end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -34,6 +40,9 @@ pub enum Lapse {
     /// The token has ended.
     #[error("the token has ended")]
     TokenEnded,
+    /// The issuer has withdrawn the key of the token.
+    #[error("the issuer has withdrawn the token's key")]
+    KeyGone,
 }
 
 impl Lapse {
@@ -45,6 +54,7 @@ impl Lapse {
             Self::No(Verdict::Deny | Verdict::Unmet(_) | Verdict::Permit) => "denied",
             Self::Unknown(_) => "cannot_decide",
             Self::TokenEnded => "expired",
+            Self::KeyGone => "unknown_key",
         }
     }
 }
@@ -52,8 +62,15 @@ impl Lapse {
 /// What is watched, and how.
 pub struct Vigil {
     again: Option<Again>,
-    token_ends: Option<UnixTime>,
+    token: Option<Held>,
     clock: Arc<dyn Clock>,
+}
+
+/// The token that it was granted to.
+struct Held {
+    ends: Option<UnixTime>,
+    key: Arc<VerificationKey>,
+    keys: Arc<dyn KeySource>,
 }
 
 struct Again {
@@ -62,6 +79,7 @@ struct Again {
     freshness: Freshness,
     seen: Seen,
     every: Duration,
+    since: Instant,
     budget: Duration,
 }
 
@@ -76,25 +94,25 @@ pub enum Going {
 }
 
 impl Enforcer {
-    /// Watches over what was granted, from now on.
+    /// Watches over what was granted at `since`.
     #[must_use]
-    pub fn vigil(&self, grant: &Grant, method: &Method, going: Going) -> Vigil {
+    pub fn vigil(&self, grant: &Grant, method: &Method, going: Going, since: Instant) -> Vigil {
         let streams = grant.route().config.streams;
         let with_token = streams.end_with_token.unwrap_or(going == Going::Tunnel);
         let leeway = self.authenticator.leeway();
-        let ends = grant.token().filter(|_| with_token);
+        let token = grant.token().map(|token| Held {
+            ends: with_token.then(|| token.claims.expires.saturating_add(leeway)),
+            key: Arc::clone(token.key()),
+            keys: Arc::clone(self.authenticator.keys()),
+        });
         let again = match grant {
-            Grant::Right(permit) => self.again(permit, method),
+            Grant::Right(permit) => self.again(permit, method, since),
             Grant::Scopes(_) | Grant::Anonymous(_) => None,
         };
-        Vigil {
-            again,
-            token_ends: ends.map(|token| token.claims.expires.saturating_add(leeway)),
-            clock: Arc::clone(self.authenticator.clock()),
-        }
+        Vigil { again, token, clock: Arc::clone(self.authenticator.clock()) }
     }
 
-    fn again(&self, permit: &Permit, method: &Method) -> Option<Again> {
+    fn again(&self, permit: &Permit, method: &Method, since: Instant) -> Option<Again> {
         let AccessConfig::Right(right) = &permit.route().config.access else { return None };
         let freshness = right.freshness(method);
         let every = permit.route().config.streams.recheck.unwrap_or(freshness.max_age).max(LEAST);
@@ -104,6 +122,7 @@ impl Enforcer {
             freshness,
             seen: permit.seen(),
             every,
+            since,
             budget: self.budget,
         })
     }
@@ -112,7 +131,7 @@ impl Enforcer {
 impl Vigil {
     /// Ends when what was granted must end; never, where nothing can end it.
     pub async fn lapse(self) -> Lapse {
-        let Self { again, token_ends, clock } = self;
+        let Self { again, token, clock } = self;
         let right = async {
             match again {
                 Some(again) => again.lapse().await,
@@ -120,28 +139,38 @@ impl Vigil {
             }
         };
         let token = async {
-            match token_ends {
-                // The wall clock may be set while we sleep; a minute is the longest that this goes unseen.
-                Some(end) => loop {
-                    let left = clock.now().until(end);
-                    if left.is_zero() {
-                        break;
-                    }
-                    tokio::time::sleep(left.min(Duration::from_secs(60))).await;
-                },
+            match token {
+                Some(token) => token.lapse(&*clock).await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             lapse = right => lapse,
-            () = token => Lapse::TokenEnded,
+            lapse = token => lapse,
+        }
+    }
+}
+
+impl Held {
+    async fn lapse(self, clock: &dyn Clock) -> Lapse {
+        loop {
+            match self.keys.find(&self.key.key_id) {
+                Ok(key) if Arc::ptr_eq(&key, &self.key) => {}
+                Ok(_) | Err(KeyError::Unknown) => return Lapse::KeyGone,
+                Err(KeyError::Unavailable) => return Lapse::Unknown(Cause::NoKeys.into()),
+            }
+            let left = self.ends.map_or(LOOK, |end| clock.now().until(end));
+            if left.is_zero() {
+                return Lapse::TokenEnded;
+            }
+            tokio::time::sleep(left.min(LOOK)).await;
         }
     }
 }
 
 impl Again {
     async fn lapse(self) -> Lapse {
-        let mut due = Instant::now();
+        let mut due = self.since;
         loop {
             due = (due + self.every).max(Instant::now());
             tokio::time::sleep_until(due).await;
@@ -156,8 +185,15 @@ impl Again {
     }
 }
 
-impl From<Lapse> for Rejection {
-    fn from(lapse: Lapse) -> Self {
-        Self::Lapsed(lapse)
+impl Lapse {
+    /// What a caller is told to whom nothing was said yet: "cannot tell" is no "no" here either.
+    #[must_use]
+    pub fn into_rejection(self) -> Rejection {
+        match self {
+            Self::No(_) => Rejection::Lapsed(self),
+            Self::Unknown(undecided) => Rejection::Undecided(undecided),
+            Self::TokenEnded => TokenError::Claim(ClaimError::Expired).into(),
+            Self::KeyGone => TokenError::UnknownKey.into(),
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::headers;
 use crate::enforce::facts::BodyError;
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -24,6 +25,8 @@ pub struct Progress {
     starving: AtomicBool,
     state: AtomicU8,
     finished: Notify,
+    /// Wakes the body, so that it sees that it was cut.
+    reader: AtomicWaker,
     limit: u64,
 }
 
@@ -32,6 +35,7 @@ const FINISHED: u8 = 1;
 const TOO_LONG: u8 = 2;
 const BROKEN: u8 = 3;
 const TIMED_OUT: u8 = 4;
+const CUT: u8 = 5;
 
 impl Progress {
     /// Nothing has come yet. `limit` is the most bytes the body may have.
@@ -43,6 +47,7 @@ impl Progress {
             starving: AtomicBool::new(false),
             state: AtomicU8::new(RUNNING),
             finished: Notify::new(),
+            reader: AtomicWaker::new(),
             limit: limit.unwrap_or(u64::MAX),
         }
     }
@@ -64,10 +69,22 @@ impl Progress {
     pub fn failure(&self) -> Option<BodyError> {
         match self.state.load(Ordering::Acquire) {
             TOO_LONG => Some(BodyError::TooLong),
-            BROKEN => Some(BodyError::Broken),
+            BROKEN | CUT => Some(BodyError::Broken),
             TIMED_OUT => Some(BodyError::TimedOut),
             _ => None,
         }
+    }
+
+    /// Nothing more of it goes to the upstream: what it was granted by has lapsed.
+    pub fn cut(&self) {
+        if self.is_running() {
+            self.end(CUT);
+            self.reader.wake();
+        }
+    }
+
+    fn is_cut(&self) -> bool {
+        self.state.load(Ordering::Acquire) == CUT
     }
 
     fn end(&self, state: u8) {
@@ -143,6 +160,12 @@ impl Outgoing {
         Self::Stream(Box::new(Stream { incoming, progress, silence, judged: None }))
     }
 
+    /// Whether it comes from the client while it goes out.
+    #[must_use]
+    pub fn is_streamed(&self) -> bool {
+        matches!(self, Self::Stream(_))
+    }
+
     /// Keeps a field that the request was judged by out of the trailers, where it could say something else.
     pub fn keep_out_of_trailers(&mut self, judged: Option<&HeaderName>) {
         if let Self::Stream(stream) = self {
@@ -193,6 +216,10 @@ impl Body for Outgoing {
 
 impl Stream {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.progress.reader.register(cx.waker());
+        if self.progress.is_cut() {
+            return Poll::Ready(Some(Err(BodyError::Broken)));
+        }
         let next = match self.silence.poll(&mut self.incoming, cx) {
             Poll::Pending => {
                 self.progress.starving.store(true, Ordering::Relaxed);

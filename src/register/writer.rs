@@ -285,7 +285,7 @@ impl Writer {
         self.publish_book();
     }
 
-    /// Removes who was not used for `keep_for`, and the least recently used until there are no more than
+    /// Removes who was not used for `keep_for`, but for those in `kept`, and the least recently used until there are no more than
     /// `max_entries` that take no more than `max_bytes`. One call removes at most 4,096, so that it is
     /// never long: call again while it gives that many.
     pub fn evict(
@@ -293,13 +293,16 @@ impl Writer {
         max_entries: usize,
         max_bytes: usize,
         keep_for: Duration,
+        kept: &HashSet<SystemUserId>,
     ) -> Vec<SystemUserId> {
         let mut used = self.last_uses();
+        let all = used.len();
+        used.retain(|(_, id)| !kept.contains(id));
         let most = max_entries.min(self.fitting(max_bytes));
         let idle = self.shared.ticks.ago(keep_for).map_or(0, Tick::number);
-        let over = used.len().saturating_sub(most);
+        let over = all.saturating_sub(most);
         let idlers = used.iter().filter(|(last, _)| *last < idle).count();
-        let count = over.max(idlers).min(SLICE);
+        let count = over.max(idlers).min(SLICE).min(used.len());
         if count == 0 {
             return Vec::new();
         }
@@ -846,14 +849,31 @@ mod tests {
         advance(SECOND).await;
         assert_eq!(derived(&reader, 1, PARTY, "read"), Ok(()), "used last");
         let long = 100 * SECOND;
-        assert_eq!(writer.evict(3, usize::MAX, long), []);
-        assert_eq!(writer.evict(2, usize::MAX, long), [user(2)]);
+        let none = HashSet::new();
+        assert_eq!(writer.evict(3, usize::MAX, long, &none), []);
+        assert_eq!(writer.evict(2, usize::MAX, long, &none), [user(2)]);
         assert_eq!((reader.size(), writer.watch(&seen(4))), (2, Watch::New));
         // 3 was watched a second before 1 was used and 4 watched.
-        assert_eq!(writer.evict(9, usize::MAX, SECOND), [], "a second is not longer than a second");
+        assert_eq!(
+            writer.evict(9, usize::MAX, SECOND, &none),
+            [],
+            "a second is not longer than a second"
+        );
         advance(SECOND / 10).await;
-        assert_eq!(writer.evict(9, usize::MAX, SECOND), [user(3)]);
-        assert_eq!(writer.evict(9, 0, long).len(), 2, "no bytes, no entries");
+        assert_eq!(writer.evict(9, usize::MAX, SECOND, &none), [user(3)]);
+        assert_eq!(writer.evict(9, 0, long, &none).len(), 2, "no bytes, no entries");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_are_kept_never_go_and_lose_nothing() {
+        let (mut writer, reader) = stage();
+        advance(100 * SECOND).await;
+        assert_eq!(writer.watch(&seen(2)), Watch::New);
+        let kept = HashSet::from([user(1)]);
+        assert_eq!(writer.evict(9, usize::MAX, SECOND, &kept), [], "unused for long");
+        assert_eq!(writer.evict(1, usize::MAX, SECOND, &kept), [user(2)], "the younger one goes");
+        assert_eq!(writer.evict(0, 0, SECOND, &kept), [], "no room at all");
+        assert_eq!(derived(&reader, 1, PARTY, "read"), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use super::activity::Busy;
 use super::respond::{self, Caller, Surroundings};
 use super::streams::Delivery;
 use super::tunnel::{self, Counts, End};
-use super::watch::Watch;
+use super::watch::{self, Watch};
 use crate::clock::Clock;
 use crate::config::Language;
 use crate::enforce::facts::{BodyError, BodyReader, Facts};
@@ -38,6 +38,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -102,7 +103,8 @@ impl Proxy {
         record.tell(&span);
         Ok(match served {
             Ok((answered, granted)) => {
-                self.pass_on(answered, (granted, busy), record, (&method, caller))
+                let grpc = version == Version::HTTP_2 && caller.is_grpc();
+                self.pass_on(answered, (granted, busy), record, (&method, grpc))
             }
             Err(rejection) => {
                 // Where the end of a message was not seen, the next one cannot begin.
@@ -171,8 +173,22 @@ impl Proxy {
         let progress = Arc::clone(&record.progress);
         let body = body.take().ok_or(Rejection::Internal)?.into_outgoing(&progress);
         let client = Arc::clone(client);
+        let (method, uploading) = (head.method.clone(), body.is_streamed());
         let request = ToSend { head, body, progress, client, upgrade };
-        let answered = self.forwarder.forward(&grant, request).await;
+        let forwarding = self.forwarder.forward(&grant, request);
+        let answered = if uploading {
+            let since = Instant::now();
+            let lapse = async {
+                tokio::time::sleep_until(since + watch::SHORT).await;
+                self.enforcer.vigil(&grant, &method, Going::Answer, since).lapse().await
+            };
+            tokio::select! {
+                answered = forwarding => answered,
+                lapse = lapse => Err(lapse.into_rejection()),
+            }
+        } else {
+            forwarding.await
+        };
         record.trail.done(Step::Forward);
         match answered {
             Ok(answered) => Ok((answered, Granted { grant, place: permit })),
@@ -213,12 +229,12 @@ impl Proxy {
         answered: Answered,
         (granted, busy): (Granted, Busy),
         mut record: Record,
-        (method, caller): (&Method, Caller),
+        (method, grpc): (&Method, bool),
     ) -> Response<Reply> {
         let Answered { response, tunnel, idle } = answered;
         record.responding(response.status());
         if let Some(sides) = tunnel {
-            let vigil = self.enforcer.vigil(&granted.grant, method, Going::Tunnel);
+            let vigil = self.enforcer.vigil(&granted.grant, method, Going::Tunnel, Instant::now());
             let protocol = response.headers().get(header::UPGRADE);
             let websocket = protocol.is_some_and(|name| name.as_bytes() == b"websocket");
             let tunnel = Tunnel { record, counts: Counts::default(), _place: granted.place };
@@ -236,7 +252,7 @@ impl Proxy {
         let open = (!ended).then(|| {
             let Granted { grant, place } = granted;
             let watch = Watch::new(Arc::clone(&self.enforcer), grant, method.clone());
-            Box::new(Open { record, watch, caller, _place: place })
+            Box::new(Open { record, watch, grpc, _place: place })
         });
         response.map(|incoming| Reply {
             body: ReplyBody::Stream(Box::new((incoming, Silence::new(idle)))),
@@ -275,7 +291,7 @@ impl Tunnel {
         tracing::debug!(trace_id = self.record.trace_id(), ?end, "a tunnel ended");
         match end {
             End::Whole => self.record.complete(),
-            End::Lapsed(lapse) => self.record.trail.failed(&lapse.into()),
+            End::Lapsed(lapse) => self.record.trail.failed(&Rejection::Lapsed(lapse)),
             End::Broken | End::Idle => {}
         }
     }
@@ -360,7 +376,8 @@ pub struct Reply {
 struct Open {
     record: Record,
     watch: Watch,
-    caller: Caller,
+    /// Whether trailers can tell the caller how it ended.
+    grpc: bool,
     _place: OwnedSemaphorePermit,
 }
 
@@ -423,8 +440,10 @@ impl Reply {
     fn lapsed(&mut self, lapse: Lapse) -> Option<Result<Frame<Bytes>, BodyError>> {
         self.body = ReplyBody::Whole(Full::default());
         let mut open = self.open.take()?;
-        open.record.trail.failed(&lapse.into());
-        let trailers = respond::lapsed_trailers(lapse, open.caller);
+        open.record.trail.failed(&Rejection::Lapsed(lapse));
+        // What the client still sends is not for the upstream any more.
+        open.record.progress.cut();
+        let trailers = open.grpc.then(|| respond::lapsed_trailers(lapse));
         Some(trailers.map(Frame::trailers).ok_or(BodyError::Broken))
     }
 

@@ -7,6 +7,7 @@ use crate::domain::party::OrgNumber;
 use crate::domain::resource::{ResourceId, Right};
 use crate::domain::system_user::{SystemId, SystemUserId};
 use crate::register::{NotDerived, Reader, SHARDS, Shown, Stats, Tick, Ticks};
+use crate::sync::bound::grace_left;
 use crate::sync::status::{ResourceStatus, Status, StatusReader};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -155,12 +156,7 @@ impl RegisterPages {
         let ticks = self.reader.ticks();
         let users = status.oldest.map(|tick| ticks.age(tick)).unwrap_or_default();
         let policies = status.verified.map(|tick| ticks.age(tick));
-        let left = |grace: Duration| {
-            // Without policies nothing is derived, however young the rest is.
-            let of_policies = grace.max(self.bounds.policy_max_age);
-            let of_policies = policies.map(|age| of_policies.saturating_sub(age));
-            grace.saturating_sub(users).min(of_policies.unwrap_or_default())
-        };
+        let left = |grace| grace_left(grace, users, policies, self.bounds.policy_max_age);
         self.bounds.graces.iter().map(|grace| grace.json(left)).collect()
     }
 }

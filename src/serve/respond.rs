@@ -28,6 +28,12 @@ impl Caller {
     pub fn of(headers: &HeaderMap, default: Language) -> Self {
         Self { language: texts::preferred(headers, default), grpc: is_grpc(headers) }
     }
+
+    /// Whether the caller speaks gRPC.
+    #[must_use]
+    pub fn is_grpc(self) -> bool {
+        self.grpc
+    }
 }
 
 /// What a refusal needs to know of its surroundings.
@@ -227,20 +233,21 @@ fn grpc(code: Code, language: Language) -> Response<Bytes> {
     response
 }
 
-/// What a gRPC caller is told in the middle of an answer; `None` for other callers, whose answer is broken
-/// off.
+/// What a gRPC caller is told in the middle of an answer.
 #[must_use]
-pub fn lapsed_trailers(lapse: Lapse, caller: Caller) -> Option<HeaderMap> {
+pub fn lapsed_trailers(lapse: Lapse) -> HeaderMap {
     let status = match lapse {
         Lapse::No(_) => StatusCode::FORBIDDEN,
         Lapse::Unknown(_) => StatusCode::SERVICE_UNAVAILABLE,
-        Lapse::TokenEnded => StatusCode::UNAUTHORIZED,
+        Lapse::TokenEnded | Lapse::KeyGone => StatusCode::UNAUTHORIZED,
     };
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", grpc_status(status).into());
     let message = format!("lapsed: {lapse}");
-    trailers.insert("grpc-message", HeaderValue::try_from(message).ok()?);
-    caller.grpc.then_some(trailers)
+    if let Ok(message) = HeaderValue::try_from(message) {
+        trailers.insert("grpc-message", message);
+    }
+    trailers
 }
 
 /// Everything but printable ASCII, and the percent sign itself.

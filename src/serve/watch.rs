@@ -7,6 +7,8 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Whether an answer may still go on.
 pub(super) struct Watch(State);
@@ -20,11 +22,11 @@ struct Asleep {
     enforcer: Arc<Enforcer>,
     grant: Grant,
     method: Method,
-    frames: u32,
+    since: Instant,
 }
 
-/// Answers of fewer frames, each there when it is asked for, are over before anything could change.
-const SHORT: u32 = 64;
+/// What is over sooner needs no watching.
+pub(super) const SHORT: Duration = Duration::from_secs(1);
 
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,17 +36,17 @@ impl fmt::Debug for Watch {
 
 impl Watch {
     pub(super) fn new(enforcer: Arc<Enforcer>, grant: Grant, method: Method) -> Self {
-        Self(State::Asleep(Box::new(Asleep { enforcer, grant, method, frames: 0 })))
+        Self(State::Asleep(Box::new(Asleep { enforcer, grant, method, since: Instant::now() })))
     }
 
     /// Looks on at each frame; `waiting` when it is not there yet.
     pub(super) fn poll(&mut self, waiting: bool, cx: &mut Context<'_>) -> Poll<Lapse> {
         if let State::Asleep(asleep) = &mut self.0 {
-            asleep.frames += 1;
-            if !waiting && asleep.frames < SHORT {
+            if !waiting && asleep.since.elapsed() < SHORT {
                 return Poll::Pending;
             }
-            let vigil = asleep.enforcer.vigil(&asleep.grant, &asleep.method, Going::Answer);
+            let vigil =
+                asleep.enforcer.vigil(&asleep.grant, &asleep.method, Going::Answer, asleep.since);
             self.0 = State::Awake(Box::pin(vigil.lapse()));
         }
         match &mut self.0 {

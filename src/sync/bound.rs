@@ -56,6 +56,20 @@ pub fn of_policies(freshness: Freshness, register: &RegisterConfig) -> Bound {
     }
 }
 
+/// How much longer permits serve in an outage: `grace` is the route's, `entry` the age of the oldest entry in
+/// use, and the policies count for `policy_max_age` at least, from when they were last known to be current.
+#[must_use]
+pub fn grace_left(
+    grace: Duration,
+    entry: Duration,
+    policies: Option<Duration>,
+    policy_max_age: Duration,
+) -> Duration {
+    // Without policies nothing is derived, however young the rest is.
+    let of_policies = policies.map(|age| grace.max(policy_max_age).saturating_sub(age));
+    grace.saturating_sub(entry).min(of_policies.unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

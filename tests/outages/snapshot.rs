@@ -460,6 +460,9 @@ async fn check(
     match told.status {
         200 => {
             *served += 1;
+            // `max_age`, or the default `outage_grace` of reading.
+            let most = if told.in_grace() { 3600 } else { 60 };
+            assert!(told.age() <= Duration::from_secs(most), "{told:?}");
             let from = asked.saturating_sub(told.age() + ROUNDING);
             // Between the asking and the answer, and the reading itself.
             let to = (truth.begun.elapsed() + CALL).saturating_sub(told.age());
