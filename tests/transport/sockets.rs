@@ -232,6 +232,8 @@ async fn a_look_up_that_never_ends_does_not_hold_up_the_end_of_the_program() {
     let upstream = "upstream: { url: \"http://api.test:9\", connect_timeout: 500ms }";
     let Some(mut world) = under_hosts(&hosts, upstream).await else { return };
     assert_eq!(world.request("GET", "/open/x").send().await.unwrap().status(), 502);
+    let failed = "portvakt_upstream_lookups_total{result=\"failed\",upstream=\"default\"}";
+    assert!(world.proxy.metric(failed).await < 0.5, "it has not ended");
     world.proxy.signal("TERM");
     wait_until("the end", async || {
         world.proxy.log().iter().any(|line| line.contains("\"stopped\""))
