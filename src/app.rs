@@ -475,9 +475,13 @@ pub fn run(config: &Config) -> Result<(), AppError> {
         .map_err(AppError::Runtime)?;
     let result = Running::start(config, &control).and_then(|running| running.wait(&control));
     // Calls to Altinn that nobody waits for any more are not worth waiting for either.
-    control.shutdown_timeout(Duration::from_millis(100));
+    control.shutdown_timeout(LAST_THREADS);
     result
 }
+
+/// Longest wait for what a runtime still does in threads of its own, look-ups of names above all: the system
+/// cannot be told to give one up.
+const LAST_THREADS: Duration = Duration::from_millis(100);
 
 /// Longest wait for the register to be saved at the end.
 const LAST_SAVE: Duration = Duration::from_secs(5);
@@ -665,6 +669,8 @@ impl<'c> Shared<'c> {
                     Err(error) => tracing::error!(%error, "a listener cannot be used"),
                 }
             });
+            // Dropped, it would wait without bound, and audit records are still to be written.
+            runtime.shutdown_timeout(LAST_THREADS);
         };
         std::thread::Builder::new().name("worker".into()).spawn(serve).map_err(AppError::Runtime)
     }

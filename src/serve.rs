@@ -6,6 +6,7 @@ pub mod entrance;
 mod frames;
 pub mod listener;
 mod peers;
+mod places;
 pub mod proxy;
 mod proxy_protocol;
 pub mod register;
@@ -24,6 +25,7 @@ use entrance::{Entered, Entrance};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use listener::Listener;
+use places::{Place, Placed};
 use proxy::Proxy;
 use std::io;
 use std::net::IpAddr;
@@ -120,12 +122,12 @@ struct Serving {
 impl Serving {
     /// Serves a connection in a task of its own, if there is room for it.
     fn take(self: &Arc<Self>, socket: Socket, peer: IpAddr, stop: &CancellationToken) {
-        let Ok(place) = Arc::clone(&self.worker.connections).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&self.worker.connections).try_acquire_owned() else {
             self.worker.refused("too_many");
             return;
         };
         let (serving, stop) = (Arc::clone(self), stop.clone());
-        self.worker.metrics.connections.inc();
+        let place = Place::new(permit, self.worker.metrics.connections.clone());
         self.worker.proxy.tasks.spawn(async move {
             let entering = serving.worker.entrance.enter(socket, peer, &serving.worker.metrics);
             let entered = tokio::select! {
@@ -134,17 +136,16 @@ impl Serving {
                 () = stop.cancelled() => Err(None),
             };
             match entered {
-                Ok(entered) => serving.serve(entered, &stop).await,
+                Ok(entered) => serving.serve(entered, place, &stop).await,
                 Err(Some(refused)) => serving.worker.refused(refused.label()),
                 Err(None) => {}
             }
-            serving.worker.metrics.connections.dec();
-            drop(place);
         });
     }
 
-    async fn serve(&self, entered: Entered, stop: &CancellationToken) {
-        let Entered { stream, client, guest: _guest } = entered;
+    async fn serve(&self, entered: Entered, place: Place, stop: &CancellationToken) {
+        let Entered { stream, client, guest } = entered;
+        let stream = Placed { stream, _place: place, _guest: guest };
         let (proxy, patience, address) = (&self.worker.proxy, self.patience, client.address);
         let activity = Activity::new();
         let (begins, judge) = (Arc::clone(&activity), Arc::clone(proxy));

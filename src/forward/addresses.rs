@@ -1,5 +1,5 @@
 //! Where an upstream is: its name, looked up again and again, so that a new address is used within a
-//! stated time and the last good one while no look-up works.
+//! stated time and the last good one while no look-up works, for a while: an address may become another's.
 
 use std::future::Future;
 use std::io;
@@ -24,6 +24,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// waiting for many seconds, and connections must go on meanwhile.
 const PATIENCE: Duration = Duration::from_millis(250);
 
+/// So long after the first look-up that did not work, the last good addresses are used no more. An outage of
+/// name servers seldom lasts so long, and what a name is gone from may be anybody's by then.
+const HELD: Duration = Duration::from_secs(600);
+
 /// The addresses of one name.
 pub(super) struct Addresses {
     name: String,
@@ -42,6 +46,8 @@ pub(super) struct Addresses {
 #[derive(Default)]
 struct State {
     addresses: Arc<[SocketAddr]>,
+    /// When the first look-up began that has not worked, of those after the last that did.
+    failing: Option<Instant>,
     /// When the next look-up is due; `None` before the first.
     due: Option<Instant>,
     looking: bool,
@@ -72,18 +78,20 @@ impl Addresses {
     /// Where to connect, after a look-up if one is due.
     ///
     /// # Errors
-    /// When no look-up ever worked, and this one did not either.
+    /// When no look-up ever worked, or none for too long, and this one did not either.
     pub(super) async fn now(self: &Arc<Self>) -> io::Result<Arc<[SocketAddr]>> {
         if !self.is_due() {
             return self.held();
         }
-        let Ok(held) = self.held() else { return self.look().await };
+        if self.held().is_err() {
+            return self.look().await;
+        }
         let mut ended = pin!(self.ended.notified());
         ended.as_mut().enable();
         self.renew();
         // In time or not: what is held then is the best there is.
         let _ = tokio::time::timeout(PATIENCE, ended).await;
-        Ok(self.held().unwrap_or(held))
+        self.held()
     }
 
     async fn look(&self) -> io::Result<Arc<[SocketAddr]>> {
@@ -92,6 +100,8 @@ impl Addresses {
         if !self.is_due() {
             return self.held();
         }
+        // One that never ends has not worked either.
+        self.state().failing.get_or_insert_with(Instant::now);
         let found = (self.look_up)(self.name.clone(), self.port).await;
         let found = found.and_then(|found| if found.is_empty() { none() } else { Ok(found) });
         (self.told)(found.is_ok());
@@ -99,10 +109,20 @@ impl Addresses {
         let pause = if found.is_ok() { self.interval } else { PAUSE.min(self.interval) };
         state.due = Some(Instant::now() + pause);
         match found {
-            Ok(found) => state.addresses = found.into(),
-            Err(error) if state.addresses.is_empty() => return Err(error),
+            Ok(found) => {
+                state.addresses = found.into();
+                state.failing = None;
+            }
             // The last good ones go on.
-            Err(_) => {}
+            Err(_) if state.holds() => {}
+            Err(error) => {
+                if !state.addresses.is_empty() {
+                    state.addresses = Arc::default();
+                    let name = &self.name;
+                    tracing::error!(name, %error, "an upstream's name is not found any more");
+                }
+                return Err(error);
+            }
         }
         Ok(Arc::clone(&state.addresses))
     }
@@ -129,12 +149,13 @@ impl Addresses {
 
     /// Whether `address` is still one of them.
     pub(super) fn hold(&self, address: SocketAddr) -> bool {
-        self.state().addresses.contains(&address)
+        let state = self.state();
+        state.holds() && state.addresses.contains(&address)
     }
 
     fn held(&self) -> io::Result<Arc<[SocketAddr]>> {
-        let addresses = Arc::clone(&self.state().addresses);
-        if addresses.is_empty() { none() } else { Ok(addresses) }
+        let state = self.state();
+        if state.holds() { Ok(Arc::clone(&state.addresses)) } else { none() }
     }
 
     fn is_due(&self) -> bool {
@@ -149,6 +170,13 @@ impl Addresses {
     fn state(&self) -> MutexGuard<'_, State> {
         // Plain values, whole after every change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Whether there are addresses that may be used.
+    fn holds(&self) -> bool {
+        !self.addresses.is_empty() && self.failing.is_none_or(|since| since.elapsed() < HELD)
     }
 }
 
@@ -214,6 +242,31 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_name_that_is_gone_for_too_long_has_no_address_until_it_is_found_again() {
+        let found = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let answer = Arc::clone(&found);
+        let (addresses, _) = scripted(move |_| answer.load(Ordering::Relaxed).then_some(7));
+        assert_eq!(*addresses.now().await.unwrap(), [at(7)]);
+        found.store(false, Ordering::Relaxed);
+        // Nobody asked for hours: that is no failure of the name's.
+        tokio::time::advance(HELD * 20).await;
+        assert_eq!(*addresses.now().await.unwrap(), [at(7)]);
+        tokio::time::advance(HELD.saturating_sub(Duration::from_secs(1))).await;
+        assert_eq!(*addresses.now().await.unwrap(), [at(7)]);
+        assert!(addresses.hold(at(7)));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!addresses.hold(at(7)), "for connections that are open neither");
+        assert!(addresses.now().await.is_err());
+        found.store(true, Ordering::Relaxed);
+        tokio::time::advance(PAUSE).await;
+        assert_eq!(*addresses.now().await.unwrap(), [at(7)]);
+        // What failed before counts no more.
+        found.store(false, Ordering::Relaxed);
+        tokio::time::advance(INTERVAL).await;
+        assert_eq!(*addresses.now().await.unwrap(), [at(7)]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn name_servers_that_do_not_answer_delay_connections_a_little_and_hold_none_back() {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
@@ -233,6 +286,9 @@ mod tests {
             assert!((PATIENCE..PATIENCE * 2).contains(&begun.elapsed()));
         }
         assert_eq!(asked.load(Ordering::Relaxed), 2, "one at a time");
+        tokio::time::advance(HELD).await;
+        assert!(!addresses.hold(at(7)), "nor for ever");
+        assert!(tokio::time::timeout(PATIENCE, addresses.now()).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]

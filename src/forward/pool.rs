@@ -75,10 +75,19 @@ const IDLE: Duration = Duration::from_secs(55);
 pub struct Pool {
     config: UpstreamConfig,
     addresses: Arc<Addresses>,
-    tls: Option<Tls>,
+    security: Security,
     http1: Mutex<VecDeque<Idle>>,
     http2: tokio::sync::Mutex<Shared>,
     retries: IntCounter,
+}
+
+/// Whether connections are made secure.
+enum Security {
+    /// They are not meant to be.
+    Plain,
+    Tls(Tls),
+    /// They are meant to be and cannot: there is no name to verify, or nothing to verify it with.
+    Impossible,
 }
 
 /// What connections are made secure with.
@@ -144,7 +153,7 @@ impl Pool {
         metrics: &Metrics,
     ) -> Self {
         let host = config.authority.host().trim_matches(['[', ']']);
-        let usual = if tls.is_some() { 443 } else { 80 };
+        let usual = if config.tls.is_some() { 443 } else { 80 };
         let port = config.authority.port_u16().unwrap_or(usual);
         let lookups = ["ok", "failed"]
             .map(|result| metrics.upstream_lookups.with_label_values(&[name, result]));
@@ -154,13 +163,17 @@ impl Pool {
         };
         let addresses = Addresses::new(host, port, config.lookup_interval, Box::new(told));
         let wanted = config.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
-        // The configuration has seen to it that this is a name.
         let server = ServerName::try_from(wanted.unwrap_or(host).to_owned());
-        let tls = tls.zip(server.ok()).map(|(client, name)| Tls { client, name });
+        // The configuration has seen to it that nothing is missing; if something is, nothing is sent.
+        let security = match (&config.tls, tls, server) {
+            (None, None, _) => Security::Plain,
+            (Some(_), Some(client), Ok(name)) => Security::Tls(Tls { client, name }),
+            _ => Security::Impossible,
+        };
         Self {
             config,
             addresses: Arc::new(addresses),
-            tls,
+            security,
             http1: Mutex::default(),
             http2: tokio::sync::Mutex::default(),
             retries: metrics.upstream_retries.with_label_values(&[name]),
@@ -264,7 +277,7 @@ impl Pool {
         let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
         // What was judged is a target, so this cannot fail.
         let uri = Uri::builder()
-            .scheme(if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP })
+            .scheme(if self.config.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP })
             .authority(authority.unwrap_or_else(|| self.config.authority.clone()))
             .path_and_query(target)
             .build();
@@ -323,6 +336,11 @@ impl Pool {
     }
 
     async fn connect_in_any_time(&self, offer: Offer) -> Result<Connected, SendError> {
+        let tls = match &self.security {
+            Security::Plain => None,
+            Security::Tls(tls) => Some(tls),
+            Security::Impossible => return Err(SendError::Handshake),
+        };
         let (socket, to) = if let Some(path) = &self.config.socket {
             let stream = UnixStream::connect(path).await;
             (Socket::Unix(stream.map_err(|_| SendError::Unreachable)?), None)
@@ -331,7 +349,7 @@ impl Pool {
             (Socket::Tcp(stream).without_delay(), Some(address))
         };
         let socket = Paced::new(socket, self.config.idle_timeout);
-        let (stream, http2) = match &self.tls {
+        let (stream, http2) = match tls {
             None => (Stream::Plain(socket), matches!(offer, Offer::Http2)),
             Some(tls) => tls.secure(socket, offer).await?,
         };
@@ -563,5 +581,59 @@ fn classify(error: &hyper::Error) -> SendError {
         SendError::TimedOut
     } else {
         SendError::Closed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::UpstreamTlsConfig;
+    use tokio::net::TcpListener;
+
+    async fn pool(tls: Option<UpstreamTlsConfig>, with: bool) -> (Pool, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let metrics = Metrics::new().unwrap();
+        let client = tls.as_ref().filter(|_| with).map(|tls| {
+            let client = TlsClient::new(tls.clone(), metrics.clone()).unwrap();
+            Arc::new(client)
+        });
+        let config = UpstreamConfig {
+            authority: listener.local_addr().unwrap().to_string().parse().unwrap(),
+            socket: None,
+            tls,
+            protocol: UpstreamProtocol::Http1,
+            preserve_host: true,
+            forward_authorization: false,
+            connect_timeout: Duration::from_secs(5),
+            lookup_interval: Duration::from_secs(30),
+            response_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(5),
+            max_idle_connections: 1,
+        };
+        (Pool::new("default", config, client, &metrics), listener)
+    }
+
+    /// Whether anybody connected.
+    async fn called(listener: &TcpListener) -> bool {
+        let accepted = std::future::poll_fn(|cx| Poll::Ready(listener.poll_accept(cx))).await;
+        accepted.is_ready()
+    }
+
+    #[tokio::test]
+    async fn where_tls_is_meant_and_cannot_be_nothing_is_connected_to() {
+        let (plain, listener) = pool(None, false).await;
+        assert!(plain.connect(Offer::Http1).await.is_ok());
+        assert!(called(&listener).await);
+
+        let tls = |name: &str| {
+            Some(UpstreamTlsConfig { authorities: None, own: None, server_name: Some(name.into()) })
+        };
+        for (tls, with) in [(tls("no name"), true), (tls("api.test"), false)] {
+            let (secure, listener) = pool(tls, with).await;
+            for offer in [Offer::Http1, Offer::Http2, Offer::Either] {
+                assert_eq!(secure.connect(offer).await.err(), Some(SendError::Handshake));
+            }
+            assert!(!called(&listener).await);
+        }
     }
 }

@@ -4,9 +4,10 @@ use crate::config::ListenAddress;
 use crate::stream::Socket;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net as unix;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
 /// Who else may listen on the same port.
@@ -118,16 +119,32 @@ fn bind_path(path: &Path) -> io::Result<unix::UnixListener> {
     unix::UnixListener::bind(path)
 }
 
-/// Takes the path of a Unix socket away when it is dropped.
+/// Takes the path of a Unix socket away when it is dropped, if it is still the same: a successor puts its own
+/// there once nobody listens on this one.
 #[derive(Debug)]
-pub struct SocketFile(PathBuf);
+pub struct SocketFile {
+    path: PathBuf,
+    bound: Identity,
+}
+
+/// One file among all. The number of one that is gone is given again, so when it was made belongs to it; not
+/// every file system tells that.
+type Identity = (u64, u64, Option<SystemTime>);
+
+fn identity(path: &Path) -> Option<Identity> {
+    let found = std::fs::symlink_metadata(path).ok()?;
+    Some((found.dev(), found.ino(), found.created().ok()))
+}
 
 impl SocketFile {
     /// For a listener that has been bound; `None` for TCP.
     #[must_use]
     pub fn of(address: &ListenAddress) -> Option<Self> {
         match address {
-            ListenAddress::Unix(path) => Some(Self(path.clone())),
+            ListenAddress::Unix(path) => {
+                let bound = identity(path)?;
+                Some(Self { path: path.clone(), bound })
+            }
             ListenAddress::Tcp(_) => None,
         }
     }
@@ -135,8 +152,10 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // The next start puts away what is left.
-        let _ = std::fs::remove_file(&self.0);
+        if identity(&self.path) == Some(self.bound) {
+            // The next start puts away what is left.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -156,5 +175,32 @@ impl Listener {
                 Ok((Socket::Unix(stream), Ipv4Addr::LOCALHOST.into()))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_of_a_socket_is_taken_away_and_that_of_a_successor_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("front.sock");
+        let address = ListenAddress::Unix(path.clone());
+        let own = bind_path(&path).unwrap();
+        let file = SocketFile::of(&address).unwrap();
+        drop(own);
+        drop(file);
+        assert!(!path.exists(), "nobody else's");
+
+        let own = bind_path(&path).unwrap();
+        let file = SocketFile::of(&address).unwrap();
+        assert!(bind_path(&path).is_err(), "while this one listens");
+        drop(own);
+        let successor = bind_path(&path).unwrap();
+        drop(file);
+        assert!(path.exists());
+        unix::UnixStream::connect(&path).unwrap();
+        drop(successor);
     }
 }

@@ -1,7 +1,8 @@
 //! Files of certificates, keys and authorities that change: compared every few seconds, and at SIGHUP.
 //!
 //! Content is compared, not the time of change: Kubernetes swaps a link two folders up, and a watch on the
-//! file itself would go blind. What does not serve is not taken; what served before goes on.
+//! file itself would go blind. What does not serve is not taken; what served before goes on. It is tried again
+//! at every look all the same: a certificate that is not valid yet serves later, without another change.
 
 use super::{TlsError, read};
 use crate::clock::{Clock, SystemClock};
@@ -43,20 +44,17 @@ type Seen = Vec<Option<Vec<u8>>>;
 #[derive(Clone, Debug)]
 struct Watched {
     what: Arc<dyn Reloads>,
-    seen: Seen,
+    /// What is in use.
+    taken: Seen,
+    /// What was refused since, and has been told of.
+    refused: Option<Seen>,
 }
 
 impl Watch {
     /// Begins with what the files hold now.
     #[must_use]
     pub fn new(what: Vec<Arc<dyn Reloads>>, metrics: Metrics) -> Self {
-        let begin = |what: Arc<dyn Reloads>| {
-            let seen = look(&*what);
-            // They may have changed since they were read; what does not serve has been told of then.
-            let _ = what.reload();
-            Watched { what, seen }
-        };
-        Self { watched: what.into_iter().map(begin).collect(), metrics }
+        Self { watched: what.into_iter().map(Watched::begin).collect(), metrics }
     }
 
     /// Looks until `stop`.
@@ -64,18 +62,23 @@ impl Watch {
         // Without it, SIGHUP would end the program.
         let mut hangup = signal(SignalKind::hangup()).ok();
         loop {
-            tokio::select! {
-                () = tokio::time::sleep(INTERVAL) => {}
-                () = next(&mut hangup) => tracing::info!("SIGHUP: certificates are looked at"),
+            let asked = tokio::select! {
+                () = tokio::time::sleep(INTERVAL) => false,
+                () = next(&mut hangup) => true,
                 () = stop.cancelled() => return,
+            };
+            if asked {
+                tracing::info!("SIGHUP: certificates are read");
             }
             for watched in &mut self.watched {
                 // A disk that hangs must not stop what else runs here.
                 let once = watched.clone();
-                let looked = tokio::task::spawn_blocking(move || once.look()).await;
+                let looked = tokio::task::spawn_blocking(move || once.look(asked)).await;
                 if let Ok((seen, Some(taken))) = looked {
-                    watched.seen = seen;
-                    tell(&*watched.what, &taken, &self.metrics);
+                    count(&taken, &self.metrics);
+                    if watched.note(seen, &taken) || asked {
+                        tell(&*watched.what, &taken);
+                    }
                 }
             }
         }
@@ -90,11 +93,31 @@ async fn next(signal: &mut Option<Signal>) {
 }
 
 impl Watched {
-    /// What the files hold, and what became of it if it is something else than before.
-    fn look(&self) -> (Seen, Option<Result<(), TlsError>>) {
+    fn begin(what: Arc<dyn Reloads>) -> Self {
+        let taken = look(&*what);
+        // They may have changed since they were read; what does not serve has been told of then.
+        let refused = what.reload().is_err().then(|| taken.clone());
+        Self { what, taken, refused }
+    }
+
+    /// What the files hold, and what became of it: where it is not in use, or where somebody asked.
+    fn look(&self, asked: bool) -> (Seen, Option<Result<(), TlsError>>) {
         let seen = look(&*self.what);
-        let taken = (seen != self.seen).then(|| self.what.reload());
+        let read = asked || self.refused.is_some() || seen != self.taken;
+        let taken = read.then(|| self.what.reload());
         (seen, taken)
+    }
+
+    /// Remembers what became of it. Whether that is news: the same is not refused aloud every few seconds.
+    fn note(&mut self, seen: Seen, taken: &Result<(), TlsError>) -> bool {
+        if taken.is_ok() {
+            self.taken = seen;
+            self.refused = None;
+            return true;
+        }
+        let news = self.refused.as_ref() != Some(&seen);
+        self.refused = Some(seen);
+        news
     }
 }
 
@@ -103,16 +126,18 @@ fn look(what: &dyn Reloads) -> Seen {
     what.files().into_iter().map(digest).collect()
 }
 
-fn tell(what: &dyn Reloads, taken: &Result<(), TlsError>, metrics: &Metrics) {
+/// Every refusal counts, so that an alert lasts for as long as the files do not serve.
+fn count(taken: &Result<(), TlsError>, metrics: &Metrics) {
+    let result = if taken.is_ok() { "taken" } else { "refused" };
+    metrics.tls_reloads.with_label_values(&[result]).inc();
+}
+
+fn tell(what: &dyn Reloads, taken: &Result<(), TlsError>) {
     let files: Vec<String> = what.files().iter().map(|path| path.display().to_string()).collect();
     let files = files.join(", ");
     match taken {
-        Ok(()) => {
-            metrics.tls_reloads.with_label_values(&["taken"]).inc();
-            tracing::info!(files, "changed certificates are in use");
-        }
+        Ok(()) => tracing::info!(files, "changed certificates are in use"),
         Err(error) => {
-            metrics.tls_reloads.with_label_values(&["refused"]).inc();
             let cause = error.source().map(ToString::to_string);
             tracing::error!(%error, cause, files, "changed certificates are not used; the old ones are");
         }
@@ -122,4 +147,79 @@ fn tell(what: &dyn Reloads, taken: &Result<(), TlsError>, metrics: &Metrics) {
 /// Seconds since 1970.
 pub(super) fn now() -> i64 {
     SystemClock.now().seconds()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    /// A file that serves or not, whatever it holds: as a certificate does by its time.
+    #[derive(Debug)]
+    struct File {
+        path: PathBuf,
+        serves: AtomicBool,
+        read: AtomicUsize,
+    }
+
+    impl Reloads for File {
+        fn files(&self) -> Vec<&Path> {
+            vec![&self.path]
+        }
+
+        fn reload(&self) -> Result<(), TlsError> {
+            self.read.fetch_add(1, Ordering::Relaxed);
+            if self.serves.load(Ordering::Relaxed) { Ok(()) } else { Err(TlsError::OutOfDate) }
+        }
+    }
+
+    fn watched(folder: &Path, serves: bool) -> (Arc<File>, Watched) {
+        let path = folder.join("tls.crt");
+        std::fs::write(&path, "one").unwrap();
+        let file = File { path, serves: AtomicBool::new(serves), read: AtomicUsize::new(0) };
+        let file = Arc::new(file);
+        let watched = Watched::begin(Arc::<File>::clone(&file));
+        (file, watched)
+    }
+
+    /// Looks once: whether anything was read, and whether that is to be told.
+    fn once(watched: &mut Watched, asked: bool) -> Option<(bool, bool)> {
+        let (seen, taken) = watched.look(asked);
+        taken.map(|taken| (taken.is_ok(), watched.note(seen, &taken)))
+    }
+
+    #[test]
+    fn what_was_refused_is_tried_again_until_it_serves_and_told_of_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, mut watched) = watched(folder.path(), true);
+        assert_eq!(once(&mut watched, false), None, "nothing changed");
+        std::fs::write(&file.path, "not valid yet").unwrap();
+        file.serves.store(false, Ordering::Relaxed);
+        assert_eq!(once(&mut watched, false), Some((false, true)));
+        assert_eq!(once(&mut watched, false), Some((false, false)));
+        std::fs::write(&file.path, "nor this").unwrap();
+        assert_eq!(once(&mut watched, false), Some((false, true)), "something else");
+        file.serves.store(true, Ordering::Relaxed);
+        assert_eq!(once(&mut watched, false), Some((true, true)), "its time has come");
+        assert_eq!(once(&mut watched, false), None);
+    }
+
+    #[test]
+    fn what_did_not_serve_at_the_start_is_tried_again_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, mut watched) = watched(folder.path(), false);
+        assert_eq!(once(&mut watched, false), Some((false, false)), "told of at the start");
+        file.serves.store(true, Ordering::Relaxed);
+        assert_eq!(once(&mut watched, false), Some((true, true)));
+    }
+
+    #[test]
+    fn whoever_asks_has_it_read_changed_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, mut watched) = watched(folder.path(), true);
+        let before = file.read.load(Ordering::Relaxed);
+        assert_eq!(once(&mut watched, true), Some((true, true)));
+        assert_eq!(file.read.load(Ordering::Relaxed), before + 1);
+    }
 }

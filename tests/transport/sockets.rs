@@ -2,7 +2,7 @@
 
 use super::support::authority::Authority;
 use super::support::upstream::Upstream;
-use super::support::wire::{OK, RawUpstream, status};
+use super::support::wire::{LONG, OK, RawUpstream, status};
 use super::support::{Proxy, World, config, own_key, skipped, wait_until};
 use super::{GET, OPEN, exchange, is_closed, listening, secure, world};
 use portvakt_sandbox::{Sandbox, SandboxOptions};
@@ -176,6 +176,71 @@ async fn one_peer_cannot_take_the_places_of_all() {
     assert!(refused(&world, "too_many_of_peer").await >= 1.0);
     drop(one);
     wait_until("room again", async || open(1).await.is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_keeps_the_places_of_its_connection_until_it_ends() {
+    for (bound, reason) in [
+        ("connections: 1", "too_many"),
+        ("connections: 9, connections_per_peer: 1", "too_many_of_peer"),
+    ] {
+        let echo = RawUpstream::start(|mut wire, _, _| async move {
+            let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+            if wire.head().await.is_some() && wire.try_send(switch).await {
+                while let Some(text) = wire.until(";").await {
+                    wire.try_send(text).await;
+                }
+            }
+        })
+        .await;
+        let limits = format!("limits: {{ {bound} }}");
+        let world = world(Upstream::start().await, &echo.section(""), &limits).await;
+        let mut tunnel = TcpStream::connect(world.proxy.address()).await.unwrap();
+        let request =
+            "GET /socket HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        assert_eq!(status(&exchange(&mut tunnel, request).await.unwrap()), 101);
+        let mut echoed = [0; 6];
+        tunnel.write_all(b"hello;").await.unwrap();
+        let reading = tokio::io::AsyncReadExt::read_exact(&mut tunnel, &mut echoed);
+        tokio::time::timeout(LONG, reading).await.unwrap().unwrap();
+        assert_eq!(&echoed, b"hello;");
+
+        let mut other = TcpStream::connect(world.proxy.address()).await.unwrap();
+        // It may be closed already.
+        let _ = other.write_all(request.as_bytes()).await;
+        assert!(is_closed(&mut other).await, "{bound}");
+        assert!(refused(&world, reason).await >= 1.0, "{bound}");
+        let open = async || world.proxy.metric("portvakt_connections").await;
+        wait_until("the tunnel alone", async || (0.5..1.5).contains(&open().await)).await;
+
+        drop(tunnel);
+        wait_until("room again", async || {
+            let mut stream = TcpStream::connect(world.proxy.address()).await.unwrap();
+            exchange(&mut stream, request).await.is_some_and(|answer| status(&answer) == 101)
+        })
+        .await;
+        wait_until("all left", async || open().await < 0.5).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_up_that_never_ends_does_not_hold_up_the_end_of_the_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let hosts = folder.path().join("hosts");
+    // A pipe that nobody writes to: the system waits in it for ever.
+    assert!(Command::new("mkfifo").arg(&hosts).status().unwrap().success());
+    let upstream = "upstream: { url: \"http://api.test:9\", connect_timeout: 500ms }";
+    let Some(mut world) = under_hosts(&hosts, upstream).await else { return };
+    assert_eq!(world.request("GET", "/open/x").send().await.unwrap().status(), 502);
+    let failed = "portvakt_upstream_lookups_total{result=\"failed\",upstream=\"default\"}";
+    assert!(world.proxy.metric(failed).await < 0.5, "it has not ended");
+    world.proxy.signal("TERM");
+    wait_until("the end", async || {
+        world.proxy.log().iter().any(|line| line.contains("\"stopped\""))
+    })
+    .await;
+    assert_eq!(world.proxy.wait(), Some(0));
+    assert_eq!(world.proxy.audit_records(1).await[0]["code"], "upstream_unavailable");
 }
 
 /// Starts the program where a file of the test is its hosts file, and nothing else is asked for names.
