@@ -649,3 +649,68 @@ async fn exchanged_tokens_and_their_issuer_are_written_as_documented() {
     let keys = lab.get(&format!("{base}/jwks")).await.json();
     assert_eq!(keys["keys"][0]["kid"], header["kid"]);
 }
+
+#[tokio::test]
+async fn an_owner_lets_its_agent_act_for_itself() {
+    let lab = Lab::start().await;
+    // Of the seed's agent no package can be given by a right holder; this one has such a package too.
+    let agent = json!({ "system_users": [{
+        "id": user(20), "kind": "agent", "system": "310000213_brekke_lonn", "owner": "310000302",
+        "packages": ["lonn", "regnskapsforer-lonn"],
+    }] });
+    assert_eq!(lab.send("PATCH", "/sandbox/world", &[], &agent.to_string()).await.status, 200);
+    let path = |party: &str, id: &str| format!("systemuser/agent/{party}/{id}/self/");
+    let own = format!("{}?partyUuid={FJELL}", path("51000302", &user(20)));
+    let frida = lab.person(FRIDA).await;
+    let payroll = async || lab.decision(20, "310000302", "ske-a-melding", "read").await;
+
+    assert_eq!(frida.get(&own).await.json(), json!([]));
+    assert_eq!(payroll().await, "NotApplicable");
+    is_problem(&frida.call("DELETE", &own, &Value::Null).await, 400, "AUTH-00038");
+    let given = frida.post(&own, Value::Null).await;
+    assert_eq!((given.status, given.json()), (200, json!(true)));
+    let delegation = json!({
+        "agentSystemUserId": "…", "delegationId": "…", "customerId": "…", "assignmentId": "…",
+        "customerName": "…", "customerOrganizationNumber": "314239458",
+    });
+    let read = frida.get(&own).await;
+    has_shape(&read, 200, &json!([delegation]));
+    let row = &read.json()[0];
+    assert_eq!((&row["agentSystemUserId"], &row["customerId"]), (&json!(user(20)), &json!(FJELL)));
+    assert_eq!(row["customerOrganizationNumber"], "310000302");
+    assert_eq!(payroll().await, "Permit");
+    // Only what a right holder can give.
+    assert_eq!(lab.parties(20).await[0]["authorizedAccessPackages"], json!(["lonn"]));
+
+    let elsewhere = own.replace(FJELL, ODDEN);
+    let cases = [
+        (KLARA, own.clone(), 403, "AUTH-00066"),
+        (KARI, own.clone(), 403, ""),
+        (FRIDA, own.replace("51000302", "1"), 403, ""),
+        (FRIDA, path("51000302", &Uuid::nil().to_string()), 404, "AUTH-00015"),
+        (FRIDA, path("51000302", &user(1)), 404, "AUTH-00015"),
+        (KARI, path("51000507", &user(1)), 400, "AUTH-00034"),
+        (FRIDA, elsewhere, 400, "AUTH-00031"),
+    ];
+    for (person, path, status, code) in cases {
+        let person = lab.person(person).await;
+        for method in ["GET", "POST", "DELETE"] {
+            let refused = person.call(method, &path, &Value::Null).await;
+            if code.is_empty() {
+                let got = (refused.status, refused.body.len());
+                assert_eq!(got, (status, 0), "{method} {path}");
+            } else {
+                is_problem(&refused, status, code);
+            }
+        }
+    }
+    let packages = frida.post(&path("51000302", &user(4)), Value::Null).await;
+    is_problem(&packages, 400, "AUTH-00053");
+    // Nothing of that changed anything.
+    assert_eq!(payroll().await, "Permit");
+
+    let taken = frida.call("DELETE", &own, &Value::Null).await;
+    assert_eq!((taken.status, taken.json()), (200, json!(true)));
+    assert_eq!(frida.get(&own).await.json(), json!([]));
+    assert_eq!(payroll().await, "NotApplicable");
+}

@@ -19,6 +19,8 @@ mod pages;
 #[cfg(test)]
 mod pdp;
 #[cfg(test)]
+mod refusals;
+#[cfg(test)]
 mod scenarios;
 #[cfg(test)]
 mod system_users;

@@ -42,13 +42,27 @@ impl Lab {
         self.with_scope(number, VENDOR).await
     }
 
+    /// A vendor whose token differs in these claims.
+    pub(crate) async fn vendor_with(&self, number: u8, claims: Value) -> Caller<'_> {
+        let mint =
+            json!({ "client_id": client(number), "scope": VENDOR, "claims_override": claims });
+        let token = self.minted(mint).await;
+        Caller { lab: self, bearer: format!("Bearer {token}") }
+    }
+
     pub(crate) async fn with_scope(&self, number: u8, scope: &str) -> Caller<'_> {
         let token = self.minted(json!({ "client_id": client(number), "scope": scope })).await;
         Caller { lab: self, bearer: format!("Bearer {token}") }
     }
 
     pub(crate) async fn person(&self, number: &str) -> Caller<'_> {
-        let login = self.knob("POST", "/sandbox/portal/login", json!({ "person": number })).await;
+        self.person_at(number, 3).await
+    }
+
+    /// A person with a login at this level.
+    pub(crate) async fn person_at(&self, number: &str, level: u8) -> Caller<'_> {
+        let body = json!({ "person": number, "level": level });
+        let login = self.knob("POST", "/sandbox/portal/login", body).await;
         let token = login["access_token"].as_str().unwrap();
         Caller { lab: self, bearer: format!("Bearer {token}") }
     }

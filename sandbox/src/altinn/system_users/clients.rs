@@ -202,10 +202,11 @@ async fn own(
     State(shared): State<Arc<Shared>>,
     View(world): View,
     Path((party, id)): Path<(u64, Uuid)>,
-    Query(_): Query<OwnQuery>,
+    Query(query): Query<OwnQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let (owner, _) = Portal::enter(&shared, &headers)?.managed(&world, party)?;
+    check_provider(owner.uuid(), query.party_uuid)?;
     let user = agent(&world, owner.number, id)?;
     let given = user.delegations.of(owner.number.into());
     let list: Vec<Value> = given.map(|it| delegation(&world, user, it.party)).into_iter().collect();
