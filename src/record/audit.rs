@@ -111,7 +111,7 @@ impl Audit {
                     return Err(AuditError::Taken(path.clone()));
                 }
                 let resumed = match &chain {
-                    Some((_, sealer)) => resume(&mut log, &sealer.mac, new_chain(), now),
+                    Some((_, sealer)) => resume(&mut log, sealer, new_chain(), now),
                     None => log.tail(1).map(|last| Resumed::unsealed(&last)),
                 };
                 let resumed = resumed.map_err(|error| AuditError::Resume(path.clone(), error))?;

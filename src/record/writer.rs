@@ -194,6 +194,11 @@ impl<O: Output> Writer<O> {
                 self.stuck = None;
                 self.torn = None;
                 self.owe(Why::Open);
+                if turn == Turn::Full
+                    && let Err(error) = self.output.prune()
+                {
+                    tracing::warn!(%error, "audit files that are no longer to be kept cannot be removed");
+                }
             }
             Err(error) => {
                 if self.stuck.replace(Instant::now()).is_none() {

@@ -181,7 +181,7 @@ async fn an_output_that_takes_nothing_stops_traffic_when_the_queue_is_full() {
         // Open at both ends, so that nobody waits for the other.
         let reader = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
         let section = format!(
-            "audit: {{ output: {{ file: \"{}\" }}, on_loss: {on_loss}, queue: 10 }}\n\
+            "audit: {{ output: {{ file: \"{}\" }}, on_loss: {on_loss}, queue: 20 }}\n\
              limits: {{ requests_in_flight: 10 }}\n",
             pipe.display()
         );
@@ -291,13 +291,19 @@ async fn files_are_rotated_by_size_under_load() {
     assert!(world.proxy.metric("portvakt_audit_rotations_total{result=\"done\"}").await > 2.5);
     let sequence = world.proxy.metric("portvakt_audit_sequence").await.to_string();
     folder.verify(&["--running", "--until", &sequence]).expect(0, &["its end is open"]);
+    let public = [("--public-key", folder.path("public"))];
+    verify(&folder.files(), &public, &["--running"])
+        .expect(3, &["CANNOT BE CHECKED without `--mac-key`"]);
     folder.verify(&[]).expect(3, &["nothing proves that no more followed"]);
     stop(&mut world);
     folder.verify(&["--until", &sequence]).expect(0, &["whole and as it was written"]);
     folder.verify(&["--until", "1000000"]).expect(1, &["had reached 1000000"]);
     // Who has the public key only, and no key at all.
     let public = [("--public-key", folder.path("public"))];
-    verify(&folder.files(), &public, &[]).expect(0, &["whole and as it was written"]);
+    verify(&folder.files(), &public, &["--until", &sequence])
+        .expect(0, &["whole and as it was written"]);
+    // Cut off at an earlier stop, it would look the same.
+    verify(&folder.files(), &public, &[]).expect(3, &["up to the stop", "is not known here"]);
     verify(&folder.files(), &[], &[]).expect(2, &["--public-key"]);
     let wrong = [("--public-key", folder.path("private"))];
     verify(&folder.files(), &wrong, &[]).expect(3, &["not an Ed25519 public key"]);
@@ -371,7 +377,7 @@ async fn an_end_that_was_cut_off_while_the_program_stood_still_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_leaves_is_refused_or_served_has_one_record_each_and_keeps_no_place() {
     let folder = Folder::new();
-    let more = "on_loss: stop, queue: 4";
+    let more = "on_loss: stop, queue: 8";
     let sections = format!("{}limits: {{ requests_in_flight: 4 }}\n", folder.sealed(more));
     let mut world = world(&[], &sections).await;
     for _ in 0..10 {
