@@ -42,6 +42,8 @@ pub(super) struct Visit {
     pub(super) language: Language,
     pub(super) query: Fields,
     pub(super) path: String,
+    /// Path and query, to come back to.
+    pub(super) address: String,
     session: SessionId,
     /// Cookies to be set with the answer.
     cookies: Vec<String>,
@@ -92,6 +94,7 @@ impl FromRequestParts<Arc<Shared>> for Visit {
             language: asked.or(kept).unwrap_or_default(),
             query,
             path: parts.uri.path().to_owned(),
+            address: parts.uri.path_and_query().map_or("/", |it| it.as_str()).to_owned(),
             session,
             cookies,
             person,
