@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) system_users: BTreeMap<Uuid, SystemUser>,
     pub(crate) packages: BTreeMap<String, Package>,
     pub(crate) resources: BTreeMap<String, Arc<Resource>>,
+    /// Ids of resources that were deleted; systems, requests and system users may still name them.
+    pub(crate) deleted_resources: BTreeSet<String>,
     pub(crate) access_lists: BTreeMap<String, AccessList>,
     pub(crate) changes: Changes,
     pub(crate) requests: BTreeMap<Uuid, UserRequest>,
@@ -145,8 +147,9 @@ impl World {
         self.index.last_sequence += 1;
         user.sequence = self.index.last_sequence;
         let ids = self.index.users.entry(user.owner).or_default();
-        if !ids.contains(&user.id) {
-            ids.push(user.id);
+        // In the order in which a saved world is read, so that lists are the same then.
+        if let Err(place) = ids.binary_search(&user.id) {
+            ids.insert(place, user.id);
         }
         self.system_users.insert(user.id, user);
     }
@@ -163,12 +166,17 @@ impl World {
     pub(crate) fn put_resource(&mut self, mut resource: Resource, now: i64) {
         resource.version = self.resources.get(&resource.id).map_or(1, |old| old.version + 1);
         self.changes.record(&resource.id, now);
+        self.deleted_resources.remove(&resource.id);
         self.resources.insert(resource.id.clone(), Arc::new(resource));
     }
 
     /// Deletes a resource. The change feed does not tell.
     pub(crate) fn delete_resource(&mut self, id: &str) -> bool {
-        self.resources.remove(id).is_some()
+        let known = self.resources.remove(id).is_some();
+        if known {
+            self.deleted_resources.insert(id.to_owned());
+        }
+        known
     }
 
     /// Deletes a system user at once with everything it holds.

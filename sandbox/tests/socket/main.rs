@@ -21,6 +21,8 @@ mod pdp;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod saved;
+#[cfg(test)]
 mod scenarios;
 #[cfg(test)]
 mod system_users;
