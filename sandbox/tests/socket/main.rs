@@ -5,6 +5,8 @@ mod altinn;
 #[cfg(test)]
 mod command;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod endpoints;
 #[cfg(test)]
 mod examples;
