@@ -278,7 +278,7 @@ fn feed(
         match before {
             Some(before) if same(before, resource) => *resource = Arc::clone(before),
             Some(before) => {
-                let version = before.version + 1;
+                let version = before.version.saturating_add(1);
                 *resource = Arc::new(Resource { version, ..Resource::clone(resource) });
                 changes.record(&resource.id, now);
             }
