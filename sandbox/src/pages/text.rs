@@ -399,6 +399,7 @@ texts! {
     ResetSure: "Ja, alt jeg har gjort her kan forsvinne", "Yes, all I have done here may go";
 
     // --- refusals
+    FailedTitle: "Feil: {title}", "Error: {title}";
     CannotTitle: "Det går ikke", "That cannot be done";
     NotFound: "Fant ikke siden.", "The page was not found.";
     NotFoundTitle: "Siden finnes ikke", "There is no such page";

@@ -169,7 +169,11 @@ impl Visit {
     }
 
     pub(super) fn page_with(&self, status: StatusCode, title: &str, main: &Markup) -> Response {
-        let html = layout::document(self, title, main).into_string();
+        // The title is what a screen reader says first of a new page.
+        let failed = status.is_client_error() || status.is_server_error();
+        let title =
+            if failed { self.fill(T::FailedTitle, &[("title", title)]) } else { title.to_owned() };
+        let html = layout::document(self, &title, main).into_string();
         let mut response =
             (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response();
         self.finish(&mut response);

@@ -222,6 +222,8 @@ async fn who_may_not_approve_is_told_why() {
     let refused = manager.post(&path, &[("act", "approve")]).await;
     assert_eq!(refused.status, 400);
     assert!(refused.text().contains("AUTH-00053"));
+    assert!(refused.text().contains("<title>Feil: Forespørsel om systemtilgang"), "told at once");
+    assert!(page.contains("<title>Forespørsel om systemtilgang"));
     assert_eq!(manager.post(&path, &[("act", "sing")]).await.status, 400);
     assert_eq!(manager.post(&path, &[("act", "reject")]).await.status, 303);
     assert!(manager.get(&path).await.text().contains("Forespørselen er avvist"));
