@@ -36,7 +36,7 @@ const RENEW_AGAIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) enum Message {
     /// A record, without its end.
-    Line(String),
+    Line(Vec<u8>),
     /// Look at the file now.
     Look,
     /// Write what was sent before, and end.
@@ -84,7 +84,7 @@ pub(super) struct Chain {
 /// What becomes a line.
 #[derive(Debug)]
 pub(super) enum Item {
-    Record(String),
+    Record(Vec<u8>),
     Event(Event, String),
 }
 
@@ -327,7 +327,7 @@ impl<O: Output> Writer<O> {
                 chain.sealer.event(&mut chain.head, event, time, bytes);
             }
             (None, Item::Record(text)) => {
-                bytes.extend_from_slice(text.as_bytes());
+                bytes.extend_from_slice(text);
                 bytes.push(b'\n');
             }
             // Without a chain nothing but requests is told.
