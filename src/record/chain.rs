@@ -244,9 +244,9 @@ pub(super) struct Sealer {
 
 impl Sealer {
     /// Adds the line of a record, a JSON object, to `out`, sealed and with its end.
-    pub(super) fn record(&self, head: &mut Head, text: &str, out: &mut Vec<u8>) {
+    pub(super) fn record(&self, head: &mut Head, text: &[u8], out: &mut Vec<u8>) {
         let begin = out.len();
-        out.extend_from_slice(text.strip_suffix('}').unwrap_or(text).as_bytes());
+        out.extend_from_slice(text.strip_suffix(b"}").unwrap_or(text));
         self.number(head, out);
         self.close(head, begin, out);
     }
@@ -256,11 +256,15 @@ impl Sealer {
         match event {
             Event::Lost(records) => {
                 let line = LostLine { event: "lost", time, records: *records };
-                self.record(head, &json(&line), out);
+                self.record(head, json(&line).as_bytes(), out);
             }
             Event::Torn { bytes, digest } => {
                 let (bytes, digest) = (*bytes, hex(digest));
-                self.record(head, &json(&TornLine { event: "torn", time, bytes, digest }), out);
+                self.record(
+                    head,
+                    json(&TornLine { event: "torn", time, bytes, digest }).as_bytes(),
+                    out,
+                );
             }
             Event::Checkpoint { why, expected } => {
                 self.checkpoint(head, (*why, *expected), time, out);
