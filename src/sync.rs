@@ -308,6 +308,7 @@ impl Sync {
             self.tasks.spawn(async move { Done::Policies(plan.read(source).await) });
         }
         self.ask_again();
+        self.answers.confirmations.tidy();
         self.save(now);
         if now >= self.next_eviction {
             self.evict();
