@@ -57,10 +57,11 @@ impl Tally {
     /// Says what was run, and fails unless that is all and nothing differs.
     pub(crate) fn close(self, all: usize, known: usize) {
         let left_out: usize = self.left_out.values().map(Vec::len).sum();
-        println!("{}: {} ran, {left_out} left out", self.name, self.ran);
+        let mut told = format!("{}: {} ran, {left_out} left out", self.name, self.ran);
         for (reason, ids) in &self.left_out {
-            println!("  left out: {reason}: {}", ids.join(", "));
+            told += &format!("\n  left out: {reason}: {}", ids.join(", "));
         }
+        crate::support::say(&told);
         assert!(self.differs.is_empty(), "{}:\n{}", self.name, self.differs.join("\n"));
         assert_eq!(
             left_out, known,

@@ -493,10 +493,16 @@ fn tool(variable: &str, usual: &str) -> Option<PathBuf> {
     None
 }
 
-/// Says aloud that a test does nothing. The harness keeps what a passing test prints to itself, but not
-/// what it writes.
+/// Says aloud, in one piece, what a test ran. The harness keeps what a passing test prints to itself, but
+/// not what it writes.
+pub fn say(text: &str) {
+    let line = format!("{}\n", text.trim_end());
+    std::io::stderr().write_all(line.as_bytes()).expect("standard error");
+}
+
+/// Says aloud that a test does nothing.
 pub fn skipped(why: &str) {
-    writeln!(std::io::stderr(), "SKIPPED: {why}").expect("standard error");
+    say(&format!("SKIPPED: {why}"));
 }
 
 /// A folder of the data from outside, or `None` with a word that the test is skipped; in CI that is a failure.
