@@ -10,6 +10,7 @@
 )]
 
 pub mod authority;
+pub mod disk;
 pub mod http;
 pub mod raw;
 pub mod relay;
