@@ -56,7 +56,7 @@ async fn saved(file: &Path) -> (World, Questions) {
 }
 
 /// What the program binds its snapshots to.
-fn binding(world: &World) -> Vec<u8> {
+pub(crate) fn binding(world: &World) -> Vec<u8> {
     let altinn = format!("{}/", world.sandbox.altinn_url());
     ["1", world.sandbox.issuer(), &altinn, seed::PROXY_CLIENT, "required"].join("\n").into_bytes()
 }
