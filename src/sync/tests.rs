@@ -1,6 +1,6 @@
 //! The task against an Altinn in memory, under paused time.
 
-use super::ports::{AccessList, AccessLists, Feed, FeedPosition, PublishedResource};
+use super::ports::{AccessList, AccessLists, Feed, FeedPosition, PublishedResource, SavedUser};
 use super::*;
 use crate::clock::SystemClock;
 use crate::config::{ConfirmationConfig, PolicyConfig};
@@ -580,6 +580,83 @@ async fn answers_that_are_not_fresh_are_asked_for_behind() {
     bench.after(2 * SECOND).await;
     let held = bench.answers.confirmations.held(&question()).unwrap();
     assert_eq!(held.verdict, Verdict::Permit);
+}
+
+/// One of the many that only tokens name.
+fn other(number: u32) -> SystemUserId {
+    format!("22222222-2222-4222-8222-{number:012}").parse().unwrap()
+}
+
+fn listing(id: SystemUserId) -> RegisterConfig {
+    RegisterConfig { system_users: vec![id], ..config() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_listed_is_watched_and_read_before_any_request() {
+    let unlisted = start(holding(&["lonn"]), listing(other(0))).await;
+    assert!(unlisted.reader().view(other(0)).is_some());
+    assert_eq!(unlisted.derived(), Err(NotDerived::Unwatched));
+    let bench = start(holding(&["lonn"]), listing(user())).await;
+    assert_eq!(bench.reader().size(), 1);
+    assert_eq!(bench.outside.read(|altinn| altinn.asked), 0);
+    assert!(bench.derived().unwrap() <= 2 * SECOND, "read at the start");
+    // What it is, only a token tells.
+    assert_eq!(bench.reader().view(user()).unwrap().vendor, None);
+    bench.seen();
+    bench.after(SECOND).await;
+    assert_eq!(bench.reader().view(user()).unwrap().vendor, Some(VENDOR.parse().unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_listed_is_never_let_go_however_idle_and_however_full_the_register_is() {
+    let tight = RegisterConfig { max_bytes: 1, ..listing(user()) };
+    for config in [listing(user()), tight] {
+        let bench = start(holding(&["lonn"]), config).await;
+        let watch = |id| {
+            bench.answers.watch(id, || Seen {
+                id,
+                owner: Some(PARTY.parse().unwrap()),
+                system: Some("310000035_system".parse().unwrap()),
+                vendor: Some(VENDOR.parse().unwrap()),
+            });
+        };
+        let idle = other(1000);
+        watch(idle);
+        bench.after(SECOND).await;
+        // Twice as many as there is room for, and all of them used later than the listed one.
+        for number in 0..200 {
+            watch(other(number));
+            bench.after(SECOND).await;
+        }
+        assert!(bench.reader().view(idle).is_none(), "room was made");
+        assert!(bench.reader().view(user()).is_some());
+        // Past `keep_for`, with requests of nobody.
+        bench.after(70 * MINUTE).await;
+        assert_eq!(bench.reader().size(), 1, "nobody else is kept");
+        let age = bench.derived().unwrap();
+        assert!(age < 15 * MINUTE, "it is still read: {age:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_listed_finds_room_where_a_snapshot_has_filled_the_register() {
+    let now = SystemClock.wall();
+    let saved = (0..100).map(|number| {
+        Saved::User(Box::new(SavedUser {
+            id: other(number),
+            owner: PARTY.parse().unwrap(),
+            system: "310000035_system".parse().unwrap(),
+            vendor: VENDOR.parse().unwrap(),
+            fetched: Some(now),
+            changed: now,
+            lost: None,
+            last_used: now,
+            parties: Vec::new(),
+        }))
+    });
+    let bench = start_from(saved.collect(), holding(&["lonn"]), listing(user())).await;
+    assert!((90..=96).contains(&bench.reader().size()), "{}", bench.reader().size());
+    assert!(bench.derived().is_ok());
 }
 
 #[tokio::test(start_paused = true)]

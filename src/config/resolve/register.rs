@@ -140,6 +140,13 @@ impl Resolver<'_> {
             sample_one_in: self.count(&raw.sample_one_in, number(1000)),
             snapshot: self.snapshot(&raw.snapshot),
         };
+        // Those listed are never let go: more than there is room for would leave none for others.
+        if let Some(place) = raw.system_users.place()
+            && config.system_users.len() > config.max_system_users.get()
+        {
+            let cure = "list fewer, or raise `max_system_users`";
+            self.sink.report(place, "more than `max_system_users`", cure);
+        }
         either(&raw.enabled, true).then_some(config)
     }
 
