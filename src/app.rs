@@ -433,6 +433,8 @@ struct AppReadiness {
     recorder: Arc<Recorder>,
     stopping: AtomicBool,
     metrics: Metrics,
+    /// What calls to Altinn pass, if any are made.
+    gate: Option<Gate>,
 }
 
 impl Readiness for AppReadiness {
@@ -453,6 +455,9 @@ impl Readiness for AppReadiness {
     fn observe(&self) {
         self.metrics.ready.set(i64::from(self.obstacles().is_empty()));
         self.metrics.permit_age_worst.observe();
+        if let Some(gate) = &self.gate {
+            gate.observe();
+        }
         let audit = &self.recorder.audit;
         self.metrics.audit_stopped.set(i64::from(audit.stopped()));
         self.metrics.audit_waiting.set(i64::try_from(audit.waiting()).unwrap_or(i64::MAX));
@@ -524,6 +529,7 @@ impl Running {
             recorder: Arc::clone(&recorder),
             stopping: AtomicBool::new(false),
             metrics: metrics.clone(),
+            gate: altinn.as_ref().map(|way| way.gate.clone()),
         });
         let stop_control = CancellationToken::new();
         let admin = bind(config.admin.address, Sharing::Alone, control)?;
