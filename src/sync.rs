@@ -381,7 +381,7 @@ impl Sync {
                 self.publish(reading);
             }
             Done::Policies(reading) => self.apply_policies(reading),
-            Done::Saved(written) => self.land_saved(*written),
+            Done::Saved(written) => drop(self.land_saved(*written)),
             Done::Reconfirmed => {}
             Done::Sampled(question, verdict) => self.judge_sample(question, verdict),
             Done::InDispute(question) => self.settle(question),
@@ -498,35 +498,38 @@ impl Sync {
         // A writing that is under way ends first; the store is in it.
         while self.saver.as_ref().is_some_and(|saver| !saver.is_idle()) {
             match self.tasks.join_next().await {
-                Some(Ok(Done::Saved(written))) => self.land_saved(*written),
+                Some(Ok(Done::Saved(written))) => drop(self.land_saved(*written)),
                 Some(_) => {}
                 None => return,
             }
         }
-        let Some(saver) = &mut self.saver else { return };
-        let (reader, mirror, ticks) = (&self.reader, &self.mirror, &self.ticks);
-        let (switched_off, wall) = (&self.switched_off, self.clock.wall());
-        let state = State { reader, mirror, switched_off, ticks, wall };
-        if let Some(writing) = saver.last(&state, &self.answers)
-            && let Ok(written) = tokio::task::spawn_blocking(move || writing.write()).await
-        {
-            self.land_saved(written);
+        while let Some(saver) = &mut self.saver {
+            let (reader, mirror, ticks) = (&self.reader, &self.mirror, &self.ticks);
+            let (switched_off, wall) = (&self.switched_off, self.clock.wall());
+            let state = State { reader, mirror, switched_off, ticks, wall };
+            let Some(writing) = saver.last(&state, &self.answers) else { return };
+            let written = tokio::task::spawn_blocking(move || writing.write()).await;
+            // One writing takes so many. What fails now is not tried again: the program ends.
+            if !written.is_ok_and(|written| self.land_saved(written)) {
+                return;
+            }
         }
     }
 
-    fn land_saved(&mut self, written: Written) {
-        let Some(saver) = &mut self.saver else { return };
-        match saver.written(written, &self.reader, Instant::now()) {
-            Ok(()) => {
-                self.metrics.saves.with_label_values(&["saved"]).inc();
-                self.metrics.saved.set(self.clock.now().seconds());
-            }
+    /// Whether it was written.
+    fn land_saved(&mut self, written: Written) -> bool {
+        let Some(saver) = &mut self.saver else { return false };
+        let result = saver.written(written, &self.reader, Instant::now());
+        let label = if result.is_ok() { "saved" } else { "failed" };
+        self.metrics.saves.with_label_values(&[label]).inc();
+        match &result {
+            Ok(()) => self.metrics.saved.set(self.clock.now().seconds()),
             Err(error) => {
-                self.metrics.saves.with_label_values(&["failed"]).inc();
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                let cause = std::error::Error::source(error).map(ToString::to_string);
                 tracing::error!(%error, cause, "the register is not saved; tried again");
             }
         }
+        result.is_ok()
     }
 
     fn sample(&mut self, question: Question) {

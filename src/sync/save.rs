@@ -122,10 +122,11 @@ impl Saver {
         self.begin(state)
     }
 
-    /// What is to be written at the end.
+    /// What is to be written at the end, and then what is left of it; `None` when all is written.
     pub(super) fn last(&mut self, state: &State<'_>, answers: &Answers) -> Option<Writing> {
         self.take_up_answers(answers);
-        self.begin(state)
+        let left = self.policies || !self.users.is_empty() || !self.answers.is_empty();
+        if left { self.begin(state) } else { None }
     }
 
     fn begin(&mut self, state: &State<'_>) -> Option<Writing> {

@@ -1,6 +1,8 @@
 //! The task against an Altinn in memory, under paused time.
 
-use super::ports::{AccessList, AccessLists, Feed, FeedPosition, PublishedResource, SavedUser};
+use super::ports::{
+    AccessList, AccessLists, Feed, FeedPosition, PublishedResource, SavedUser, Store, StoreError,
+};
 use super::*;
 use crate::clock::SystemClock;
 use crate::config::{ConfirmationConfig, PolicyConfig};
@@ -9,7 +11,7 @@ use crate::domain::delegation::PackageId;
 use crate::domain::party::{OrgNumber, Party};
 use crate::domain::resource::ResourceId;
 use crate::enforce::answers::{Sampler, doubter};
-use crate::enforce::confirmations::Confirmations;
+use crate::enforce::confirmations::{Asking, Confirmations};
 use crate::enforce::notices::Notices;
 use crate::enforce::ports::EdgeFuture;
 use crate::register::{self, Limits, NotDerived, Seen};
@@ -211,6 +213,17 @@ async fn start(altinn: Altinn, config: RegisterConfig) -> Bench {
 
 /// The same after a restart that finds this.
 async fn start_from(saved: Vec<Saved>, altinn: Altinn, config: RegisterConfig) -> Bench {
+    let (mut sync, bench) = idle(altinn, config, None);
+    if !saved.is_empty() {
+        sync.restore(|take| saved.into_iter().for_each(take));
+    }
+    tokio::spawn(sync.run(bench.stop.clone()));
+    bench.after(2 * SECOND).await;
+    bench
+}
+
+/// A task that does not run yet, with a disk if there is one.
+fn idle(altinn: Altinn, config: RegisterConfig, disk: Option<Disk>) -> (Sync, Bench) {
     let outside = Outside(Arc::new(Mutex::new(altinn)));
     let (ticks, pdp): (_, Arc<dyn RemotePdp>) = (Ticks::new(), Arc::new(outside.clone()));
     let rights = vec![right()];
@@ -248,17 +261,42 @@ async fn start_from(saved: Vec<Saved>, altinn: Altinn, config: RegisterConfig) -
         clock: Arc::new(SystemClock),
         notices: receiver,
         metrics: metrics.clone(),
-        saving: None,
+        saving: disk.map(|disk| Saving {
+            store: Box::new(disk),
+            journal: answers.confirmations.keep_journal(),
+            interval: 60 * MINUTE,
+        }),
     };
-    let stop = CancellationToken::new();
-    let mut sync = Sync::new(parts, reader);
-    if !saved.is_empty() {
-        sync.restore(|take| saved.into_iter().for_each(take));
+    let sync = Sync::new(parts, reader);
+    (sync, Bench { outside, answers, metrics, stop: CancellationToken::new() })
+}
+
+/// A disk in memory.
+#[derive(Clone, Default)]
+struct Disk {
+    saved: Arc<Mutex<Vec<Saved>>>,
+    /// How many writings are refused from now on.
+    full_for: Arc<Mutex<usize>>,
+}
+
+impl Store for Disk {
+    fn save(&mut self, batch: Vec<Saved>) -> Result<(), StoreError> {
+        let mut full_for = self.full_for.lock().unwrap();
+        if *full_for > 0 {
+            *full_for -= 1;
+            return Err(StoreError::Disk("no room".into()));
+        }
+        self.saved.lock().unwrap().extend(batch);
+        Ok(())
     }
-    tokio::spawn(sync.run(stop.clone()));
-    let bench = Bench { outside, answers, metrics, stop };
-    bench.after(2 * SECOND).await;
-    bench
+}
+
+impl Disk {
+    /// How many system users it was told of.
+    fn users(&self) -> usize {
+        let told = |saved: &&Saved| matches!(saved, Saved::User(_) | Saved::ForgetUser(_));
+        self.saved.lock().unwrap().iter().filter(told).count()
+    }
 }
 
 impl Bench {
@@ -580,6 +618,49 @@ async fn answers_that_are_not_fresh_are_asked_for_behind() {
     bench.after(2 * SECOND).await;
     let held = bench.answers.confirmations.held(&question()).unwrap();
     assert_eq!(held.verdict, Verdict::Permit);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_an_orderly_end_everything_is_saved_that_was_not() {
+    let disk = Disk::default();
+    let (sync, bench) = idle(holding(&["lonn"]), config(), Some(disk.clone()));
+    let running = tokio::spawn(sync.run(bench.stop.clone()));
+    bench.after(2 * SECOND).await;
+    bench.seen();
+    bench.after(2 * SECOND).await;
+    bench.outside.set(|altinn| altinn.verdict = Some(Verdict::Permit));
+    let asking = Asking { call: OWN, max_age: Duration::ZERO, expected: false };
+    bench.answers.confirmations.ask(&question(), asking).await.unwrap();
+    assert!(disk.saved.lock().unwrap().is_empty(), "nothing is due for an hour");
+    bench.stop.cancel();
+    running.await.unwrap();
+    let saved = disk.saved.lock().unwrap();
+    let has = |is: fn(&Saved) -> bool| saved.iter().any(is);
+    assert!(has(|saved| matches!(saved, Saved::User(user) if user.parties.len() == 1)));
+    assert!(has(|saved| matches!(saved, Saved::Confirmation(..))));
+    assert!(has(|saved| matches!(saved, Saved::Resource(_))));
+    assert!(has(|saved| matches!(saved, Saved::LastSaved(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_much_is_left_at_the_end_all_of_it_is_saved() {
+    let disk = Disk::default();
+    let (mut sync, bench) = idle(holding(&["lonn"]), config(), Some(disk.clone()));
+    (0..50_000).for_each(|number| sync.changed(other(number)));
+    bench.stop.cancel();
+    sync.run(bench.stop.clone()).await;
+    assert_eq!(disk.users(), 50_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_is_full_at_the_end_is_told_and_does_not_hold_the_end_up() {
+    let disk = Disk { full_for: Arc::new(Mutex::new(usize::MAX)), ..Disk::default() };
+    let (mut sync, bench) = idle(holding(&["lonn"]), config(), Some(disk.clone()));
+    (0..50_000).for_each(|number| sync.changed(other(number)));
+    bench.stop.cancel();
+    sync.run(bench.stop.clone()).await;
+    assert_eq!(disk.users(), 0);
+    assert_eq!(bench.metrics.saves.with_label_values(&["failed"]).get(), 1);
 }
 
 /// One of the many that only tokens name.
