@@ -419,6 +419,16 @@ impl Proxy {
         self.child.wait().expect("it ends").code()
     }
 
+    /// Time of processors that it has taken, its own and the system's for it.
+    pub fn spent(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("alive");
+        // The name in brackets may hold spaces; user and system time are fields 14 and 15, in hundredths.
+        let (_, fields) = stat.rsplit_once(") ").expect("a name");
+        let ticks = fields.split(' ').skip(11).take(2);
+        let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     /// Resident memory in bytes, now and at the greatest.
     pub fn memory(&self) -> (u64, u64) {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("alive");
