@@ -207,7 +207,7 @@ fn an_answer_that_is_held_is_looked_up_with_no_allocation_but_to_tidy_up() {
     // The same, and the cache takes in what was just asked.
     look_up(&stage, &cases);
     let each = cases.iter().cycle().take(LOOK_UPS).map(|(question, _)| {
-        measure(|| drop(black_box(stage.answers.known(black_box(question))))).count_total
+        measure(|| _ = black_box(stage.answers.known(black_box(question)))).count_total
     });
     let allocating: Vec<u64> = each.filter(|count| *count > 0).collect();
     assert!(allocating.iter().all(|count| *count == 1), "{allocating:?}");
