@@ -155,6 +155,16 @@ pub enum OpenError {
     Key,
 }
 
+impl From<OpenError> for StoreError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::InUse => Self::InUse,
+            OpenError::Disk(cause) => Self::Disk(cause),
+            OpenError::Key => Self::Sealing,
+        }
+    }
+}
+
 /// Opens the snapshot, reads all of it once to see that it is sound, and sets it aside if it is not.
 /// `now` is the time of day.
 ///

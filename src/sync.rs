@@ -33,7 +33,7 @@ use crate::register::{NotDerived, Publish, Reader, RightIndex, Seen, Tick, Ticks
 use drift::{Dispute, Outcome, SwitchedOff};
 use metrics::SyncMetrics;
 use mirror::{Mirror, MirrorReading};
-use ports::{Saved, Source, StorableQuestion, Wanted};
+use ports::{Saved, Source, StorableQuestion, StoreError, Wanted};
 use restore::Restoring;
 use save::{Saver, State, Written};
 use status::StatusReader;
@@ -520,10 +520,16 @@ impl Sync {
     fn land_saved(&mut self, written: Written) -> bool {
         let Some(saver) = &mut self.saver else { return false };
         let result = saver.written(written, &self.reader, Instant::now());
-        let label = if result.is_ok() { "saved" } else { "failed" };
+        let label = match &result {
+            Ok(()) => "saved",
+            // Most likely the program that this one follows: no failure yet.
+            Err(StoreError::InUse) => "in_use",
+            Err(StoreError::Disk(_) | StoreError::Lost(_) | StoreError::Sealing) => "failed",
+        };
         self.metrics.saves.with_label_values(&[label]).inc();
         match &result {
             Ok(()) => self.metrics.saved.set(self.clock.now().seconds()),
+            Err(StoreError::InUse) => tracing::debug!("another process uses the snapshot"),
             Err(error) => {
                 let cause = std::error::Error::source(error).map(ToString::to_string);
                 tracing::error!(%error, cause, "the register is not saved; tried again");

@@ -170,6 +170,32 @@ async fn a_start_on_a_full_disk_serves_what_was_saved_and_saves_when_there_is_ro
     ask(&world, &foreign).await.assert_undecided();
 }
 
+/// There is no file, and no room to make one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_on_a_full_disk_is_told_and_saves_when_there_is_room() {
+    let Some(disk) = Disk::mount("8m") else {
+        return skipped("no file system may be mounted here");
+    };
+    disk.fill();
+    let sections = saved_in(&disk.path().join("register"), "");
+    let mut world = stage(&sections).await;
+    let held = ask_of(&world, BAKKEN, "POST", MVA, "310000507").await;
+    let foreign = ask_of(&world, AGENT, "GET", MVA, "310000744").await;
+    until_basis(&world, &held, "derived").await;
+    assert_eq!(ask(&world, &foreign).await.status, 403);
+    told_of(&world.proxy.log(), "the register is not saved");
+    wait_until("a failed saving", async || world.proxy.metric(FAILED).await > 0.5).await;
+    disk.clear();
+    wait_until("saved", async || world.proxy.metric(SAVED).await > 0.5).await;
+    world.proxy.signal("KILL");
+    world.proxy.wait();
+    down(&world, json!({ "close": true })).await;
+    world.proxy = started(&world, &sections, &[]).await;
+    world.proxy.wait_until_ready().await;
+    assert_eq!(ask(&world, &held).await.status, 200);
+    ask(&world, &foreign).await.assert_undecided();
+}
+
 /// An error that says this, and what to look for.
 fn told_of(log: &[String], message: &str) {
     let told = log.iter().find(|line| line.contains(message));

@@ -331,7 +331,7 @@ async fn a_second_program_on_the_same_file_serves_without_it_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("register");
     let sections = saved_in(&file, "");
-    let world = stage(&sections).await;
+    let mut world = stage(&sections).await;
     let questions = Questions::of(&world).await;
     until_basis(&world, &questions.derived, "derived").await;
     let second = started(&world, &sections, &[]).await;
@@ -347,6 +347,21 @@ async fn a_second_program_on_the_same_file_serves_without_it_and_says_so() {
     let before = world.proxy.metric(SAVED).await;
     wait_until("the first goes on saving", async || world.proxy.metric(SAVED).await > before).await;
     assert_eq!(ask(&world, &questions.derived).await.status, 200);
+    // As when a new version takes the place of the old one: it goes on with the file.
+    let failed = "portvakt_snapshot_saves_total{result=\"failed\"}";
+    assert!(second.metric(failed).await.abs() < f64::EPSILON, "that is no failure");
+    stop(&mut world);
+    world.proxy = second;
+    wait_until("the second saves", async || world.proxy.metric(SAVED).await > 0.5).await;
+    world.proxy.signal("KILL");
+    world.proxy.wait();
+    down(&world, json!({ "close": true })).await;
+    world.proxy = started(&world, &sections, &[]).await;
+    world.proxy.wait_until_ready().await;
+    let log = world.proxy.log();
+    assert!(!log.iter().any(|line| line.contains("not used")), "{log:?}");
+    assert_eq!(ask(&world, &questions.derived).await.status, 200);
+    ask(&world, &questions.foreign).await.assert_undecided();
 }
 
 #[tokio::test(flavor = "multi_thread")]
