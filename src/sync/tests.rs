@@ -653,6 +653,39 @@ async fn however_much_is_left_at_the_end_all_of_it_is_saved() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn answers_that_cannot_be_saved_for_long_are_not_hoarded_and_replace_those_on_disk() {
+    for (questions, anew) in [(1_000, false), (60_000, true)] {
+        let disk = Disk::default();
+        let (sync, bench) = idle(holding(&["lonn"]), config(), Some(disk.clone()));
+        let running = tokio::spawn(sync.run(bench.stop.clone()));
+        bench.outside.set(|altinn| altinn.verdict = Some(Verdict::Permit));
+        let party = Party::Organization(PARTY.parse::<OrgNumber>().unwrap());
+        let about = |number: u32| {
+            let instance = number.to_string().parse().unwrap();
+            Question::new(other(number), party, right(), Some(instance))
+        };
+        // As many as the journal holds, so that none of them is lost on the way.
+        for from in (0..questions).step_by(1_000) {
+            let some: Vec<Question> = (from..from + 1_000).map(about).collect();
+            bench.answers.confirmations.ask_behind(&some, OWN).await;
+            bench.after(2 * SECOND).await;
+        }
+        bench.stop.cancel();
+        running.await.unwrap();
+        let saved = disk.saved.lock().unwrap();
+        let place = |is: fn(&Saved) -> bool| saved.iter().position(is);
+        let first = place(|saved| matches!(saved, Saved::Confirmation(..))).unwrap();
+        let all = place(|saved| *saved == Saved::UnconfirmAll);
+        assert_eq!(all.is_some_and(|all| all < first), anew, "{questions}");
+        let held = saved.iter().filter(|saved| matches!(saved, Saved::Confirmation(..))).count();
+        // As many as are held at most, in the bench; others were let go, and are taken away.
+        assert!((1..=150).contains(&held), "{held}");
+        let gone = saved.iter().filter(|saved| matches!(saved, Saved::Unconfirm(_))).count();
+        assert_eq!(gone > 0, !anew, "{gone}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_disk_that_is_full_at_the_end_is_told_and_does_not_hold_the_end_up() {
     let disk = Disk { full_for: Arc::new(Mutex::new(usize::MAX)), ..Disk::default() };
     let (mut sync, bench) = idle(holding(&["lonn"]), config(), Some(disk.clone()));
