@@ -1,11 +1,11 @@
 //! Disks that are full, files that somebody renames, cuts or has in two, and a program that is killed.
 
 use crate::files::*;
+use crate::support::disk::Disk;
 use crate::support::http::{Connection, Protocol, empty, request};
 use crate::support::{Proxy, World, config, own_key, seed, skipped, wait_until};
 use portvakt_sandbox::{Sandbox, SandboxOptions};
 use serde_json::Value;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -94,42 +94,13 @@ async fn a_full_disk_stops_traffic_where_that_was_chosen_and_no_record_is_lost()
     folder.verify(&[]).expect(0, &["whole and as it was written"]);
 }
 
-/// A file system of its own with little room.
-struct Disk(tempfile::TempDir);
-
-impl Disk {
-    /// `None` where that is not allowed.
-    fn mount() -> Option<Self> {
-        let at = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"])
-            .arg(at.path())
-            .output();
-        mounted.ok().filter(|ran| ran.status.success()).map(|_| Self(at))
-    }
-
-    fn fill(&self) {
-        let mut file = std::fs::File::create(self.0.path().join("ballast")).unwrap();
-        while file.write_all(&[0; 1024]).is_ok() {}
-    }
-
-    fn clear(&self) {
-        std::fs::remove_file(self.0.path().join("ballast")).unwrap();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // What is still open is let go when it is closed.
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
 /// The case `pub-faults-009`.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_others_filled_stops_traffic_before_a_request_is_let_through() {
-    let Some(disk) = Disk::mount() else { return skipped("no file system may be mounted here") };
-    let log = disk.0.path().join("audit.jsonl");
+    let Some(disk) = Disk::mount("256k") else {
+        return skipped("no file system may be mounted here");
+    };
+    let log = disk.path().join("audit.jsonl");
     let section =
         format!("audit: {{ output: {{ file: \"{}\" }}, on_loss: stop }}\n", log.display());
     let mut world = world(&[], &section).await;
