@@ -131,14 +131,11 @@ restartPolicy: Always
 {{- end }}
 {{- end -}}
 
-{{/* The pod's securityContext: that of the restricted standard. */}}
+{{/* The pod's securityContext: that of the restricted standard. Users are each container's own matter. */}}
 {{- define "portvakt.podSecurityContext" -}}
 runAsNonRoot: true
-{{- with .Values.user.id }}
-runAsUser: {{ . }}
-{{- end }}
 {{- with .Values.user.group }}
-runAsGroup: {{ . }}
+# So that the volume with the register can be written to.
 fsGroup: {{ . }}
 fsGroupChangePolicy: OnRootMismatch
 {{- end }}
