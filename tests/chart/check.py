@@ -356,6 +356,15 @@ def refusals(tree: pathlib.Path) -> None:
                 found.append(f"helm {major} refuses the neighbour {case['good']}: {good.stderr.strip()}")
         return found
 
+    for major in MAJORS:
+        old = helm(major, "template", "r", str(tree / "helm/portvakt"), "-f", str(base), "--kube-version", "1.28.0")
+        check(f"refused by helm {major}: Kubernetes 1.28", [] if old.returncode else ["it is taken"])
+        # In another chart's pod the selectors of a gateway would find nothing.
+        (sidecar,) = [it for it in RENDERS if it[0] == "sidecar"]
+        mode = ["--set", "portvakt.mode=gateway", "--set", "portvakt.networkPolicy.enabled=false"]
+        mixed = template(major, tree, sidecar, *mode)
+        check(f"refused by helm {major}: the sidecar's helper in gateway mode", [] if "mode: must be" in mixed.stderr else [mixed.stderr])
+
     with concurrent.futures.ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as pool:
         for case, found in zip(table["cases"], pool.map(one, table["cases"])):
             check(f"refused: {json.dumps(case['bad'])}", found)
