@@ -1,17 +1,23 @@
 """What helm/check runs: check.py TOOLS PORTVAKT. Prints a line for each check, and every finding; exit code 1 with any."""
 
+import base64
 import concurrent.futures
 import copy
+import datetime
+import difflib
 import json
 import os
 import pathlib
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = ROOT / "tests/chart"
@@ -111,8 +117,6 @@ def golden(tree: pathlib.Path) -> dict[str, str]:
 
 
 def difference(before: str, after: str) -> list[str]:
-    import difflib
-
     return list(difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=1))[:60]
 
 
@@ -378,20 +382,39 @@ def named(key: str, told: str) -> bool:
 # ---- Portvakt's own opinion
 
 
+def private_jwk() -> str:
+    """A client's key as the platforms write it."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    numbers = key.private_numbers()
+    public = numbers.public_numbers
+    members = {"n": public.n, "e": public.e, "d": numbers.d, "p": numbers.p, "q": numbers.q}
+    members |= {"dp": numbers.dmp1, "dq": numbers.dmq1, "qi": numbers.iqmp}
+    octets = {name: value.to_bytes((value.bit_length() + 7) // 8, "big") for name, value in members.items()}
+    encoded = {name: base64.urlsafe_b64encode(value).rstrip(b"=").decode() for name, value in octets.items()}
+    return json.dumps({"kty": "RSA", "kid": "check", "use": "sig", "alg": "RS256", **encoded})
+
+
+def certificate() -> dict[str, str]:
+    """What a Secret of the type kubernetes.io/tls holds."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "gateway.example.no")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(x509.random_serial_number())
+    builder = builder.not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(days=30))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("gateway.example.no")]), critical=False)
+    signed = builder.sign(key, hashes.SHA256())
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return {
+        "tls.crt": signed.public_bytes(serialization.Encoding.PEM).decode(),
+        "tls.key": key.private_bytes(*form).decode(),
+    }
+
+
 def secrets() -> dict[str, dict[str, str]]:
     """Contents of the Secrets that the examples name, and of what the platforms give."""
-    script = (
-        "const k=require('crypto').generateKeyPairSync('rsa',{modulusLength:2048}).privateKey.export({format:'jwk'});"
-        "console.log(JSON.stringify({...k,kid:'check',use:'sig',alg:'RS256'}))"
-    )
-    jwk = run("node", "-e", script).stdout.strip()
-    pem = {}
-    with tempfile.TemporaryDirectory() as folder:
-        cert, key = f"{folder}/tls.crt", f"{folder}/tls.key"
-        subject = ["-subj", "/CN=gateway.example.no", "-addext", "subjectAltName=DNS:gateway.example.no"]
-        run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-            *subject, "-keyout", key, "-out", cert)
-        pem = {"tls.crt": pathlib.Path(cert).read_text(), "tls.key": pathlib.Path(key).read_text()}
+    jwk = private_jwk()
+    pem = certificate()
     client = "11111111-2222-4333-8444-555555555555"
     scopes = "altinn:authorization/authorize altinn:accessmanagement/authorizedparties.resourceowner"
 
@@ -529,8 +552,6 @@ def platforms() -> None:
         found.append("ingressPort is not where Portvakt listens")
     if not listens["upstream"]["url"].endswith(f":{spec['port']}"):
         found.append("the upstream is not the main container")
-    import zlib
-
     name = next(it["metadata"]["name"] for it in skip if it["kind"] == "Application")
     secret = f"maskinporten-{name}-{zlib.crc32(f'maskinporten-{name}'.encode()):08x}"
     if {"secret": secret} not in container["envFrom"]:
