@@ -900,6 +900,27 @@ const PROGRAM: &[Family] = &[
         act: "A bound that is reached: [PortvaktFull](runbook.md#portvaktfull).",
     },
     Family {
+        name: "portvakt_config_reloads_total",
+        unit: "readings",
+        labels: &[listed("result", &[("taken", ""), ("refused", "the same file is counted once")])],
+        more: "",
+        act: "To see when a change took effect.",
+    },
+    Family {
+        name: "portvakt_config_refused",
+        unit: "0 or 1",
+        labels: &[],
+        more: "",
+        act: "[PortvaktConfigRefused](runbook.md#portvaktconfigrefused).",
+    },
+    Family {
+        name: "portvakt_config_taken_timestamp_seconds",
+        unit: "seconds since 1970",
+        labels: &[],
+        more: "",
+        act: "Differs between replicas for long: one of them has refused what others took, or not seen it.",
+    },
+    Family {
         name: "portvakt_tls_certificate_not_after_timestamp_seconds",
         unit: "seconds since 1970",
         labels: &[FILE],

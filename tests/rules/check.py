@@ -221,4 +221,5 @@ def main():
     print(f"{len(FAMILIES)} families, {len(records)} records, {len(alerts)} alerts, {exprs} expressions of the dashboard: all fit together")
 
 
-main()
+if __name__ == "__main__":
+    main()
