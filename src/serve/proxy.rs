@@ -176,25 +176,8 @@ impl Proxy {
         let grant = judged?;
         let progress = Arc::clone(&record.progress);
         let body = body.take().ok_or(Rejection::Internal)?.into_outgoing(&progress);
-        let client = Arc::clone(client);
-        let (method, uploading) = (head.method.clone(), body.is_streamed());
-        let request = ToSend { head, body, progress, client, upgrade };
-        let answered = {
-            let forwarding = pin!(self.forwarder.forward(&grant, request));
-            if uploading {
-                let since = Instant::now();
-                let lapse = Box::pin(async {
-                    tokio::time::sleep_until(since + watch::SHORT).await;
-                    self.enforcer.vigil(&grant, &method, Going::Answer, since).lapse().await
-                });
-                tokio::select! {
-                    answered = forwarding => answered,
-                    lapse = lapse => Err(lapse.into_rejection()),
-                }
-            } else {
-                forwarding.await
-            }
-        };
+        let request = ToSend { head, body, progress, client: Arc::clone(client), upgrade };
+        let answered = self.forward(&grant, request).await;
         record.trail.done(Step::Forward);
         match answered {
             Ok(answered) => Ok((answered, Granted { grant, place: permit })),
@@ -202,6 +185,24 @@ impl Proxy {
                 record.trail.failed(&rejection);
                 Err(rejection)
             }
+        }
+    }
+
+    /// Forwards a request. While its body is still coming, what it was granted by must last.
+    async fn forward(&self, grant: &Grant, request: ToSend) -> Result<Answered, Rejection> {
+        if !request.body.is_streamed() {
+            return self.forwarder.forward(grant, request).await;
+        }
+        let method = request.head.method.clone();
+        let since = Instant::now();
+        let lapse = Box::pin(async {
+            tokio::time::sleep_until(since + watch::SHORT).await;
+            self.enforcer.vigil(grant, &method, Going::Answer, since).lapse().await
+        });
+        let forwarding = Box::pin(self.forwarder.forward(grant, request));
+        tokio::select! {
+            answered = forwarding => answered,
+            lapse = lapse => Err(lapse.into_rejection()),
         }
     }
 
