@@ -249,7 +249,7 @@ impl Record {
             .request_seconds
             .with_label_values(&[route])
             .observe(self.begun.elapsed().as_secs_f64());
-        for (step, took) in &self.trail.steps {
+        for (step, took) in self.trail.steps() {
             metrics.step_seconds.with_label_values(&[step.label()]).observe(took.as_secs_f64());
         }
         if let Some(cache) = self.trail.token_cache {

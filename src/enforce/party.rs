@@ -16,12 +16,14 @@ use crate::domain::party::{CheckDigits, OrgNumber, Party};
 use crate::domain::resource::{InstanceId, Right};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, header};
+use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// A request, the party it concerns and the right it needs.
 #[derive(Debug)]
 pub struct Concerned<'r> {
     pub(super) scoped: Scoped<'r>,
-    pub(super) system_user: SystemUserClaims,
+    pub(super) system_user: Arc<SystemUserClaims>,
     pub(super) party: Party,
     pub(super) right: Right,
     pub(super) instance: Option<InstanceId>,
@@ -155,9 +157,9 @@ impl PartyReader<'_> {
         }
     }
 
-    fn in_head(&self, routed: &Routed<'_>) -> Result<Vec<Party>, PartyError> {
+    fn in_head(&self, routed: &Routed<'_>) -> Result<SmallVec<[Party; 4]>, PartyError> {
         let facts = routed.admitted.facts;
-        let mut found = Vec::with_capacity(2);
+        let mut found = SmallVec::new();
         if let Some(name) = &self.config.path {
             let text = routed.variable(name).ok_or(PartyError::Missing)?;
             found.push(self.parse(text, PartySource::Path)?);

@@ -10,6 +10,7 @@ use super::rejection::Rejection;
 use super::told::RouteTold;
 use crate::config::RouteConfig;
 use http::Method;
+use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -54,7 +55,8 @@ impl RouteConflict {
 pub struct Routed<'r> {
     pub(super) admitted: Admitted<'r>,
     pub(super) route: Arc<Route>,
-    values: Vec<&'r str>,
+    /// In place for as many as most templates have.
+    values: SmallVec<[&'r str; 4]>,
 }
 
 impl Routes {
