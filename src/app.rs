@@ -13,7 +13,9 @@ use crate::altinn::source::AltinnSource;
 use crate::altinn::token::OwnToken;
 use crate::altinn::{Altinn, AltinnError};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, ListenAddress, RightConfig, RouteConfig, SnapshotConfig};
+use crate::config::{
+    Config, ListenAddress, RightConfig, RouteConfig, ShutdownConfig, SnapshotConfig,
+};
 use crate::domain::party::CheckDigits;
 use crate::domain::resource::{Question, Right};
 use crate::enforce::Enforcer;
@@ -38,7 +40,7 @@ use crate::serve::Worker;
 use crate::serve::admin::{Admin, Readiness};
 use crate::serve::entrance::Entrance;
 use crate::serve::listener::{Bound, Sharing, SocketFile, listen};
-use crate::serve::proxy::Proxy;
+use crate::serve::proxy::{Proxy, Stop};
 use crate::store::{self, Opened};
 use crate::sync::ports::Source;
 use crate::sync::{Parts, Saving, Sync};
@@ -58,7 +60,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -102,6 +104,9 @@ pub enum AppError {
     /// Our own client's key cannot be used.
     #[error("the key of our own Maskinporten client cannot be used")]
     OwnKey(#[from] SigningKeyError),
+    /// Somebody did not want to wait for what was still in flight.
+    #[error("a second signal ended the program at once: what was in flight is cut")]
+    Hurried,
     /// A part that must live has ended.
     #[error("{0} ended, which it never should; stopping so that the program is started anew")]
     PartEnded(&'static str),
@@ -495,7 +500,8 @@ struct Running {
     socket: Option<SocketFile>,
     /// The task that keeps the register.
     sync: Option<tokio::task::JoinHandle<()>>,
-    stop: CancellationToken,
+    shutdown: ShutdownConfig,
+    stop: Stop,
     stop_control: CancellationToken,
     /// Told by every part that ends.
     ended: mpsc::UnboundedReceiver<&'static str>,
@@ -548,7 +554,7 @@ impl Running {
         let secrets = Secured::read(config, &recorder.metrics)?;
         let watch = Watch::new(secrets.reloads(), recorder.metrics.clone());
         supervise(control, &tell, "the watch over certificates", watch.run(stop_control.clone()));
-        let stop = CancellationToken::new();
+        let stop = Stop::default();
         let listeners = bind_workers(config, control)?;
         let address = listeners.first().and_then(Bound::address);
         let address = address.unwrap_or_else(|| config.listen.address.clone());
@@ -559,33 +565,22 @@ impl Running {
             workers.push(shared.spawn_worker(listener, &stop, &tell)?);
         }
         tracing::info!(%address, admin = %admin_address, workers = workers.len(), "listening");
-        Ok(Self { readiness, recorder, workers, socket, sync, stop, stop_control, ended })
+        let shutdown = config.shutdown;
+        Ok(Self { readiness, recorder, workers, socket, sync, shutdown, stop, stop_control, ended })
     }
 
-    /// Waits for a signal or for a part to end, then drains.
+    /// Waits for a signal or for a part to end, then stops step by step.
     fn wait(mut self, control: &Runtime) -> Result<(), AppError> {
         let result = control.block_on(async {
-            let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signal)?;
-            let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signal)?;
-            let mut hangup = signal(SignalKind::hangup()).map_err(AppError::Signal)?;
-            loop {
-                tokio::select! {
-                    _ = terminate.recv() => break Ok(()),
-                    _ = interrupt.recv() => break Ok(()),
-                    _ = hangup.recv() => self.recorder.audit.reopen(),
-                    part = self.ended.recv() => {
-                        break Err(AppError::PartEnded(part.unwrap_or("a part")));
-                    }
-                }
+            let mut signals = Signals::new()?;
+            let ended = self.serve_on(&mut signals).await;
+            self.readiness.stopping.store(true, Ordering::Release);
+            if ended.is_ok() {
+                self.leave(&mut signals).await?;
             }
+            self.close(&mut signals).await?;
+            ended
         });
-        tracing::info!("stopping: no new connections, requests in flight are served to their end");
-        self.readiness.stopping.store(true, Ordering::Release);
-        self.stop.cancel();
-        for worker in self.workers {
-            // A worker that panicked has been told of by its end.
-            let _ = worker.join();
-        }
         drop(self.socket);
         self.stop_control.cancel();
         if let Some(sync) = self.sync {
@@ -595,6 +590,93 @@ impl Running {
         self.recorder.audit.close();
         tracing::info!("stopped");
         result
+    }
+
+    /// Until somebody wants it to stop.
+    async fn serve_on(&mut self, signals: &mut Signals) -> Result<(), AppError> {
+        loop {
+            tokio::select! {
+                () = signals.stop.recv() => return Ok(()),
+                _ = signals.hangup.recv() => self.recorder.audit.reopen(),
+                part = self.ended.recv() => {
+                    return Err(AppError::PartEnded(part.unwrap_or("a part")));
+                }
+            }
+        }
+    }
+
+    /// Not ready any more, but serving: whoever sends us requests has time to notice.
+    async fn leave(&mut self, signals: &mut Signals) -> Result<(), AppError> {
+        let wait = self.shutdown.wait;
+        tracing::info!(seconds = wait.as_secs(), "stopping: not ready any more, still serving");
+        self.stop.leaving.cancel();
+        let end = tokio::time::sleep(wait);
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                () = &mut end => return Ok(()),
+                () = signals.stop.recv() => return Err(AppError::Hurried),
+                _ = signals.hangup.recv() => self.recorder.audit.reopen(),
+                // Stopping is all that is left to do about it.
+                _ = self.ended.recv() => return Ok(()),
+            }
+        }
+    }
+
+    /// Ends connections after what is in flight on them, each worker within the limit of the drain.
+    async fn close(&mut self, signals: &mut Signals) -> Result<(), AppError> {
+        tracing::info!("stopping: no new connections, requests in flight are served to their end");
+        self.stop.leaving.cancel();
+        self.stop.closing.cancel();
+        let (grace, streams) = (self.shutdown.stream_grace, self.stop.streams.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(grace).await;
+            streams.cancel();
+        });
+        let workers = std::mem::take(&mut self.workers);
+        let joined = tokio::task::spawn_blocking(move || {
+            for worker in workers {
+                // A worker that panicked has been told of by its end.
+                let _ = worker.join();
+            }
+        });
+        tokio::select! {
+            _ = joined => Ok(()),
+            () = signals.stop.recv() => Err(AppError::Hurried),
+        }
+    }
+}
+
+/// What the program is told from outside.
+struct Signals {
+    stop: StopSignals,
+    hangup: Signal,
+}
+
+/// What the program is told from outside to make it stop.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, AppError> {
+        let of = |kind| signal(kind).map_err(AppError::Signal);
+        let stop = StopSignals {
+            terminate: of(SignalKind::terminate())?,
+            interrupt: of(SignalKind::interrupt())?,
+        };
+        Ok(Self { stop, hangup: of(SignalKind::hangup())? })
+    }
+}
+
+impl StopSignals {
+    /// SIGTERM or SIGINT.
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 
@@ -632,7 +714,7 @@ impl<'c> Shared<'c> {
     fn spawn_worker(
         &self,
         listener: Bound,
-        stop: &CancellationToken,
+        stop: &Stop,
         tell: &mpsc::UnboundedSender<&'static str>,
     ) -> Result<JoinHandle<()>, AppError> {
         let metrics = self.recorder.metrics.clone();
@@ -650,6 +732,7 @@ impl<'c> Shared<'c> {
             default_language: self.config.refusals.default_language,
             altinn: self.config.altinn.url.to_string(),
             tasks: TaskTracker::new(),
+            stop: stop.clone(),
         };
         let worker = Worker {
             proxy: Arc::new(proxy),
@@ -660,12 +743,12 @@ impl<'c> Shared<'c> {
         };
         let runtime =
             Builder::new_current_thread().enable_all().build().map_err(AppError::Runtime)?;
-        let (stop, end) = (stop.clone(), End { part: "a worker", tell: tell.clone() });
+        let end = End { part: "a worker", tell: tell.clone() };
         let serve = move || {
             let _end = end;
             runtime.block_on(async {
                 match listener.into_listener() {
-                    Ok(listener) => worker.run(listener, stop).await,
+                    Ok(listener) => worker.run(listener).await,
                     Err(error) => tracing::error!(%error, "a listener cannot be used"),
                 }
             });

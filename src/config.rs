@@ -46,6 +46,8 @@ pub struct Config {
     pub confirmations: ConfirmationConfig,
     /// Bounds on what a request may cost.
     pub limits: LimitConfig,
+    /// How the program stops.
+    pub shutdown: ShutdownConfig,
     /// The routes, in the order written.
     pub routes: Vec<RouteConfig>,
     /// Headers towards the upstream that tell of the client.
@@ -369,6 +371,15 @@ pub struct LimitConfig {
     pub consumer_rate: Option<RateConfig>,
     /// How often a system user may call; `None` for as often as it likes.
     pub system_user_rate: Option<RateConfig>,
+}
+
+/// How the program stops.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ShutdownConfig {
+    /// How long connections are still taken once it is not ready any more.
+    pub wait: Duration,
+    /// How long streams may go on after that.
+    pub stream_grace: Duration,
 }
 
 /// How often somebody may call.

@@ -52,8 +52,9 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Accepts and serves until `stop`, then lets requests in flight end, for a bounded time.
-    pub async fn run(self, listener: Listener, stop: CancellationToken) {
+    /// Accepts and serves until it is to close, then lets requests in flight end, for a bounded time.
+    pub async fn run(self, listener: Listener) {
+        let stop = self.proxy.stop.closing.clone();
         let server = self.server();
         let patience = Patience {
             first: self.limits.header_timeout,

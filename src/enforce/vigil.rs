@@ -43,6 +43,9 @@ pub enum Lapse {
     /// The issuer has withdrawn the key of the token.
     #[error("the issuer has withdrawn the token's key")]
     KeyGone,
+    /// The program is stopping, and streams have had their grace.
+    #[error("the server is stopping")]
+    Stopping,
 }
 
 impl Lapse {
@@ -55,6 +58,7 @@ impl Lapse {
             Self::Unknown(_) => "cannot_decide",
             Self::TokenEnded => "expired",
             Self::KeyGone => "unknown_key",
+            Self::Stopping => "stopping",
         }
     }
 }
@@ -190,7 +194,7 @@ impl Lapse {
     #[must_use]
     pub fn into_rejection(self) -> Rejection {
         match self {
-            Self::No(_) => Rejection::Lapsed(self),
+            Self::No(_) | Self::Stopping => Rejection::Lapsed(self),
             Self::Unknown(undecided) => Rejection::Undecided(undecided),
             Self::TokenEnded => TokenError::Claim(ClaimError::Expired).into(),
             Self::KeyGone => TokenError::UnknownKey.into(),

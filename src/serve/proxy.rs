@@ -12,7 +12,7 @@ use crate::enforce::facts::{BodyError, BodyReader, Facts};
 use crate::enforce::ports::EdgeFuture;
 use crate::enforce::rejection::{Code, Rejection};
 use crate::enforce::trail::Step;
-use crate::enforce::vigil::{Going, Lapse, Vigil};
+use crate::enforce::vigil::{Going, Lapse};
 use crate::enforce::{Enforcer, Grant};
 use crate::forward::body::{Outgoing, Progress, Silence};
 use crate::forward::headers::{Direction, clean_trailers};
@@ -39,6 +39,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -60,6 +61,20 @@ pub struct Proxy {
     pub altinn: String,
     /// Connections, and the tunnels that they have become.
     pub tasks: TaskTracker,
+    /// How far the end has come.
+    pub stop: Stop,
+}
+
+/// The end of the program, in its three steps. A clone is as good.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Not ready any more: connections are still taken, and HTTP/1 ones are not kept after their next answer, so
+    /// that none is closed at the moment at which a client begins to use it again.
+    pub leaving: CancellationToken,
+    /// No new connections; those that are open end after what is in flight.
+    pub closing: CancellationToken,
+    /// Streams have had their grace.
+    pub streams: CancellationToken,
 }
 
 impl fmt::Debug for Proxy {
@@ -101,7 +116,7 @@ impl Proxy {
             Err(Rejection::Internal)
         });
         record.tell(&span);
-        Ok(match served {
+        let mut response = match served {
             Ok((answered, granted)) => {
                 let grpc = version == Version::HTTP_2 && caller.is_grpc();
                 self.pass_on(answered, (granted, busy), record, (&method, grpc))
@@ -115,12 +130,16 @@ impl Proxy {
                 let mut response = self.refuse(&rejection, caller, record, (&method, busy));
                 // HTTP/2 frames each apart.
                 if version < Version::HTTP_2 && !ended {
-                    let close = HeaderValue::from_static("close");
-                    response.headers_mut().insert(header::CONNECTION, close);
+                    close_after(&mut response);
                 }
                 response
             }
-        })
+        };
+        let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if version < Version::HTTP_2 && !switched && self.stop.leaving.is_cancelled() {
+            close_after(&mut response);
+        }
+        Ok(response)
     }
 
     /// Records a request that the HTTP library refused by itself.
@@ -238,7 +257,8 @@ impl Proxy {
             let protocol = response.headers().get(header::UPGRADE);
             let websocket = protocol.is_some_and(|name| name.as_bytes() == b"websocket");
             let tunnel = Tunnel { record, counts: Counts::default(), _place: granted.place };
-            self.tasks.spawn(tunnel.run(sides, idle, vigil, websocket));
+            let lapse = watch::until(self.stop.streams.clone(), vigil.lapse());
+            self.tasks.spawn(tunnel.run(sides, idle, lapse, websocket));
             let body = ReplyBody::Whole(Full::default());
             return response.map(|_| Reply { body, open: None, delivery: None, _busy: busy });
         }
@@ -251,7 +271,8 @@ impl Proxy {
         }
         let open = (!ended).then(|| {
             let Granted { grant, place } = granted;
-            let watch = Watch::new(Arc::clone(&self.enforcer), grant, method.clone());
+            let ending = is_stream(response.headers()).then(|| self.stop.streams.clone());
+            let watch = Watch::new(Arc::clone(&self.enforcer), grant, method.clone(), ending);
             Box::new(Open { record, watch, grpc, _place: place })
         });
         response.map(|incoming| Reply {
@@ -261,6 +282,19 @@ impl Proxy {
             _busy: busy,
         })
     }
+}
+
+/// The library closes the connection after this answer.
+fn close_after(response: &mut Response<Reply>) {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+}
+
+/// Whether an answer may go on without end: an event stream, or gRPC.
+fn is_stream(headers: &HeaderMap) -> bool {
+    let media = headers.get(header::CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
+    [&b"text/event-stream"[..], b"application/grpc"]
+        .iter()
+        .any(|name| media.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name)))
 }
 
 /// What was granted, and the place in flight that it takes.
@@ -281,13 +315,12 @@ impl Tunnel {
         mut self,
         (client, upstream): (OnUpgrade, OnUpgrade),
         idle: Duration,
-        vigil: Vigil,
+        lapse: impl Future<Output = Lapse>,
         websocket: bool,
     ) {
         let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else { return };
         let (client, upstream) = (TokioIo::new(client), TokioIo::new(upstream));
-        let end =
-            tunnel::relay((client, websocket), upstream, &self.counts, idle, vigil.lapse()).await;
+        let end = tunnel::relay((client, websocket), upstream, &self.counts, idle, lapse).await;
         tracing::debug!(trace_id = self.record.trace_id(), ?end, "a tunnel ended");
         match end {
             End::Whole => self.record.complete(),

@@ -238,7 +238,7 @@ fn grpc(code: Code, language: Language) -> Response<Bytes> {
 pub fn lapsed_trailers(lapse: Lapse) -> HeaderMap {
     let status = match lapse {
         Lapse::No(_) => StatusCode::FORBIDDEN,
-        Lapse::Unknown(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Lapse::Unknown(_) | Lapse::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         Lapse::TokenEnded | Lapse::KeyGone => StatusCode::UNAUTHORIZED,
     };
     let mut trailers = HeaderMap::new();
