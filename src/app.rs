@@ -5,6 +5,7 @@
 //! runtime, so that it is reachable when the workers are not.
 
 pub mod offline;
+pub mod reload;
 mod told;
 
 use crate::altinn::gate::Gate;
@@ -26,6 +27,7 @@ use crate::enforce::notices::Notices;
 use crate::enforce::ports::{KeySource, RemotePdp};
 use crate::enforce::rate::Rates;
 use crate::enforce::route::{RouteConflict, Routes};
+use crate::enforce::vigil::Newest;
 use crate::forward::Forwarder;
 use crate::maskinporten::Issuer;
 use crate::maskinporten::grant::{Grant, SigningKeyError};
@@ -40,15 +42,17 @@ use crate::serve::Worker;
 use crate::serve::admin::{Admin, Readiness};
 use crate::serve::entrance::Entrance;
 use crate::serve::listener::{Bound, Sharing, SocketFile, listen};
-use crate::serve::proxy::{Proxy, Stop};
+use crate::serve::proxy::{Generation, Proxy, Stop};
 use crate::store::{self, Opened};
 use crate::sync::ports::Source;
-use crate::sync::{Parts, Saving, Sync};
+use crate::sync::{Parts, Saving, Sync, distinct};
 use crate::telemetry::metrics::Metrics;
 use crate::tls::TlsError;
 use crate::tls::client::Client as TlsClient;
 use crate::tls::server::Server as TlsServer;
-use crate::tls::watch::{Reloads, Watch};
+use crate::tls::watch::{All, Reloads, Watch};
+use arc_swap::ArcSwap;
+use reload::{Origin, Reloader, demanded};
 use secrecy::ExposeSecret;
 use std::collections::BTreeMap;
 use std::io;
@@ -61,7 +65,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -196,6 +200,7 @@ impl Judge {
             answers,
             budget: config.altinn.budget,
             check_digits: config.tokens.rules.check_digits,
+            newest: Newest::default(),
         };
         Ok(Self { enforcer, keys, sync, altinn })
     }
@@ -266,15 +271,14 @@ fn rights(
     let ticks = Ticks::new();
     let mut confirmations = confirmations(config, &outside.way.pdp, &ticks, metrics);
     let Some(register) = &config.register else {
-        return Ok((Arc::new(answers(config, confirmations, ticks, None)), None));
+        let confirmations = Arc::new(confirmations);
+        return Ok((Arc::new(answers_by(config, confirmations, ticks, None)), None));
     };
     let rights = routed(config);
     let limits =
         Limits { max_entries: register.max_system_users.get(), max_sets: register::MAX_SETS };
     // Each as its route holds it, since the register knows a right by where its texts lie.
-    let demanded = config.routes.iter().filter_map(RouteConfig::right);
-    let demanded = demanded.map(|right| right.right.clone()).collect();
-    let (writer, reader) = register::open(demanded, limits, ticks.clone())?;
+    let (writer, reader) = register::open(demanded(config), limits, ticks.clone())?;
     let (notices, receiver) = Notices::new(metrics.notices_lost.clone());
     let notices = Arc::new(notices);
     confirmations.tell_no(doubter(reader.clone(), Arc::clone(&notices)));
@@ -288,7 +292,7 @@ fn rights(
         }
         (None, _) | (_, None) => (None, None),
     };
-    let answers = Arc::new(answers(config, confirmations, ticks, kept));
+    let answers = Arc::new(answers_by(config, Arc::new(confirmations), ticks, kept));
     let parts = Parts {
         config: register.clone(),
         rights,
@@ -367,9 +371,9 @@ fn from_hex(text: &str) -> Option<store::Secret> {
     Some(key)
 }
 
-fn answers(
+fn answers_by(
     config: &Config,
-    confirmations: Confirmations,
+    confirmations: Arc<Confirmations>,
     ticks: Ticks,
     kept: Option<(Reader, Arc<Notices>)>,
 ) -> Answers {
@@ -397,13 +401,15 @@ fn graces(config: &Config) -> Vec<(String, Duration)> {
 
 /// What routes ask for, each right once.
 fn routed(config: &Config) -> Vec<Right> {
-    let mut rights: Vec<Right> = Vec::new();
-    for right in config.routes.iter().filter_map(RouteConfig::right) {
-        if !rights.contains(&right.right) {
-            rights.push(right.right.clone());
-        }
-    }
-    rights
+    distinct(&demanded(config))
+}
+
+/// The greatest age at which any answer can be of use.
+fn longest(config: &Config) -> Duration {
+    let both = |right: &RightConfig| [right.read, right.write];
+    let all = config.routes.iter().filter_map(RouteConfig::right).flat_map(both);
+    let longest = all.map(|each| each.max_age.max(each.outage_grace)).max().unwrap_or_default();
+    longest.max(config.confirmations.no_for)
 }
 
 fn confirmations(
@@ -412,9 +418,6 @@ fn confirmations(
     ticks: &Ticks,
     metrics: &Metrics,
 ) -> Confirmations {
-    let both = |right: &RightConfig| [right.read, right.write];
-    let all = config.routes.iter().filter_map(RouteConfig::right).flat_map(both);
-    let longest = all.map(|each| each.max_age.max(each.outage_grace)).max().unwrap_or_default();
     let suspicious = metrics.suspicious.clone();
     let told = move |question: &Question, second: SecondAsking| {
         suspicious.with_label_values(&[second.label()]).inc();
@@ -427,6 +430,7 @@ fn confirmations(
         );
     };
     let pdp = Arc::clone(pdp);
+    let longest = longest(config);
     let config = &config.confirmations;
     Confirmations::new(pdp, ticks.clone(), config, longest, Box::new(told))
 }
@@ -434,7 +438,7 @@ fn confirmations(
 /// Ready when the issuer's keys are there and no stop was asked for.
 struct AppReadiness {
     keys: Arc<JwksKeySource>,
-    enforcer: Arc<Enforcer>,
+    confirmations: Option<Arc<Confirmations>>,
     recorder: Arc<Recorder>,
     stopping: AtomicBool,
     metrics: Metrics,
@@ -461,8 +465,7 @@ impl Readiness for AppReadiness {
         let audit = &self.recorder.audit;
         self.metrics.audit_stopped.set(i64::from(audit.stopped()));
         self.metrics.audit_waiting.set(i64::try_from(audit.waiting()).unwrap_or(i64::MAX));
-        let answers = self.enforcer.answers.as_ref();
-        let held = answers.map_or(0, |answers| answers.confirmations.count());
+        let held = self.confirmations.as_ref().map_or(0, |held| held.count());
         self.metrics.confirmations_held.set(i64::try_from(held).unwrap_or(i64::MAX));
     }
 }
@@ -471,14 +474,15 @@ impl Readiness for AppReadiness {
 ///
 /// # Errors
 /// [`AppError`] when a part cannot be started, or one that must live has ended.
-pub fn run(config: &Config) -> Result<(), AppError> {
+pub fn run(config: Config, origin: Origin) -> Result<(), AppError> {
     let control = Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("control")
         .enable_all()
         .build()
         .map_err(AppError::Runtime)?;
-    let result = Running::start(config, &control).and_then(|running| running.wait(&control));
+    let result =
+        Running::start(config, origin, &control).and_then(|running| running.wait(&control));
     // Calls to Altinn that nobody waits for any more are not worth waiting for either.
     control.shutdown_timeout(LAST_THREADS);
     result
@@ -500,7 +504,7 @@ struct Running {
     socket: Option<SocketFile>,
     /// The task that keeps the register.
     sync: Option<tokio::task::JoinHandle<()>>,
-    shutdown: ShutdownConfig,
+    shutdown: Arc<ArcSwap<ShutdownConfig>>,
     stop: Stop,
     stop_control: CancellationToken,
     /// Told by every part that ends.
@@ -508,9 +512,9 @@ struct Running {
 }
 
 impl Running {
-    fn start(config: &Config, control: &Runtime) -> Result<Self, AppError> {
+    fn start(config: Config, origin: Origin, control: &Runtime) -> Result<Self, AppError> {
         let metrics = Metrics::new()?;
-        publish_limits(config, &metrics);
+        publish_limits(&config, &metrics);
         let (tell, ended) = mpsc::unbounded_channel();
         let recorder = Arc::new(Recorder {
             metrics: metrics.clone(),
@@ -522,50 +526,77 @@ impl Running {
             refusals: Refusals::default(),
         });
         let Judge { enforcer, keys, sync, altinn } =
-            Judge::build(config, &metrics, control.handle())?;
+            Judge::build(&config, &metrics, control.handle())?;
         let enforcer = Arc::new(enforcer);
         let readiness = Arc::new(AppReadiness {
             keys: Arc::clone(&keys),
-            enforcer: Arc::clone(&enforcer),
+            confirmations: {
+                let answers = enforcer.answers.as_ref();
+                answers.map(|answers| Arc::clone(&answers.confirmations))
+            },
             recorder: Arc::clone(&recorder),
             stopping: AtomicBool::new(false),
             metrics: metrics.clone(),
         });
         let stop_control = CancellationToken::new();
+        let pages = told::pages(&config, &enforcer, sync.as_ref(), altinn).map(Arc::new);
         let admin = bind(config.admin.address, Sharing::Alone, control)?;
         let admin_address = local(&admin, config.admin.address)?;
         supervise(control, &tell, "the admin listener", {
             let readiness: Arc<dyn Readiness> = Arc::<AppReadiness>::clone(&readiness);
             let recorder = Arc::clone(&recorder);
-            let pages = told::pages(config, &enforcer, sync.as_ref(), altinn);
-            let register = pages.map(Arc::new);
+            let register = pages.clone();
             Admin { metrics, readiness, recorder, register }.run(admin, stop_control.clone())
         });
         supervise(
             control,
             &tell,
             "the refresh of the issuer's keys",
-            keys.run(stop_control.clone()),
+            Arc::clone(&keys).run(stop_control.clone()),
         );
+        let courses = sync.as_ref().map(Sync::courses);
         let sync = sync.map(|sync| {
             let task = sync.run(stop_control.clone());
             supervise(control, &tell, "the task that keeps the register", task)
         });
-        let secrets = Secured::read(config, &recorder.metrics)?;
-        let watch = Watch::new(secrets.reloads(), recorder.metrics.clone());
+        let secrets = Secured::read(&config, &recorder.metrics)?;
+        let (watched, what) = watch::channel(secrets.reloads());
+        let watch = Watch::new(what, recorder.metrics.clone());
         supervise(control, &tell, "the watch over certificates", watch.run(stop_control.clone()));
         let stop = Stop::default();
-        let listeners = bind_workers(config, control)?;
+        let listeners = bind_workers(&config, control)?;
         let address = listeners.first().and_then(Bound::address);
         let address = address.unwrap_or_else(|| config.listen.address.clone());
         let socket = SocketFile::of(&address);
-        let shared = Shared::new(config, enforcer, &recorder, secrets);
-        let mut workers = Vec::new();
+        let (listener, clients) = (secrets.listener(), secrets.clients.clone());
+        let shared = Shared::new(&config, enforcer, &recorder, secrets);
+        let (mut workers, mut proxies) = (Vec::new(), Vec::new());
         for listener in listeners {
-            workers.push(shared.spawn_worker(listener, &stop, &tell)?);
+            let (worker, proxy) = shared.spawn_worker(listener, &stop, &tell)?;
+            workers.push(worker);
+            proxies.push(proxy);
         }
+        let (connections, in_flight) =
+            (Arc::clone(&shared.connections), Arc::clone(&shared.in_flight));
         tracing::info!(%address, admin = %admin_address, workers = workers.len(), "listening");
-        let shutdown = config.shutdown;
+        let shutdown = Arc::new(ArcSwap::from_pointee(config.shutdown));
+        let reloader = Reloader {
+            origin,
+            config,
+            proxies,
+            keys,
+            courses,
+            pages,
+            listener,
+            clients,
+            watched,
+            connections,
+            in_flight,
+            shutdown: Arc::clone(&shutdown),
+            metrics: recorder.metrics.clone(),
+        };
+        let reloads = reloader.run(stop_control.clone());
+        supervise(control, &tell, "the watch over the configuration", reloads);
         Ok(Self { readiness, recorder, workers, socket, sync, shutdown, stop, stop_control, ended })
     }
 
@@ -607,7 +638,7 @@ impl Running {
 
     /// Not ready any more, but serving: whoever sends us requests has time to notice.
     async fn leave(&mut self, signals: &mut Signals) -> Result<(), AppError> {
-        let wait = self.shutdown.wait;
+        let wait = self.shutdown.load().wait;
         tracing::info!(seconds = wait.as_secs(), "stopping: not ready any more, still serving");
         self.stop.leaving.cancel();
         let end = tokio::time::sleep(wait);
@@ -628,7 +659,7 @@ impl Running {
         tracing::info!("stopping: no new connections, requests in flight are served to their end");
         self.stop.leaving.cancel();
         self.stop.closing.cancel();
-        let (grace, streams) = (self.shutdown.stream_grace, self.stop.streams.clone());
+        let (grace, streams) = (self.shutdown.load().stream_grace, self.stop.streams.clone());
         tokio::spawn(async move {
             tokio::time::sleep(grace).await;
             streams.cancel();
@@ -716,27 +747,30 @@ impl<'c> Shared<'c> {
         listener: Bound,
         stop: &Stop,
         tell: &mpsc::UnboundedSender<&'static str>,
-    ) -> Result<JoinHandle<()>, AppError> {
+    ) -> Result<(JoinHandle<()>, Arc<Proxy>), AppError> {
         let metrics = self.recorder.metrics.clone();
-        let proxy = Proxy {
+        let generation = Generation {
             enforcer: Arc::clone(&self.enforcer),
             forwarder: Forwarder::new(
                 &self.config.upstreams,
                 &self.upstream_tls,
                 self.config.forwarded.clone(),
                 metrics.clone(),
+                None,
             ),
+            default_language: self.config.refusals.default_language,
+            altinn: self.config.altinn.url.to_string(),
+        };
+        let proxy = Arc::new(Proxy {
+            generation: ArcSwap::from_pointee(generation),
             recorder: Arc::clone(&self.recorder),
             clock: Arc::new(SystemClock),
             in_flight: Arc::clone(&self.in_flight),
-            default_language: self.config.refusals.default_language,
-            altinn: self.config.altinn.url.to_string(),
             tasks: TaskTracker::new(),
             stop: stop.clone(),
-        };
+        });
         let worker = Worker {
-            proxy: Arc::new(proxy),
-            limits: self.config.limits.clone(),
+            proxy: Arc::clone(&proxy),
             connections: Arc::clone(&self.connections),
             entrance: Arc::clone(&self.entrance),
             metrics,
@@ -755,7 +789,8 @@ impl<'c> Shared<'c> {
             // Dropped, it would wait without bound, and audit records are still to be written.
             runtime.shutdown_timeout(LAST_THREADS);
         };
-        std::thread::Builder::new().name("worker".into()).spawn(serve).map_err(AppError::Runtime)
+        let spawned = std::thread::Builder::new().name("worker".into()).spawn(serve);
+        Ok((spawned.map_err(AppError::Runtime)?, proxy))
     }
 }
 
@@ -782,15 +817,16 @@ impl Secured {
         Ok(Self { server: server.transpose()?, clients })
     }
 
-    fn reloads(&self) -> Vec<Arc<dyn Reloads>> {
-        let mut all: Vec<Arc<dyn Reloads>> = Vec::new();
-        if let Some(server) = &self.server {
-            all.push(Arc::<TlsServer>::clone(server));
-        }
-        for client in self.clients.values() {
-            all.push(Arc::<TlsClient>::clone(client));
-        }
-        all
+    /// What is made for clients.
+    fn listener(&self) -> All {
+        let server = self.server.iter();
+        server.map(|server| -> Arc<dyn Reloads> { Arc::<TlsServer>::clone(server) }).collect()
+    }
+
+    fn reloads(&self) -> All {
+        let clients = self.clients.values();
+        let clients = clients.map(|client| -> Arc<dyn Reloads> { Arc::<TlsClient>::clone(client) });
+        self.listener().into_iter().chain(clients).collect()
     }
 }
 

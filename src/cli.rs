@@ -5,6 +5,7 @@ pub mod explain;
 pub mod register;
 
 use crate::app;
+use crate::app::reload::Origin;
 use crate::config::Config;
 use crate::config::ConfigErrors;
 use crate::config::source::{self, ProcessEnv};
@@ -78,6 +79,7 @@ fn load(path: &Path) -> Result<Config, ConfigErrors> {
 }
 
 fn serve(path: &Path) -> ExitCode {
+    let origin = Origin::of(path);
     let config = match load(path) {
         Ok(config) => config,
         Err(errors) => return complain(&errors),
@@ -88,7 +90,7 @@ fn serve(path: &Path) -> ExitCode {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    match app::run(&config) {
+    match app::run(config, origin) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(cause = chain(&error), "portvakt ended");

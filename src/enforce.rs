@@ -42,6 +42,7 @@ use scope::scope;
 use std::sync::Arc;
 use std::time::Duration;
 use trail::{Step, Trail};
+use vigil::Newest;
 
 /// Everything that a request is judged by.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ pub struct Enforcer {
     pub budget: Duration,
     /// Whether check digits of organisation numbers must be right.
     pub check_digits: CheckDigits,
+    /// The routes of the newest configuration.
+    pub newest: Newest,
 }
 
 /// Leave to forward a request.

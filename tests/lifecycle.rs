@@ -2,17 +2,24 @@
 
 #![allow(
     clippy::expect_used,
+    clippy::float_cmp,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "helpers of tests fail as tests do"
+    reason = "helpers of tests fail as tests do, and counts are whole"
 )]
 
 mod support;
 
+use http_body_util::BodyExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use support::http::{Connection, Protocol, empty, request};
 use support::wire::{RawUpstream, Wire, field, status, world_before};
 use support::{World, seed, wait_until};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 const SWITCH: &str =
     "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
@@ -95,4 +102,344 @@ async fn a_websocket_has_its_grace_and_is_then_told_that_we_go_away() {
     assert_eq!(world.proxy.wait(), Some(0));
     let record = world.proxy.audit_records(1).await.pop().unwrap();
     assert_eq!((&record["code"], &record["reason"]), (&"lapsed".into(), &"stopping".into()));
+}
+
+/// The configuration of the world, with one piece of text in the place of another.
+fn rewrite(world: &World, from: &str, to: &str) {
+    let text = std::fs::read_to_string(world.proxy.config_path()).unwrap();
+    assert!(text.contains(from), "{from} is in:\n{text}");
+    put(world, &text.replace(from, to));
+}
+
+/// As tools do that mean well: whole, or not at all.
+fn put(world: &World, text: &str) {
+    let path = world.proxy.config_path();
+    let new = path.with_extension("new");
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(new, path).unwrap();
+}
+
+async fn reloads(world: &World, result: &str) -> f64 {
+    let sample = format!("portvakt_config_reloads_total{{result=\"{result}\"}}");
+    world.proxy.metric(&sample).await
+}
+
+async fn hang_up(world: &World, result: &str) {
+    let before = reloads(world, result).await;
+    world.proxy.signal("HUP");
+    wait_until(result, async || reloads(world, result).await > before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_change_while_connections_and_what_is_known_stay() {
+    let world = World::start_with("confirmations: { no_for: 0s }\n").await;
+    let token = world.token(seed::BAKKEN).await;
+    let read = "/v1/parties/310000507/returns/7";
+    assert_eq!(world.get(read, &token).await.status(), 200);
+    wait_until("derived", async || {
+        world.get(read, &token).await;
+        world.proxy.metric("portvakt_permits_total{basis=\"derived\"}").await > 0.5
+    })
+    .await;
+    assert_eq!(world.request("GET", "/open/x").send().await.unwrap().status(), 200);
+    let connections = world.proxy.metric("portvakt_connections").await;
+    let asked = world.calls("pdp").await;
+    let before = world.proxy.metric("portvakt_config_taken_timestamp_seconds").await;
+    assert!(before > 1e9);
+
+    // One route goes, one that asks for another right of another resource comes.
+    rewrite(&world, "path: \"/open/*\"", "path: \"/opened/*\"");
+    rewrite(
+        &world,
+        "resource: ske-krav-og-betalinger\n    action: write",
+        "resource: ske-krav-og-betalinger\n    action: read",
+    );
+    wait_until("taken by itself", async || reloads(&world, "taken").await > 0.5).await;
+    assert_eq!(world.request("GET", "/open/x").send().await.unwrap().status(), 404);
+    assert_eq!(world.request("GET", "/opened/x").send().await.unwrap().status(), 200);
+    assert_eq!(world.get(read, &token).await.status(), 200);
+    assert_eq!(world.calls("pdp").await, asked, "what was known is known");
+    assert_eq!(
+        world.proxy.metric("portvakt_connections").await,
+        connections,
+        "and none was closed"
+    );
+    assert_eq!(world.proxy.metric("portvakt_token_cache_total{result=\"miss\"}").await, 1.0);
+    // A party that may read these claims and not write them.
+    let strand = world.token(seed::STRAND).await;
+    let claims = "/v1/parties/310000604/claims";
+    let answer = world.request("POST", claims).bearer_auth(&strand).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    // Back again: the permit for the read right is none for the write right.
+    rewrite(
+        &world,
+        "resource: ske-krav-og-betalinger\n    action: read",
+        "resource: ske-krav-og-betalinger\n    action: write",
+    );
+    hang_up(&world, "taken").await;
+    let answer = world.request("POST", claims).bearer_auth(&strand).send().await.unwrap();
+    assert_eq!(answer.status(), 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_is_derived_when_its_route_comes_and_comes_back() {
+    let world = World::start_with("confirmations: { no_for: 0s }\n").await;
+    let token = world.token(seed::BAKKEN).await;
+    let (write, read) = ("ske-mva-melding\n    action: write", "ske-mva-melding\n    action: read");
+    let other = "ske-mva-melding\n    action: sign";
+    // The writing routes ask for another right from now on; both are numbered anew.
+    rewrite(&world, write, other);
+    hang_up(&world, "taken").await;
+    let submit = async || {
+        let request = world.request("POST", "/v1/parties/310000507/returns");
+        let status = request.bearer_auth(&token).send().await.unwrap().status();
+        let count = world.proxy.audit().len();
+        (status.as_u16(), world.proxy.audit_records(count.max(1)).await.pop().unwrap())
+    };
+    assert_eq!(submit().await.0, 403, "nobody holds it");
+    rewrite(&world, other, write);
+    hang_up(&world, "taken").await;
+    wait_until("derived", async || {
+        let (status, record) = submit().await;
+        assert_eq!(status, 200);
+        record["action"] == "write" && record["basis"] == "derived"
+    })
+    .await;
+    rewrite(&world, read, other);
+    hang_up(&world, "taken").await;
+    assert_eq!(world.get("/v1/parties/310000507/returns/7", &token).await.status(), 403);
+    assert_eq!(submit().await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_refused_whole_with_every_reason_and_the_old_one_goes_on() {
+    let world = World::start().await;
+    let good = std::fs::read_to_string(world.proxy.config_path()).unwrap();
+    let wrong = good
+        .replace("id: open\n", "id: open\n    nonsense: 1\n")
+        .replace("\"/v1/own\"", "\"v1/own\"");
+    put(&world, &wrong);
+    wait_until("refused", async || reloads(&world, "refused").await > 0.5).await;
+    assert_eq!(world.proxy.metric("portvakt_config_refused").await, 1.0);
+    let log = world.proxy.log().join("\n");
+    assert!(log.contains("the configuration is not taken"), "{log}");
+    assert!(log.contains("nonsense") && log.contains("v1/own"), "both reasons: {log}");
+    assert!(!log.contains(seed::SUBSCRIPTION_KEY), "no secret");
+    assert_eq!(world.request("GET", "/open/x").send().await.unwrap().status(), 200);
+    // Two routes that only together cannot be: found when it is built.
+    put(&world, &good.replace("\"/v1/own\"", "\"/v1/mine\""));
+    hang_up(&world, "refused").await;
+    // The same again is told once.
+    assert_eq!(world.proxy.metric("portvakt_config_refused").await, 1.0);
+    put(&world, &good);
+    wait_until("as it was", async || world.proxy.metric("portvakt_config_refused").await < 0.5)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_a_restart_is_named_and_nothing_else_of_the_file_is_taken() {
+    let world = World::start().await;
+    rewrite(&world, "path: \"/open/*\"", "path: \"/opened/*\"");
+    rewrite(&world, "workers: 2", "workers: 3");
+    rewrite(&world, seed::SUBSCRIPTION_KEY, "another-key");
+    hang_up(&world, "refused").await;
+    let log = world.proxy.log().join("\n");
+    assert!(log.contains("these need a restart: listen, altinn"), "{log}");
+    assert!(!log.contains("another-key"));
+    assert_eq!(world.request("GET", "/opened/x").send().await.unwrap().status(), 404);
+    assert_eq!(world.request("GET", "/open/x").send().await.unwrap().status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_ends_with_its_route_and_goes_on_when_another_changes() {
+    let upstream = one_frame().await;
+    let world = world_before(&upstream.section(""), "").await;
+    let mut client = open_tunnel(&world).await;
+    rewrite(&world, "path: \"/open/*\"", "path: \"/opened/*\"");
+    hang_up(&world, "taken").await;
+    let mut open = Wire::connect(world.proxy.address()).await;
+    open.send("GET /open/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    assert_eq!(status(&open.head().await.unwrap()), 404);
+    let in_flight = world.proxy.metric("portvakt_requests_in_flight").await;
+    assert_eq!(in_flight, 1.0, "the tunnel goes on");
+    rewrite(&world, "{party}/socket", "{party}/sockets");
+    hang_up(&world, "taken").await;
+    let last = client.rest().await;
+    assert!(last.ends_with(b"\x88\x0f\x03\xf0route_changed"), "1008: {last:?}");
+    let record = wait_record(&world, "lapsed").await;
+    assert_eq!(record["reason"], "route_changed");
+}
+
+async fn wait_record(world: &World, code: &str) -> serde_json::Value {
+    let found = || world.proxy.audit().into_iter().find(|record| record["code"] == code);
+    wait_until(code, async || found().is_some()).await;
+    found().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rates_limits_and_upstreams_change_and_meters_stay() {
+    let limits = "limits: { consumer_rate: { requests: 1, per: 1h, burst: 2 } }\n";
+    let world = World::start_with(limits).await;
+    let token = world.token(seed::BAKKEN).await;
+    let read = "/v1/parties/310000507/returns/7";
+    for expected in [200, 200, 429] {
+        assert_eq!(world.get(read, &token).await.status(), expected);
+    }
+    rewrite(&world, "burst: 2 }", "burst: 2 }, target_bytes: 100");
+    hang_up(&world, "taken").await;
+    assert_eq!(world.get(read, &token).await.status(), 429, "the meter is the same");
+    let long = format!("/open/{}", "x".repeat(100));
+    assert_eq!(world.request("GET", &long).send().await.unwrap().status(), 414);
+    rewrite(&world, "requests: 1, per: 1h, burst: 2", "requests: 1000, per: 1s, burst: 1000");
+    hang_up(&world, "taken").await;
+    assert_eq!(world.get(read, &token).await.status(), 200);
+    let other = support::upstream::Upstream::start().await;
+    rewrite(&world, &world.upstream.url(), &other.url());
+    hang_up(&world, "taken").await;
+    let before = world.upstream.count();
+    assert_eq!(world.get(read, &token).await.status(), 200);
+    assert_eq!((world.upstream.count(), other.count()), (before, 1));
+}
+
+/// What all clients of a load were answered: how many got 200, and what else.
+#[derive(Default)]
+struct Tally {
+    served: AtomicUsize,
+    others: Mutex<Vec<String>>,
+}
+
+impl Tally {
+    fn other(&self, what: impl Into<String>) {
+        self.others.lock().unwrap().push(what.into());
+    }
+}
+
+/// A client that keeps its connection, and opens another where the first one is ended in good order: by `Connection:
+/// close`, or by GOAWAY. Any other end is a request that was lost. It opens where `place` says.
+async fn client(
+    protocol: Protocol,
+    token: String,
+    place: impl Fn() -> String,
+    tally: Arc<Tally>,
+    over: CancellationToken,
+) {
+    let mut connection = Connection::open(&place(), protocol).await;
+    let mut at = place();
+    while !over.is_cancelled() {
+        if place() != at && protocol == Protocol::Http2 {
+            at = place();
+            connection = Connection::open(&at, protocol).await;
+        }
+        let ask = request(&connection, "GET", "/v1/parties/310000507/returns/7")
+            .header("authorization", format!("Bearer {token}"))
+            .body(empty())
+            .unwrap();
+        match connection.send(ask).await {
+            Ok(answer) => {
+                let status = answer.status();
+                let close = answer.headers().contains_key("connection");
+                match answer.into_body().collect().await {
+                    Ok(_) if status == 200 => tally.served.fetch_add(1, Ordering::Relaxed),
+                    Ok(_) => {
+                        tally.other(status.to_string());
+                        0
+                    }
+                    Err(error) => {
+                        tally.other(format!("{error:?}"));
+                        0
+                    }
+                };
+                if close {
+                    at = place();
+                    connection = Connection::open(&at, protocol).await;
+                }
+            }
+            Err(error) => {
+                tally.other(format!("{error:?}"));
+                connection = Connection::open(&place(), protocol).await;
+            }
+        }
+    }
+}
+
+fn clients(
+    token: &str,
+    place: impl Fn() -> String + Clone + Send + Sync + 'static,
+) -> (JoinSet<()>, Arc<Tally>, CancellationToken) {
+    let (tally, over) = (Arc::new(Tally::default()), CancellationToken::new());
+    let mut all = JoinSet::new();
+    for number in 0..16 {
+        let protocol = Protocol::BOTH[number % 2];
+        let (tally, over) = (Arc::clone(&tally), over.clone());
+        all.spawn(client(protocol, token.to_owned(), place.clone(), tally, over));
+    }
+    (all, tally, over)
+}
+
+async fn served(tally: &Tally, more: usize) {
+    let before = tally.served.load(Ordering::Relaxed);
+    wait_until("load", async || tally.served.load(Ordering::Relaxed) >= before + more).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reloads_under_load_lose_no_request() {
+    let world = World::start().await;
+    let (token, address) = (world.token(seed::BAKKEN).await, world.proxy.address().to_owned());
+    let (mut all, tally, over) = clients(&token, move || address.clone());
+    served(&tally, 200).await;
+    let connections = world.proxy.metric("portvakt_connections").await;
+    for round in 0..12 {
+        // Every second one is refused; the others change routes, bounds and the upstream itself.
+        let (from, to, result) = match round % 4 {
+            0 => ("\"/open/*\"", "\"/opened/*\"", "taken"),
+            1 => ("\"/opened/*\"", "\"opened/*\"", "refused"),
+            2 => ("\"opened/*\"", "\"/opened/*\"", "taken"),
+            _ => ("\"/opened/*\"", "\"/open/*\"", "taken"),
+        };
+        rewrite(&world, from, to);
+        if round == 6 {
+            rewrite(&world, "upstream: {", "upstream: { connect_timeout: 2s,");
+        }
+        hang_up(&world, result).await;
+        served(&tally, 100).await;
+    }
+    assert_eq!(world.proxy.metric("portvakt_connections").await, connections, "none was closed");
+    over.cancel();
+    while all.join_next().await.is_some() {}
+    assert_eq!(*tally.others.lock().unwrap(), Vec::<String>::new());
+    let served = tally.served.load(Ordering::Relaxed);
+    assert_eq!(world.upstream.count(), served);
+    let records = world.proxy.audit_records(served).await;
+    assert_eq!(records.len(), served);
+    assert!(records.iter().all(|record| record["complete"] == true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_under_load_loses_no_request() {
+    let mut world = World::start_with("shutdown: { wait: 2s }\n").await;
+    let token = world.token(seed::BAKKEN).await;
+    let place = Arc::new(Mutex::new(world.proxy.address().to_owned()));
+    let at = Arc::clone(&place);
+    let (mut all, tally, over) = clients(&token, move || at.lock().unwrap().clone());
+    served(&tally, 200).await;
+    for _ in 0..2 {
+        // The successor is there and ready before its predecessor is told to go, as in a rolling update.
+        let text = std::fs::read_to_string(world.proxy.config_path()).unwrap();
+        let key = support::own_key(&world.sandbox).await;
+        let next = support::Proxy::start(&text, &[("PROXY_JWK", &key)]);
+        next.wait_until_ready().await;
+        let mut old = std::mem::replace(&mut world.proxy, next);
+        old.signal("TERM");
+        wait_until("not ready", async || old.admin("/readyz").await.0 == 503).await;
+        // Whoever balances load has heard of it by now.
+        world.proxy.address().clone_into(&mut place.lock().unwrap());
+        assert_eq!(old.wait(), Some(0));
+        served(&tally, 200).await;
+        let records = old.audit();
+        assert!(records.iter().all(|record| record["complete"] == true && record["status"] == 200));
+    }
+    over.cancel();
+    while all.join_next().await.is_some() {}
+    assert_eq!(*tally.others.lock().unwrap(), Vec::<String>::new());
+    assert_eq!(world.upstream.count(), tally.served.load(Ordering::Relaxed));
 }

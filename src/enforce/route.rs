@@ -15,6 +15,7 @@ use std::sync::Arc;
 /// Every route, ready to be matched.
 #[derive(Debug)]
 pub struct Routes {
+    all: Vec<Arc<Route>>,
     table: Table,
     lax: Table,
 }
@@ -62,9 +63,11 @@ impl Routes {
     pub fn new(configs: Vec<RouteConfig>) -> Result<Self, RouteConflict> {
         let mut places: BTreeMap<String, Vec<Arc<Route>>> = BTreeMap::new();
         let mut lax_places: BTreeMap<String, Vec<Arc<Route>>> = BTreeMap::new();
+        let mut all = Vec::with_capacity(configs.len());
         for config in configs {
             let (template, variables) = compile(&config.path);
             let route = Arc::new(Route { config, variables });
+            all.push(Arc::clone(&route));
             lax_places.entry(lax(&template)).or_default().push(Arc::clone(&route));
             let place = places.entry(template).or_default();
             if place.iter().any(|other| other.overlaps(&route)) {
@@ -72,7 +75,12 @@ impl Routes {
             }
             place.push(route);
         }
-        Ok(Self { table: table(places)?, lax: table(lax_places)? })
+        Ok(Self { all, table: table(places)?, lax: table(lax_places)? })
+    }
+
+    /// Each of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.all.iter()
     }
 
     /// Finds the route.
@@ -119,7 +127,7 @@ fn table(places: BTreeMap<String, Vec<Arc<Route>>>) -> Result<Table, RouteConfli
 }
 
 impl Route {
-    fn serves(&self, method: &Method) -> bool {
+    pub(super) fn serves(&self, method: &Method) -> bool {
         // HEAD is GET without the body (RFC 9110 §9.3.2).
         let head = *method == Method::HEAD && self.config.methods.contains(&Method::GET);
         head || self.config.methods.contains(method)

@@ -9,17 +9,21 @@ use super::authenticate::TokenError;
 use super::authorize::{Permit, Refusal, judge};
 use super::ports::{KeyError, KeySource, VerificationKey};
 use super::rejection::Rejection;
+use super::route::{Route, Routes};
 use super::{Enforcer, Grant};
 use crate::clock::Clock;
 use crate::config::{AccessConfig, Freshness};
 use crate::domain::claims::ClaimError;
 use crate::domain::decision::{Cause, Undecided, Verdict};
 use crate::domain::resource::Question;
+use crate::domain::scope::{GrantedScopes, ScopeRule};
 use crate::domain::time::UnixTime;
 use crate::register::Seen;
 use http::Method;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// The shortest time between two looks: a route with `max_age: 0s` is not asked for without end.
@@ -43,6 +47,9 @@ pub enum Lapse {
     /// The issuer has withdrawn the key of the token.
     #[error("the issuer has withdrawn the token's key")]
     KeyGone,
+    /// The configuration was changed, and does not grant it any more.
+    #[error("the route does not grant it any more")]
+    RouteChanged,
     /// The program is stopping, and streams have had their grace.
     #[error("the server is stopping")]
     Stopping,
@@ -58,6 +65,7 @@ impl Lapse {
             Self::Unknown(_) => "cannot_decide",
             Self::TokenEnded => "expired",
             Self::KeyGone => "unknown_key",
+            Self::RouteChanged => "route_changed",
             Self::Stopping => "stopping",
         }
     }
@@ -67,7 +75,77 @@ impl Lapse {
 pub struct Vigil {
     again: Option<Again>,
     token: Option<Held>,
+    route: RouteHeld,
     clock: Arc<dyn Clock>,
+}
+
+/// The routes as the newest configuration has them: what goes on is held to these, whichever it began with. A clone
+/// follows the same configurations.
+#[derive(Clone, Debug)]
+pub struct Newest(Arc<watch::Sender<Rules>>);
+
+/// What a route grants, and how often that is judged again.
+#[derive(Debug, Default)]
+struct Rules {
+    routes: Option<Arc<HashMap<String, Arc<Route>>>>,
+    answers: Option<Arc<Answers>>,
+}
+
+impl Default for Newest {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(Rules::default())))
+    }
+}
+
+impl Newest {
+    /// From now on what goes on is held to these routes and answers.
+    pub fn publish(&self, routes: &Routes, answers: Option<Arc<Answers>>) {
+        let by_id = routes.all().map(|route| (route.config.id.clone(), Arc::clone(route)));
+        let routes = Some(Arc::new(by_id.collect()));
+        self.0.send_replace(Rules { routes, answers });
+    }
+}
+
+/// The route that it was granted by, and what it was granted to.
+struct RouteHeld {
+    newest: watch::Receiver<Rules>,
+    route: Arc<Route>,
+    method: Method,
+    scopes: Option<GrantedScopes>,
+}
+
+impl RouteHeld {
+    /// Ends when the route is gone, or would not grant the same any more.
+    async fn lapse(mut self) -> Lapse {
+        while self.is_granted() {
+            if self.newest.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+        Lapse::RouteChanged
+    }
+
+    fn is_granted(&mut self) -> bool {
+        let rules = self.newest.borrow_and_update();
+        // Nothing was ever changed.
+        let Some(routes) = &rules.routes else { return true };
+        let Some(now) = routes.get(&self.route.config.id) else { return false };
+        let meets = |rule: &ScopeRule| {
+            self.scopes.as_ref().is_some_and(|scopes| rule.check(scopes).is_ok())
+        };
+        let (before, now) = (&self.route.config, now.as_ref());
+        let same = now.config.path == before.path && now.serves(&self.method);
+        same && match (&before.access, &now.config.access) {
+            (_, AccessConfig::Anonymous) => true,
+            (AccessConfig::Anonymous, _) | (AccessConfig::Scopes(_), AccessConfig::Right(_)) => {
+                false
+            }
+            (_, AccessConfig::Scopes(rule)) => meets(rule),
+            (AccessConfig::Right(old), AccessConfig::Right(new)) => {
+                old.right == new.right && old.party == new.party && meets(&new.scopes)
+            }
+        }
+    }
 }
 
 /// The token that it was granted to.
@@ -80,9 +158,10 @@ struct Held {
 struct Again {
     answers: Arc<Answers>,
     question: Question,
-    freshness: Freshness,
     seen: Seen,
-    every: Duration,
+    method: Method,
+    route: Arc<Route>,
+    newest: watch::Receiver<Rules>,
     since: Instant,
     budget: Duration,
 }
@@ -113,19 +192,23 @@ impl Enforcer {
             Grant::Right(permit) => self.again(permit, method, since),
             Grant::Scopes(_) | Grant::Anonymous(_) => None,
         };
-        Vigil { again, token, clock: Arc::clone(self.authenticator.clock()) }
+        let route = RouteHeld {
+            newest: self.newest.0.subscribe(),
+            route: Arc::clone(grant.route()),
+            method: method.clone(),
+            scopes: grant.token().map(|token| token.claims.scopes.clone()),
+        };
+        Vigil { again, token, route, clock: Arc::clone(self.authenticator.clock()) }
     }
 
     fn again(&self, permit: &Permit, method: &Method, since: Instant) -> Option<Again> {
-        let AccessConfig::Right(right) = &permit.route().config.access else { return None };
-        let freshness = right.freshness(method);
-        let every = permit.route().config.streams.recheck.unwrap_or(freshness.max_age).max(LEAST);
         Some(Again {
             answers: Arc::clone(self.answers.as_ref()?),
             question: permit.question().clone(),
-            freshness,
             seen: permit.seen(),
-            every,
+            method: method.clone(),
+            route: Arc::clone(permit.route()),
+            newest: self.newest.0.subscribe(),
             since,
             budget: self.budget,
         })
@@ -135,7 +218,7 @@ impl Enforcer {
 impl Vigil {
     /// Ends when what was granted must end; never, where nothing can end it.
     pub async fn lapse(self) -> Lapse {
-        let Self { again, token, clock } = self;
+        let Self { again, token, route, clock } = self;
         let right = async {
             match again {
                 Some(again) => again.lapse().await,
@@ -151,6 +234,7 @@ impl Vigil {
         tokio::select! {
             lapse = right => lapse,
             lapse = token => lapse,
+            lapse = route.lapse() => lapse,
         }
     }
 }
@@ -174,12 +258,19 @@ impl Held {
 
 impl Again {
     async fn lapse(self) -> Lapse {
-        let mut due = self.since;
+        let mut newest = self.newest.clone();
+        let mut last = self.since;
         loop {
-            due = (due + self.every).max(Instant::now());
-            tokio::time::sleep_until(due).await;
-            let judged =
-                judge(&self.question, &self.answers, self.freshness, &self.seen, self.budget).await;
+            let Some((_, _, every)) = self.rules() else { return Lapse::RouteChanged };
+            let due = (last + every).max(Instant::now());
+            tokio::select! {
+                () = tokio::time::sleep_until(due) => {}
+                // It may be due sooner by the new ones.
+                Ok(()) = newest.changed() => continue,
+            }
+            last = due;
+            let Some((answers, freshness, _)) = self.rules() else { return Lapse::RouteChanged };
+            let judged = judge(&self.question, &answers, freshness, &self.seen, self.budget).await;
             match judged {
                 Ok(_) => {}
                 Err(Refusal::No(verdict)) => return Lapse::No(verdict),
@@ -189,12 +280,29 @@ impl Again {
     }
 }
 
+impl Again {
+    /// What it is judged by now: the newest configuration, or the one that it began with if there was no other.
+    fn rules(&self) -> Option<(Arc<Answers>, Freshness, Duration)> {
+        let rules = self.newest.borrow();
+        let (route, answers) = match &rules.routes {
+            Some(routes) => (routes.get(&self.route.config.id)?, rules.answers.as_ref()?),
+            None => (&self.route, &self.answers),
+        };
+        let right = route.config.right();
+        // A route that asks for no right any more is looked at elsewhere.
+        let right = right.or(self.route.config.right())?;
+        let freshness = right.freshness(&self.method);
+        let every = route.config.streams.recheck.unwrap_or(freshness.max_age).max(LEAST);
+        Some((Arc::clone(answers), freshness, every))
+    }
+}
+
 impl Lapse {
     /// What a caller is told to whom nothing was said yet: "cannot tell" is no "no" here either.
     #[must_use]
     pub fn into_rejection(self) -> Rejection {
         match self {
-            Self::No(_) | Self::Stopping => Rejection::Lapsed(self),
+            Self::No(_) | Self::RouteChanged | Self::Stopping => Rejection::Lapsed(self),
             Self::Unknown(undecided) => Rejection::Undecided(undecided),
             Self::TokenEnded => TokenError::Claim(ClaimError::Expired).into(),
             Self::KeyGone => TokenError::UnknownKey.into(),

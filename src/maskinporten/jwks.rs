@@ -13,7 +13,7 @@ use crate::config::MaskinportenConfig;
 use crate::enforce::ports::{EdgeFuture, KeyError, KeySource, VerificationKey};
 use crate::telemetry::metrics::Metrics;
 use ::http::StatusCode;
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use jsonwebtoken::{DecodingKey, DecodingKeyKind};
 use std::collections::HashMap;
@@ -33,8 +33,7 @@ pub struct JwksKeySource {
 
 struct Shared {
     issuer: Arc<Issuer>,
-    refresh: Duration,
-    max_age: Duration,
+    pace: ArcSwap<Pace>,
     held: ArcSwapOption<HeldSet>,
     flight: SingleFlight,
     /// For unknown key ids, whatever they are and however the fetch ends. Background fetches do not use
@@ -45,6 +44,19 @@ struct Shared {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     runtime: Handle,
+}
+
+/// How often keys are fetched, and how long they are used.
+#[derive(Debug)]
+struct Pace {
+    refresh: Duration,
+    max_age: Duration,
+}
+
+impl Pace {
+    fn of(config: &MaskinportenConfig) -> Self {
+        Self { refresh: config.refresh, max_age: config.max_age }
+    }
 }
 
 /// One accepted set.
@@ -112,8 +124,7 @@ impl JwksKeySource {
         Self {
             shared: Arc::new(Shared {
                 issuer,
-                refresh: config.refresh,
-                max_age: config.max_age,
+                pace: ArcSwap::from_pointee(Pace::of(config)),
                 held: ArcSwapOption::empty(),
                 flight: SingleFlight::default(),
                 allowance: Mutex::new(Allowance::one_per(config.unknown_kid_interval)),
@@ -124,6 +135,13 @@ impl JwksKeySource {
                 runtime,
             }),
         }
+    }
+
+    /// Keeps to the times of `config` from now on. A longer or shorter time between two fetches counts from the next.
+    pub fn keep_to(&self, config: &MaskinportenConfig) {
+        self.shared.pace.store(Arc::new(Pace::of(config)));
+        let mut allowance = self.shared.allowance.lock().unwrap_or_else(PoisonError::into_inner);
+        allowance.keep_to(config.unknown_kid_interval);
     }
 
     /// Keeps the set fresh until `shutdown`: fetches at once, backs off from about 250 ms to 30 s
@@ -163,13 +181,13 @@ impl KeySource for JwksKeySource {
 
 impl Shared {
     fn current(&self) -> Option<Arc<HeldSet>> {
-        self.held.load_full().filter(|set| set.fetched.elapsed() <= self.max_age)
+        self.held.load_full().filter(|set| set.fetched.elapsed() <= self.pace.load().max_age)
     }
 
     fn find(&self, key_id: &str) -> Result<Arc<VerificationKey>, KeyError> {
         let held = self.held.load();
         match held.as_ref() {
-            Some(set) if set.fetched.elapsed() <= self.max_age => {
+            Some(set) if set.fetched.elapsed() <= self.pace.load().max_age => {
                 set.keys.get(key_id).map(Arc::clone).ok_or(KeyError::Unknown)
             }
             Some(_) | None => Err(KeyError::Unavailable),
@@ -218,9 +236,10 @@ impl Shared {
             let pause = if renewed {
                 trigger = Trigger::Refresh;
                 backoff = retry_delays();
-                spread(self.refresh)
+                spread(self.pace.load().refresh)
             } else {
-                backoff.next().unwrap_or(self.refresh).min(self.refresh)
+                let refresh = self.pace.load().refresh;
+                backoff.next().unwrap_or(refresh).min(refresh)
             };
             tokio::time::sleep(pause).await;
         }

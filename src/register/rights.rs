@@ -1,4 +1,5 @@
-//! The rights that routes ask for, numbered once.
+//! The rights that routes ask for, numbered once and for ever: a number never comes to mean another right, also when
+//! routes change while the program runs.
 //!
 //! A question of a request names its right by copies of the texts in the configuration, which lie where they
 //! always lay: so a right is mostly known by where it lies, without reading it.
@@ -7,7 +8,8 @@ use super::{RightIndex, TooManyRights};
 use crate::domain::resource::Right;
 use std::collections::HashMap;
 
-/// The rights, and their numbers.
+/// The rights, and their numbers: those that are routed now, and those that were.
+#[derive(Debug, Default)]
 pub(super) struct Rights {
     indices: HashMap<Right, RightIndex>,
     /// In the order of their numbers.
@@ -22,8 +24,13 @@ type Place = (usize, usize);
 impl Rights {
     /// Numbers them in order; one named twice counts once.
     pub(super) fn new(all: Vec<Right>) -> Result<Self, TooManyRights> {
-        let mut indices = HashMap::with_capacity(all.len());
-        let (mut distinct, mut placed) = (Vec::new(), Vec::with_capacity(all.len()));
+        Self::default().next(all)
+    }
+
+    /// Those that are routed from now on. All that had a number keep it.
+    pub(super) fn next(&self, all: Vec<Right>) -> Result<Self, TooManyRights> {
+        let (mut indices, mut distinct) = (self.indices.clone(), self.distinct.clone());
+        let mut placed = Vec::with_capacity(all.len());
         for right in all {
             let next = u16::try_from(distinct.len()).map_err(|_| TooManyRights)?;
             let index = *indices.entry(right.clone()).or_insert_with(|| {
@@ -41,6 +48,11 @@ impl Rights {
         let known = self.placed.binary_search_by_key(&place(right), |(place, ..)| *place);
         let placed = known.ok().and_then(|number| self.placed.get(number));
         placed.map(|(_, index, _)| *index).or_else(|| self.indices.get(right).copied())
+    }
+
+    /// Whether a route asks for it now.
+    pub(super) fn is_routed(&self, index: RightIndex) -> bool {
+        self.placed.iter().any(|(_, routed, _)| *routed == index)
     }
 
     /// Each of them, once, in the order of their numbers.
@@ -77,5 +89,13 @@ mod tests {
         let mixed = Right { resource: read.resource.clone(), action: write.action.clone() };
         assert_eq!(rights.index(&mixed), Some(RightIndex(1)));
         assert!(rights.iter().map(|(right, _)| right).eq([&read, &write]));
+
+        let sign = right("ex-returns", "sign");
+        let later = rights.next(vec![sign.clone(), elsewhere.clone()]).unwrap();
+        for (right, number, routed) in [(&read, 0, false), (&elsewhere, 1, true), (&sign, 2, true)]
+        {
+            assert_eq!(later.index(right), Some(RightIndex(number)));
+            assert_eq!(later.is_routed(RightIndex(number)), routed);
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::streams::Delivery;
 use super::tunnel::{self, Counts, End};
 use super::watch::{self, Watch};
 use crate::clock::Clock;
-use crate::config::Language;
+use crate::config::{Language, LimitConfig};
 use crate::enforce::facts::{BodyError, BodyReader, Facts};
 use crate::enforce::ports::EdgeFuture;
 use crate::enforce::rejection::{Code, Rejection};
@@ -18,6 +18,7 @@ use crate::forward::body::{Outgoing, Progress, Silence};
 use crate::forward::headers::{Direction, clean_trailers};
 use crate::forward::{Answered, Client, Forwarder, ToSend};
 use crate::record::{Opening, Record, Recorder, Unreadable};
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{
@@ -45,24 +46,31 @@ use tracing::Instrument;
 
 /// What serves requests: one a worker, sharing all but the upstream connections.
 pub struct Proxy {
-    /// What judges.
-    pub enforcer: Arc<Enforcer>,
-    /// What sends on.
-    pub forwarder: Forwarder,
+    /// What requests are judged and forwarded by that begin now.
+    pub generation: ArcSwap<Generation>,
     /// What remembers.
     pub recorder: Arc<Recorder>,
     /// The time of day, for records.
     pub clock: Arc<dyn Clock>,
     /// Requests that may still be taken on, all workers together.
     pub in_flight: Arc<Semaphore>,
-    /// Language of refusals when the caller asks for none that we have.
-    pub default_language: Language,
-    /// Altinn's base address, for remedies.
-    pub altinn: String,
     /// Connections, and the tunnels that they have become.
     pub tasks: TaskTracker,
     /// How far the end has come.
     pub stop: Stop,
+}
+
+/// What one configuration comes to for one worker. A request takes one up when it begins, and keeps it.
+#[derive(Debug)]
+pub struct Generation {
+    /// What judges.
+    pub enforcer: Arc<Enforcer>,
+    /// What sends on.
+    pub forwarder: Forwarder,
+    /// Language of refusals when the caller asks for none that we have.
+    pub default_language: Language,
+    /// Altinn's base address, for remedies.
+    pub altinn: String,
 }
 
 /// The end of the program, in its three steps. A clone is as good.
@@ -79,11 +87,16 @@ pub struct Stop {
 
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Proxy").field("forwarder", &self.forwarder).finish_non_exhaustive()
+        f.debug_struct("Proxy").field("generation", &self.generation).finish_non_exhaustive()
     }
 }
 
 impl Proxy {
+    /// The bounds of the newest configuration.
+    pub(super) fn limits(&self) -> LimitConfig {
+        self.generation.load().enforcer.limits.clone()
+    }
+
     /// Serves one request. A panic in it is a 500 for it alone.
     ///
     /// # Errors
@@ -94,11 +107,13 @@ impl Proxy {
         client: &Arc<Client>,
         busy: Busy,
     ) -> Result<Response<Reply>, Infallible> {
+        let generation = self.generation.load_full();
+        let limits = &generation.enforcer.limits;
         let (head, body) = request.into_parts();
         let declared = body.size_hint().exact();
-        let mut body = Some(RequestBody::new(body, self.enforcer.limits.body_idle_timeout));
-        let mut record = self.open(&head, client.address);
-        let caller = Caller::of(&head.headers, self.default_language);
+        let mut body = Some(RequestBody::new(body, limits.body_idle_timeout));
+        let mut record = self.open(&head, client.address, limits);
+        let caller = Caller::of(&head.headers, generation.default_language);
         let (method, version) = (head.method.clone(), head.version);
         let span = tracing::info_span!(
             "request",
@@ -109,7 +124,8 @@ impl Proxy {
             system_user = tracing::field::Empty,
             code = tracing::field::Empty,
         );
-        let serving = self.serve(head, &mut body, client, &mut record).instrument(span.clone());
+        let serving =
+            self.serve(&generation, head, &mut body, client, &mut record).instrument(span.clone());
         let served = AssertUnwindSafe(serving).catch_unwind().await.unwrap_or_else(|_| {
             tracing::error!(trace_id = record.trace_id(), "a request ended in a panic");
             record.trail.failed(&Rejection::Internal);
@@ -119,7 +135,7 @@ impl Proxy {
         let mut response = match served {
             Ok((answered, granted)) => {
                 let grpc = version == Version::HTTP_2 && caller.is_grpc();
-                self.pass_on(answered, (granted, busy), record, (&method, grpc))
+                self.pass_on(&generation, answered, (granted, busy), record, (&method, grpc))
             }
             Err(rejection) => {
                 // Where the end of a message was not seen, the next one cannot begin.
@@ -127,7 +143,8 @@ impl Proxy {
                     Some(unsent) => unsent.has_ended(),
                     None => declared == Some(record.progress.bytes()),
                 };
-                let mut response = self.refuse(&rejection, caller, record, (&method, busy));
+                let mut response =
+                    Self::refuse((&generation, &rejection), caller, record, (&method, busy));
                 // HTTP/2 frames each apart.
                 if version < Version::HTTP_2 && !ended {
                     close_after(&mut response);
@@ -152,20 +169,21 @@ impl Proxy {
         });
     }
 
-    fn open(&self, head: &request::Parts, peer: IpAddr) -> Record {
+    fn open(&self, head: &request::Parts, peer: IpAddr, limits: &LimitConfig) -> Record {
         let opening = Opening {
             at: self.clock.wall(),
             trace_id: trace_id(&head.headers),
             peer,
             method: &head.method,
             path: head.uri.path(),
-            body_limit: self.enforcer.limits.body_bytes,
+            body_limit: limits.body_bytes,
         };
         Record::open(Arc::clone(&self.recorder), opening)
     }
 
     async fn serve(
         &self,
+        generation: &Generation,
         mut head: request::Parts,
         body: &mut Option<RequestBody>,
         client: &Arc<Client>,
@@ -185,7 +203,7 @@ impl Proxy {
             headers: &head.headers,
             peer: client.address,
         };
-        let judged = self.enforcer.enforce(facts, reader, &mut record.trail).await;
+        let judged = generation.enforcer.enforce(facts, reader, &mut record.trail).await;
         // What is logged from here on carries who asked for what.
         record.tell(&tracing::Span::current());
         let grant = judged?;
@@ -194,12 +212,12 @@ impl Proxy {
         let client = Arc::clone(client);
         let (method, uploading) = (head.method.clone(), body.is_streamed());
         let request = ToSend { head, body, progress, client, upgrade };
-        let forwarding = self.forwarder.forward(&grant, request);
+        let forwarding = generation.forwarder.forward(&grant, request);
         let answered = if uploading {
             let since = Instant::now();
             let lapse = async {
                 tokio::time::sleep_until(since + watch::SHORT).await;
-                self.enforcer.vigil(&grant, &method, Going::Answer, since).lapse().await
+                generation.enforcer.vigil(&grant, &method, Going::Answer, since).lapse().await
             };
             tokio::select! {
                 answered = forwarding => answered,
@@ -219,13 +237,13 @@ impl Proxy {
     }
 
     fn refuse(
-        &self,
-        rejection: &Rejection,
+        (generation, rejection): (&Generation, &Rejection),
         caller: Caller,
         mut record: Record,
         (method, busy): (&Method, Busy),
     ) -> Response<Reply> {
-        let around = Surroundings { caller, trace_id: record.trace_id(), altinn: &self.altinn };
+        let around =
+            Surroundings { caller, trace_id: record.trace_id(), altinn: &generation.altinn };
         let response = respond::refuse(rejection, around);
         record.responding(response.status());
         if *method != Method::HEAD {
@@ -245,6 +263,7 @@ impl Proxy {
     /// Hands the upstream's answer to the client, and the record to its body.
     fn pass_on(
         &self,
+        generation: &Generation,
         answered: Answered,
         (granted, busy): (Granted, Busy),
         mut record: Record,
@@ -253,7 +272,8 @@ impl Proxy {
         let Answered { response, tunnel, idle } = answered;
         record.responding(response.status());
         if let Some(sides) = tunnel {
-            let vigil = self.enforcer.vigil(&granted.grant, method, Going::Tunnel, Instant::now());
+            let enforcer = &generation.enforcer;
+            let vigil = enforcer.vigil(&granted.grant, method, Going::Tunnel, Instant::now());
             let protocol = response.headers().get(header::UPGRADE);
             let websocket = protocol.is_some_and(|name| name.as_bytes() == b"websocket");
             let tunnel = Tunnel { record, counts: Counts::default(), _place: granted.place };
@@ -272,7 +292,7 @@ impl Proxy {
         let open = (!ended).then(|| {
             let Granted { grant, place } = granted;
             let ending = is_stream(response.headers()).then(|| self.stop.streams.clone());
-            let watch = Watch::new(Arc::clone(&self.enforcer), grant, method.clone(), ending);
+            let watch = Watch::new(Arc::clone(&generation.enforcer), grant, method.clone(), ending);
             Box::new(Open { record, watch, grpc, _place: place })
         });
         response.map(|incoming| Reply {

@@ -184,6 +184,29 @@ impl Mirror {
         }
     }
 
+    /// These rights are routed from now on. What was read of their resources stays; what is new is read at once.
+    pub(super) fn route(
+        &mut self,
+        rights: &[Right],
+        config: PolicyConfig,
+        tick: Tick,
+        now: Instant,
+    ) {
+        let mut before = std::mem::take(&mut self.resources);
+        for right in rights {
+            let unread = || Resource { change: None, state: State::Unread, changed: None };
+            let held = before.remove(&right.resource);
+            // One that several rights are of was put back with the first.
+            let resource = self.resources.entry(right.resource.clone());
+            resource.or_insert_with(|| held.unwrap_or_else(unread));
+        }
+        self.config = config;
+        self.next_poll = now;
+        self.next_check = self.next_check.min(now + config.check);
+        // A package that nothing names for a while is left out of what is read meanwhile.
+        self.note_packages(tick);
+    }
+
     /// What is to be read now; `None` when nothing is due, or a reading is under way.
     pub fn plan(&mut self, at: Tick, now: Instant) -> Option<Plan> {
         if self.reading || now < self.next_poll {

@@ -229,7 +229,7 @@ async fn start_from(saved: Vec<Saved>, altinn: Altinn, config: RegisterConfig) -
     confirmations.tell_no(doubter(reader.clone(), Arc::clone(&notices)));
     let answers = Arc::new(Answers {
         register: Some(reader.clone()),
-        confirmations,
+        confirmations: Arc::new(confirmations),
         notices: Some(notices),
         ticks,
         no_for: SECOND,

@@ -112,6 +112,12 @@ pub struct Metrics {
     pub audit_sequence: IntGauge,
     /// Bounds from the configuration, by name.
     pub limits: IntGaugeVec,
+    /// Configurations that were read anew, by `taken` or `refused`.
+    pub config_reloads: IntCounterVec,
+    /// Whether the configuration file is not the one in force, since it was refused: 0 or 1.
+    pub config_refused: IntGauge,
+    /// Time of day at which the configuration in force was taken, seconds since 1970.
+    pub config_taken: IntGauge,
     /// Whether the program is ready: 0 or 1.
     pub ready: IntGauge,
 }
@@ -407,6 +413,19 @@ impl Metrics {
             audit_sequence: families
                 .gauge("portvakt_audit_sequence", "Number of the last line of the audit chain.")?,
             limits: families.gauges("portvakt_limit", "Configured bounds, by name.", &["name"])?,
+            config_reloads: families.counters(
+                "portvakt_config_reloads_total",
+                "Configurations read anew, by taken or refused.",
+                &["result"],
+            )?,
+            config_refused: families.gauge(
+                "portvakt_config_refused",
+                "1 while the configuration file was refused and an older one is in force.",
+            )?,
+            config_taken: families.gauge(
+                "portvakt_config_taken_timestamp_seconds",
+                "Time at which the configuration in force was taken.",
+            )?,
             ready: families.gauge("portvakt_ready", "1 while ready for traffic.")?,
             registry: families.registry,
         };

@@ -43,6 +43,12 @@ impl Client {
         Ok(client)
     }
 
+    /// What it was made for.
+    #[must_use]
+    pub fn config(&self) -> &UpstreamTlsConfig {
+        &self.config
+    }
+
     /// As the files said when they were read last.
     #[must_use]
     pub fn current(&self) -> Arc<Offers> {

@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Time between two looks.
@@ -35,8 +36,12 @@ pub trait Reloads: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub struct Watch {
     watched: Vec<Watched>,
+    what: watch::Receiver<All>,
     metrics: Metrics,
 }
+
+/// All that is made of files now.
+pub type All = Vec<Arc<dyn Reloads>>;
 
 /// The digests of the files when they were last looked at; `None` for one that could not be read.
 type Seen = Vec<Option<Vec<u8>>>;
@@ -51,10 +56,24 @@ struct Watched {
 }
 
 impl Watch {
-    /// Begins with what the files hold now.
+    /// Begins with what the files hold now; follows `what` when it changes.
     #[must_use]
-    pub fn new(what: Vec<Arc<dyn Reloads>>, metrics: Metrics) -> Self {
-        Self { watched: what.into_iter().map(Watched::begin).collect(), metrics }
+    pub fn new(mut what: watch::Receiver<All>, metrics: Metrics) -> Self {
+        let watched = what.borrow_and_update().iter().cloned().map(Watched::begin).collect();
+        Self { watched, what, metrics }
+    }
+
+    /// Watches what there is now. What was watched before goes on as it stood.
+    fn follow(&mut self) {
+        let all = self.what.borrow_and_update().clone();
+        let before = std::mem::take(&mut self.watched);
+        self.watched = all
+            .into_iter()
+            .map(|what| {
+                let same = before.iter().find(|watched| Arc::ptr_eq(&watched.what, &what));
+                same.cloned().unwrap_or_else(|| Watched::begin(what))
+            })
+            .collect();
     }
 
     /// Looks until `stop`.
@@ -62,6 +81,10 @@ impl Watch {
         // Without it, SIGHUP would end the program.
         let mut hangup = signal(SignalKind::hangup()).ok();
         loop {
+            // Who gave it is not gone before `stop`.
+            if self.what.has_changed().unwrap_or(false) {
+                self.follow();
+            }
             let asked = tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => false,
                 () = next(&mut hangup) => true,
@@ -85,7 +108,8 @@ impl Watch {
     }
 }
 
-async fn next(signal: &mut Option<Signal>) {
+/// The next time that it comes; never, where signals cannot be waited for.
+pub async fn next(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),
         None => std::future::pending().await,

@@ -92,6 +92,7 @@ impl Judge {
         let mut config = config.unwrap_or_else(|errors| panic!("{errors}"));
         let keys = Arc::new(OneKey(Arc::new(set.keys.into_iter().next().unwrap())));
         let enforcer = Enforcer {
+            newest: portvakt::enforce::vigil::Newest::default(),
             rates: Rates::new(&config.limits),
             limits: config.limits,
             routes: Routes::new(config.routes).unwrap(),
