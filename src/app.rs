@@ -4,6 +4,7 @@
 //! its own. Everything else (keys, our own token, the PDP, the admin listener) lives on the control
 //! runtime, so that it is reachable when the workers are not.
 
+mod notify;
 pub mod offline;
 pub mod reload;
 mod told;
@@ -52,6 +53,7 @@ use crate::tls::client::Client as TlsClient;
 use crate::tls::server::Server as TlsServer;
 use crate::tls::watch::{All, Reloads, Watch};
 use arc_swap::ArcSwap;
+use notify::{Notify, State};
 use reload::{Origin, Reloader, demanded};
 use secrecy::ExposeSecret;
 use std::collections::BTreeMap;
@@ -505,6 +507,7 @@ struct Running {
     /// The task that keeps the register.
     sync: Option<tokio::task::JoinHandle<()>>,
     shutdown: Arc<ArcSwap<ShutdownConfig>>,
+    notify: Notify,
     stop: Stop,
     stop_control: CancellationToken,
     /// Told by every part that ends.
@@ -580,6 +583,9 @@ impl Running {
             (Arc::clone(&shared.connections), Arc::clone(&shared.in_flight));
         tracing::info!(%address, admin = %admin_address, workers = workers.len(), "listening");
         let shutdown = Arc::new(ArcSwap::from_pointee(config.shutdown));
+        let notify = Notify::of_process();
+        let telling = notify.clone().keep_telling(stop_control.clone());
+        supervise(control, &tell, "what tells the service manager", telling);
         let reloader = Reloader {
             origin,
             config,
@@ -593,11 +599,24 @@ impl Running {
             connections,
             in_flight,
             shutdown: Arc::clone(&shutdown),
+            notify: notify.clone(),
             metrics: recorder.metrics.clone(),
         };
         let reloads = reloader.run(stop_control.clone());
         supervise(control, &tell, "the watch over the configuration", reloads);
-        Ok(Self { readiness, recorder, workers, socket, sync, shutdown, stop, stop_control, ended })
+        notify.tell(State::Ready);
+        Ok(Self {
+            readiness,
+            recorder,
+            workers,
+            socket,
+            sync,
+            shutdown,
+            notify,
+            stop,
+            stop_control,
+            ended,
+        })
     }
 
     /// Waits for a signal or for a part to end, then stops step by step.
@@ -606,6 +625,7 @@ impl Running {
             let mut signals = Signals::new()?;
             let ended = self.serve_on(&mut signals).await;
             self.readiness.stopping.store(true, Ordering::Release);
+            self.notify.tell(State::Stopping);
             if ended.is_ok() {
                 self.leave(&mut signals).await?;
             }

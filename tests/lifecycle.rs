@@ -443,3 +443,41 @@ async fn a_rolling_restart_under_load_loses_no_request() {
     assert_eq!(*tally.others.lock().unwrap(), Vec::<String>::new());
     assert_eq!(world.upstream.count(), tally.served.load(Ordering::Relaxed));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_manager_is_told_of_each_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let manager = tokio::net::UnixDatagram::bind(&path).unwrap();
+    let said = async |what: &str| {
+        let mut buffer = [0; 64];
+        let heard = async {
+            loop {
+                let length = manager.recv(&mut buffer).await.unwrap();
+                if buffer[..length] == *what.as_bytes() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), heard).await.expect(what);
+    };
+    let world = World::start().await;
+    let text = std::fs::read_to_string(world.proxy.config_path()).unwrap();
+    let key = support::own_key(&world.sandbox).await;
+    let variables = [
+        ("PROXY_JWK", key.as_str()),
+        ("NOTIFY_SOCKET", path.to_str().unwrap()),
+        ("WATCHDOG_USEC", "2000000"),
+    ];
+    let mut proxy = support::Proxy::start(&text, &variables);
+    said("READY=1").await;
+    for _ in 0..3 {
+        said("WATCHDOG=1").await;
+    }
+    proxy.signal("HUP");
+    said("RELOADING=1").await;
+    said("READY=1").await;
+    proxy.signal("TERM");
+    said("STOPPING=1").await;
+    assert_eq!(proxy.wait(), Some(0));
+}

@@ -1,6 +1,7 @@
 //! Another configuration while the program runs: read, resolved and built whole beside the one in force, then put in
 //! its place at once, or refused with every reason while the old one goes on. `docs/decisions/0012` says what survives.
 
+use super::notify::{Notify, State};
 use super::{AppError, answers_by, graces, publish_limits, told};
 use crate::clock::{Clock, SystemClock};
 use crate::config::source::{self, ProcessEnv};
@@ -88,6 +89,7 @@ pub(super) struct Reloader {
     pub(super) connections: Arc<Semaphore>,
     pub(super) in_flight: Arc<Semaphore>,
     pub(super) shutdown: Arc<ArcSwap<ShutdownConfig>>,
+    pub(super) notify: Notify,
     pub(super) metrics: Metrics,
 }
 
@@ -128,7 +130,10 @@ impl Reloader {
             if !asked && (!changed || seen != last) {
                 continue;
             }
-            match self.reload().await {
+            self.notify.tell(State::Reloading);
+            let reloaded = self.reload().await;
+            self.notify.tell(State::Ready);
+            match reloaded {
                 Ok(()) => {
                     (self.origin.taken, refused) = (seen, None);
                     self.tell_taken();
