@@ -472,11 +472,11 @@ impl Readiness for AppReadiness {
     }
 }
 
-/// Runs until SIGTERM or SIGINT, then drains.
+/// Runs until SIGTERM or SIGINT, then drains. `given` is listened on in place of what would be bound.
 ///
 /// # Errors
 /// [`AppError`] when a part cannot be started, or one that must live has ended.
-pub fn run(config: Config, origin: Origin) -> Result<(), AppError> {
+pub fn run(config: Config, origin: Origin, given: Option<Bound>) -> Result<(), AppError> {
     let control = Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("control")
@@ -484,7 +484,7 @@ pub fn run(config: Config, origin: Origin) -> Result<(), AppError> {
         .build()
         .map_err(AppError::Runtime)?;
     let result =
-        Running::start(config, origin, &control).and_then(|running| running.wait(&control));
+        Running::start(config, origin, given, &control).and_then(|running| running.wait(&control));
     // Calls to Altinn that nobody waits for any more are not worth waiting for either.
     control.shutdown_timeout(LAST_THREADS);
     result
@@ -515,19 +515,16 @@ struct Running {
 }
 
 impl Running {
-    fn start(config: Config, origin: Origin, control: &Runtime) -> Result<Self, AppError> {
+    fn start(
+        config: Config,
+        origin: Origin,
+        given: Option<Bound>,
+        control: &Runtime,
+    ) -> Result<Self, AppError> {
         let metrics = Metrics::new()?;
         publish_limits(&config, &metrics);
         let (tell, ended) = mpsc::unbounded_channel();
-        let recorder = Arc::new(Recorder {
-            metrics: metrics.clone(),
-            audit: {
-                let end = End { part: "the thread that writes audit records", tell: tell.clone() };
-                Audit::open(&config.audit, &metrics, move || drop(end))?
-            },
-            pseudonyms: Pseudonyms::new(config.audit.pseudonym_key.as_ref()),
-            refusals: Refusals::default(),
-        });
+        let recorder = Arc::new(recorder(&config, &metrics, &tell)?);
         let Judge { enforcer, keys, sync, altinn } =
             Judge::build(&config, &metrics, control.handle())?;
         let enforcer = Arc::new(enforcer);
@@ -567,10 +564,12 @@ impl Running {
         let watch = Watch::new(what, recorder.metrics.clone());
         supervise(control, &tell, "the watch over certificates", watch.run(stop_control.clone()));
         let stop = Stop::default();
-        let listeners = bind_workers(&config, control)?;
+        // A socket that was given is taken away by who gave it.
+        let own = given.is_none();
+        let listeners = bind_workers(&config, given, control)?;
         let address = listeners.first().and_then(Bound::address);
         let address = address.unwrap_or_else(|| config.listen.address.clone());
-        let socket = SocketFile::of(&address);
+        let socket = if own { SocketFile::of(&address) } else { None };
         let (listener, clients) = (secrets.listener(), secrets.clients.clone());
         let shared = Shared::new(&config, enforcer, &recorder, secrets);
         let (mut workers, mut proxies) = (Vec::new(), Vec::new());
@@ -886,11 +885,36 @@ fn local(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr, AppErr
 }
 
 /// One listener a worker, all on the port or socket that the first one got.
-fn bind_workers(config: &Config, control: &Runtime) -> Result<Vec<Bound>, AppError> {
+fn bind_workers(
+    config: &Config,
+    given: Option<Bound>,
+    control: &Runtime,
+) -> Result<Vec<Bound>, AppError> {
     let _entered = control.enter();
     let listen = &config.listen;
-    Bound::all(&listen.address, listen.workers.get())
-        .map_err(|error| AppError::Listen(listen.address.clone(), error))
+    let workers = listen.workers.get();
+    let all = match given {
+        Some(given) => given.shared(&listen.address, workers),
+        None => Bound::all(&listen.address, workers),
+    };
+    all.map_err(|error| AppError::Listen(listen.address.clone(), error))
+}
+
+/// Where records go.
+fn recorder(
+    config: &Config,
+    metrics: &Metrics,
+    tell: &mpsc::UnboundedSender<&'static str>,
+) -> Result<Recorder, AppError> {
+    Ok(Recorder {
+        metrics: metrics.clone(),
+        audit: {
+            let end = End { part: "the thread that writes audit records", tell: tell.clone() };
+            Audit::open(&config.audit, metrics, move || drop(end))?
+        },
+        pseudonyms: Pseudonyms::new(config.audit.pseudonym_key.as_ref()),
+        refusals: Refusals::default(),
+    })
 }
 
 /// The bounds of the configuration, as metrics beside what they bound.

@@ -9,6 +9,7 @@ use crate::app::reload::Origin;
 use crate::config::Config;
 use crate::config::ConfigErrors;
 use crate::config::source::{self, ProcessEnv};
+use crate::serve::listener::Bound;
 use crate::telemetry;
 use clap::{Parser, Subcommand};
 use std::error::Error;
@@ -79,6 +80,10 @@ fn load(path: &Path) -> Result<Config, ConfigErrors> {
 }
 
 fn serve(path: &Path) -> ExitCode {
+    let given = match Bound::given() {
+        Ok(given) => given,
+        Err(error) => return complain(&error),
+    };
     let origin = Origin::of(path);
     let config = match load(path) {
         Ok(config) => config,
@@ -90,7 +95,7 @@ fn serve(path: &Path) -> ExitCode {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    match app::run(config, origin) {
+    match app::run(config, origin, given) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(cause = chain(&error), "portvakt ended");

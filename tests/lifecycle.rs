@@ -481,3 +481,55 @@ async fn the_service_manager_is_told_of_each_step() {
     said("STOPPING=1").await;
     assert_eq!(proxy.wait(), Some(0));
 }
+
+/// Opens a socket, and runs what is behind it with it as a service manager does.
+const GIVE: &str = "import os, socket, sys
+family = socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET
+given = socket.socket(family)
+given.bind((sys.argv[1], 0))
+given.listen()
+os.dup2(given.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_was_given_is_listened_on_by_every_worker() {
+    let Some(python) = support::python() else { return };
+    let world = World::start().await;
+    let text = std::fs::read_to_string(world.proxy.config_path()).unwrap();
+    let key = support::own_key(&world.sandbox).await;
+    let under = [python.to_str().unwrap(), "-c", GIVE, "127.0.0.1"];
+    let mut proxy = support::Proxy::start_under(&under, &text, &[("PROXY_JWK", &key)]);
+    proxy.wait_until_ready().await;
+    let sockets = std::fs::read_dir(format!("/proc/{}/fd", proxy.id())).unwrap();
+    let links = sockets.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+    let links: Vec<_> = links.map(|link| link.display().to_string()).collect();
+    let given = std::fs::read_link(format!("/proc/{}/fd/3", proxy.id()));
+    let given = given.map(|link| link.display().to_string()).unwrap_or_default();
+    assert!(given.starts_with("socket:"), "{given}");
+    assert_eq!(links.iter().filter(|link| **link == given).count(), 2, "one for each worker");
+    for _ in 0..20 {
+        let answer = reqwest::get(format!("{}/open/x", proxy.url())).await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+    proxy.signal("TERM");
+    assert_eq!(proxy.wait(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_at_another_address_than_the_configuration_has_is_refused() {
+    let Some(python) = support::python() else { return };
+    let world = World::start().await;
+    let path = world.proxy.config_path();
+    let key = support::own_key(&world.sandbox).await;
+    let output = std::process::Command::new(python)
+        .args(["-c", GIVE, "::1", env!("CARGO_BIN_EXE_portvakt"), "run", "--config"])
+        .arg(&path)
+        .env("PROXY_JWK", key)
+        .output()
+        .unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert!(log.contains("the socket that was given listens on [::1]:"), "{log}");
+}

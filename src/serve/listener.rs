@@ -2,6 +2,7 @@
 
 use crate::config::ListenAddress;
 use crate::stream::Socket;
+use listenfd::ListenFd;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -50,6 +51,60 @@ pub enum Bound {
 }
 
 impl Bound {
+    /// The listener that a service manager opened for this process (`sd_listen_fds(3)`), if it did. Changes the
+    /// environment, so it must be called before there is a second thread.
+    ///
+    /// # Errors
+    /// When there are several, or what is given is no listener of TCP or of the file system.
+    pub fn given() -> io::Result<Option<Self>> {
+        let mut all = ListenFd::from_env();
+        if all.len() > 1 {
+            let problem = "more than one socket was given, and one is listened on";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+        }
+        // What is of the other kind is left in its place.
+        if let Ok(Some(listener)) = all.take_unix_listener(0) {
+            return Ok(Some(Self::Unix(listener)));
+        }
+        all.take_tcp_listener(0).map(|found| found.map(Self::Tcp))
+    }
+
+    /// One for each of `workers`, all of the socket that was given.
+    ///
+    /// # Errors
+    /// When it is not at `address`, as the configuration has it, where port 0 is any port.
+    pub fn shared(self, address: &ListenAddress, workers: usize) -> io::Result<Vec<Self>> {
+        let there = self.address();
+        let as_meant = match (address, &there) {
+            (ListenAddress::Tcp(meant), Some(ListenAddress::Tcp(there))) => {
+                meant == there || (meant.port() == 0 && meant.ip() == there.ip())
+            }
+            (meant, there) => there.as_ref() == Some(meant),
+        };
+        if !as_meant {
+            let there = there.map_or("nowhere".to_owned(), |there| there.to_string());
+            let problem = format!("the socket that was given listens on {there}");
+            return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, problem));
+        }
+        self.set_nonblocking()?;
+        let mut all = Vec::with_capacity(workers);
+        for _ in 1..workers {
+            all.push(match &self {
+                Self::Tcp(listener) => Self::Tcp(listener.try_clone()?),
+                Self::Unix(listener) => Self::Unix(listener.try_clone()?),
+            });
+        }
+        all.push(self);
+        Ok(all)
+    }
+
+    fn set_nonblocking(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => listener.set_nonblocking(true),
+            Self::Unix(listener) => listener.set_nonblocking(true),
+        }
+    }
+
     /// One for each of `workers`, all on the same port or socket. To be called within a runtime.
     ///
     /// # Errors
