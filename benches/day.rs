@@ -349,8 +349,8 @@ struct Setting {
     restart: bool,
 }
 
-const DEFAULTS: Setting = Setting {
-    name: "defaults",
+const OFTEN: Setting = Setting {
+    name: "read often",
     least: 60,
     most: 1800,
     keep_hours: 24,
@@ -699,25 +699,25 @@ fn main() {
     let late = Setting {
         read: Freshness { fresh_for: 4 * MINUTE, ..READ },
         write: Freshness { fresh_for: 45 * SECOND, ..WRITE },
-        ..DEFAULTS
+        ..OFTEN
     };
-    let by_use = Setting { name: "by use", least: 1800, keep_hours: 2, ..DEFAULTS };
-    let eight = Setting { name: "by use, keep 8 h", keep_hours: 8, ..by_use };
-    let two = Setting { name: "keep 2 h", keep_hours: 2, ..DEFAULTS };
+    let defaults = Setting { name: "defaults", least: 1800, keep_hours: 2, ..OFTEN };
+    let eight = Setting { name: "keep 8 h", keep_hours: 8, ..defaults };
+    let two = Setting { name: "read often, 2 h", keep_hours: 2, ..OFTEN };
     let settings = [
-        DEFAULTS,
-        Setting { name: "most 24 h", most: 24 * 3600, ..DEFAULTS },
+        OFTEN,
+        Setting { name: "most 24 h", most: 24 * 3600, ..OFTEN },
         two,
         Setting { name: "fresh 4 min, 45 s", ..late },
-        by_use,
+        defaults,
         eight,
         Setting { name: "8 h, 4 min, 45 s", read: late.read, write: late.write, ..eight },
-        Setting { name: "outage: defaults", outage: 40, ..DEFAULTS },
-        Setting { name: "outage: keep 2 h", outage: 40, ..two },
-        Setting { name: "outage: by use", outage: 40, ..by_use },
-        Setting { name: "outage: by use, 8 h", outage: 40, ..eight },
-        Setting { name: "cold: defaults", restart: true, ..DEFAULTS },
-        Setting { name: "cold: by use, 8 h", restart: true, ..eight },
+        Setting { name: "outage: read often", outage: 40, ..OFTEN },
+        Setting { name: "outage: often, 2 h", outage: 40, ..two },
+        Setting { name: "outage: defaults", outage: 40, ..defaults },
+        Setting { name: "outage: 8 h", outage: 40, ..eight },
+        Setting { name: "cold: read often", restart: true, ..OFTEN },
+        Setting { name: "cold: 8 h", restart: true, ..eight },
     ];
     let by_hour = std::env::args().any(|argument| argument == "hours");
     println!(

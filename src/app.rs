@@ -7,6 +7,7 @@
 mod notify;
 pub mod offline;
 pub mod reload;
+mod snapshot;
 mod told;
 
 use crate::altinn::gate::Gate;
@@ -44,7 +45,7 @@ use crate::serve::admin::{Admin, Readiness};
 use crate::serve::entrance::Entrance;
 use crate::serve::listener::{Bound, Sharing, SocketFile, listen};
 use crate::serve::proxy::{Generation, Proxy, Stop};
-use crate::store::{self, Opened};
+use crate::store;
 use crate::sync::ports::Source;
 use crate::sync::{Parts, Saving, Sync, distinct};
 use crate::telemetry::metrics::Metrics;
@@ -56,6 +57,7 @@ use arc_swap::ArcSwap;
 use notify::{Notify, State};
 use reload::{Origin, Reloader, demanded};
 use secrecy::ExposeSecret;
+use snapshot::Taken;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -285,15 +287,11 @@ fn rights(
     let notices = Arc::new(notices);
     confirmations.tell_no(doubter(reader.clone(), Arc::clone(&notices)));
     let kept = Some((reader.clone(), notices));
-    let snapshot = at.and_then(|at| open_snapshot(config, at, clock));
-    let (saving, loader) = match (snapshot, at) {
-        (Some(Opened { store, loader, .. }), Some(at)) => {
-            let journal = confirmations.keep_journal();
-            let store = Box::new(store);
-            (Some(Saving { store, journal, interval: at.save_interval }), Some(loader))
-        }
-        (None, _) | (_, None) => (None, None),
-    };
+    let taken = at.and_then(|at| Taken::from(config, at, clock).map(|taken| (taken, at)));
+    let (saving, loader) = taken.map_or((None, None), |(Taken { store, loader }, at)| {
+        let journal = confirmations.keep_journal();
+        (Some(Saving { store, journal, interval: at.save_interval }), loader)
+    });
     let answers = Arc::new(answers_by(config, Arc::new(confirmations), ticks, kept));
     let parts = Parts {
         config: register.clone(),
@@ -317,29 +315,6 @@ fn rights(
         });
     }
     Ok((answers, Some(sync)))
-}
-
-/// The snapshot on disk. Without one the program serves all the same; why is said aloud.
-fn open_snapshot(config: &Config, at: &SnapshotConfig, clock: &Arc<dyn Clock>) -> Option<Opened> {
-    match store::open(&snapshot_options(config, at), clock.wall()) {
-        Ok(opened) => {
-            if let Some(aside) = &opened.set_aside {
-                tracing::warn!(reason = aside.reason.label(), "{aside}");
-            }
-            if let Some(mode) = opened.tightened {
-                tracing::warn!(
-                    mode = %format_args!("{mode:04o}"),
-                    "others could read or write the snapshot; it is its owner's alone now (0600)"
-                );
-            }
-            Some(opened)
-        }
-        Err(error) => {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::error!(%error, cause, file = %at.file.display(), "the register is not saved");
-            None
-        }
-    }
 }
 
 fn snapshot_options(config: &Config, at: &SnapshotConfig) -> store::Options {
@@ -444,6 +419,8 @@ struct AppReadiness {
     recorder: Arc<Recorder>,
     stopping: AtomicBool,
     metrics: Metrics,
+    /// What calls to Altinn pass, if any are made.
+    gate: Option<Gate>,
 }
 
 impl Readiness for AppReadiness {
@@ -464,6 +441,9 @@ impl Readiness for AppReadiness {
     fn observe(&self) {
         self.metrics.ready.set(i64::from(self.obstacles().is_empty()));
         self.metrics.permit_age_worst.observe();
+        if let Some(gate) = &self.gate {
+            gate.observe();
+        }
         let audit = &self.recorder.audit;
         self.metrics.audit_stopped.set(i64::from(audit.stopped()));
         self.metrics.audit_waiting.set(i64::try_from(audit.waiting()).unwrap_or(i64::MAX));
@@ -537,6 +517,7 @@ impl Running {
             recorder: Arc::clone(&recorder),
             stopping: AtomicBool::new(false),
             metrics: metrics.clone(),
+            gate: altinn.as_ref().map(|way| way.gate.clone()),
         });
         let stop_control = CancellationToken::new();
         let pages = told::pages(&config, &enforcer, sync.as_ref(), altinn).map(Arc::new);

@@ -296,13 +296,13 @@ impl Record {
             code: self.code(),
             reason: trail.rejection.as_ref().and_then(Rejection::reason),
             status: self.status.map(|status| status.as_u16()),
-            consumer: claims.map(|claims| claims.consumer.to_string()),
+            consumer: claims.map(|claims| claims.consumer.0.as_str()),
             supplier: claims
-                .and_then(|claims| claims.supplier)
-                .map(|supplier| supplier.to_string()),
+                .and_then(|claims| claims.supplier.as_ref())
+                .map(|supplier| supplier.0.as_str()),
             client_id: claims.and_then(|claims| claims.client_id.as_ref()).map(ClientId::as_str),
             system_id: system_user.map(|system_user| system_user.system.as_str()),
-            owner: system_user.map(|system_user| system_user.owner.to_string()),
+            owner: system_user.map(|system_user| system_user.owner.0.as_str()),
             system_user: trail.system_user.map(|id| id.to_string()),
             party: trail.party.as_ref().and_then(|party| self.party(party)),
             resource: right.map(|right| right.resource.as_str()),
@@ -361,15 +361,15 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    consumer: Option<String>,
+    consumer: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    supplier: Option<String>,
+    supplier: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     system_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    owner: Option<String>,
+    owner: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     system_user: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -15,7 +15,7 @@ mod seal;
 pub use look::{LookError, look};
 
 use crate::sync::ports::{Saved, Store, StoreError};
-use record::{decode, encode};
+use record::{Kind, decode, encode};
 use redb::backends::FileBackend;
 use redb::{
     Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata,
@@ -153,6 +153,16 @@ pub enum OpenError {
     /// The key cannot be used.
     #[error("the key of the snapshot cannot be used")]
     Key,
+}
+
+impl From<OpenError> for StoreError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::InUse => Self::InUse,
+            OpenError::Disk(cause) => Self::Disk(cause),
+            OpenError::Key => Self::Sealing,
+        }
+    }
 }
 
 /// Opens the snapshot, reads all of it once to see that it is sound, and sets it aside if it is not.
@@ -561,6 +571,11 @@ fn write(database: &Database, seal: &Seal, batch: &[Saved]) -> Result<(), NotWri
     {
         let mut table = writing.open_table(RECORDS)?;
         for saved in batch {
+            if *saved == Saved::UnconfirmAll {
+                let [first, next] = [0, 1].map(|more| [Kind::Confirmation.number() + more]);
+                table.retain_in(&first[..]..&next[..], |_, _| false)?;
+                continue;
+            }
             let record = encode(saved).map_err(|_| NotWritten::Sealing)?;
             let name = seal.name(record.kind.number(), &record.subject);
             match record.content {
@@ -728,6 +743,12 @@ mod tests {
         assert_eq!(loaded.len(), facts().len() - 3);
         assert!(loaded.contains(&Saved::User(Box::new(later))));
         assert!(loaded.contains(&Saved::Confirmation(storable(Some("7")), at(4))));
+        let new = Saved::Confirmation(storable(Some("8")), at(5));
+        stage.save(vec![Saved::UnconfirmAll, new.clone()]);
+        let (after, _) = stage.load();
+        let old = |saved: &&Saved| matches!(saved, Saved::Confirmation(..)) && **saved != new;
+        assert_eq!(after.len(), loaded.len(), "one is gone, one is new, and the rest is there");
+        assert_eq!((after.iter().find(old), after.contains(&new)), (None, true));
     }
 
     #[test]

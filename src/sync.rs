@@ -33,7 +33,7 @@ use crate::register::{NotDerived, Publish, Reader, RightIndex, Seen, Tick, Ticks
 use drift::{Dispute, Outcome, SwitchedOff};
 use metrics::SyncMetrics;
 use mirror::{Mirror, MirrorReading};
-use ports::{Saved, Source, StorableQuestion, Wanted};
+use ports::{Saved, Source, StorableQuestion, StoreError, Wanted};
 use restore::Restoring;
 use save::{Saver, State, Written};
 use status::StatusReader;
@@ -359,6 +359,7 @@ impl Sync {
             self.tasks.spawn(async move { Done::Policies(plan.read(source).await) });
         }
         self.ask_again();
+        self.answers.confirmations.tidy();
         self.save(now);
         if now >= self.next_eviction {
             self.evict();
@@ -431,7 +432,7 @@ impl Sync {
                 self.publish(reading);
             }
             Done::Policies(reading) => self.apply_policies(reading),
-            Done::Saved(written) => self.land_saved(*written),
+            Done::Saved(written) => drop(self.land_saved(*written)),
             Done::Reconfirmed => {}
             Done::Sampled(question, verdict) => self.judge_sample(question, verdict),
             Done::InDispute(question) => self.settle(question),
@@ -548,35 +549,44 @@ impl Sync {
         // A writing that is under way ends first; the store is in it.
         while self.saver.as_ref().is_some_and(|saver| !saver.is_idle()) {
             match self.tasks.join_next().await {
-                Some(Ok(Done::Saved(written))) => self.land_saved(*written),
+                Some(Ok(Done::Saved(written))) => drop(self.land_saved(*written)),
                 Some(_) => {}
                 None => return,
             }
         }
-        let Some(saver) = &mut self.saver else { return };
-        let (reader, mirror, ticks) = (&self.reader, &self.mirror, &self.ticks);
-        let (switched_off, wall) = (&self.switched_off, self.clock.wall());
-        let state = State { reader, mirror, switched_off, ticks, wall };
-        if let Some(writing) = saver.last(&state, &self.answers)
-            && let Ok(written) = tokio::task::spawn_blocking(move || writing.write()).await
-        {
-            self.land_saved(written);
+        while let Some(saver) = &mut self.saver {
+            let (reader, mirror, ticks) = (&self.reader, &self.mirror, &self.ticks);
+            let (switched_off, wall) = (&self.switched_off, self.clock.wall());
+            let state = State { reader, mirror, switched_off, ticks, wall };
+            let Some(writing) = saver.last(&state, &self.answers) else { return };
+            let written = tokio::task::spawn_blocking(move || writing.write()).await;
+            // One writing takes so many. What fails now is not tried again: the program ends.
+            if !written.is_ok_and(|written| self.land_saved(written)) {
+                return;
+            }
         }
     }
 
-    fn land_saved(&mut self, written: Written) {
-        let Some(saver) = &mut self.saver else { return };
-        match saver.written(written, &self.reader, Instant::now()) {
-            Ok(()) => {
-                self.metrics.saves.with_label_values(&["saved"]).inc();
-                self.metrics.saved.set(self.clock.now().seconds());
-            }
+    /// Whether it was written.
+    fn land_saved(&mut self, written: Written) -> bool {
+        let Some(saver) = &mut self.saver else { return false };
+        let result = saver.written(written, &self.reader, Instant::now());
+        let label = match &result {
+            Ok(()) => "saved",
+            // Most likely the program that this one follows: no failure yet.
+            Err(StoreError::InUse) => "in_use",
+            Err(StoreError::Disk(_) | StoreError::Lost(_) | StoreError::Sealing) => "failed",
+        };
+        self.metrics.saves.with_label_values(&[label]).inc();
+        match &result {
+            Ok(()) => self.metrics.saved.set(self.clock.now().seconds()),
+            Err(StoreError::InUse) => tracing::debug!("another process uses the snapshot"),
             Err(error) => {
-                self.metrics.saves.with_label_values(&["failed"]).inc();
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                let cause = std::error::Error::source(error).map(ToString::to_string);
                 tracing::error!(%error, cause, "the register is not saved; tried again");
             }
         }
+        result.is_ok()
     }
 
     fn sample(&mut self, question: Question) {

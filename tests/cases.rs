@@ -66,7 +66,7 @@ fn place(variable: &str, usual: &str) -> PathBuf {
 /// Runs every case of a kind.
 fn run(kind: &str) {
     let totals = SUITE.run(kind, &mut |line| println!("{line}"));
-    println!("{kind}: {totals}");
+    support::say(&format!("{kind}: {totals}"));
     assert!(totals.cases > 0, "no cases of the kind {kind}");
     assert_eq!(totals.differ, 0, "{kind}: cases differ");
 }

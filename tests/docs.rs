@@ -1,5 +1,5 @@
 //! The documents name what the program has: every metric family, problem code, reason, audit field and
-//! configuration key.
+//! configuration key; and every link in them leads somewhere.
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on fails by panicking")]
 
@@ -7,6 +7,7 @@ use portvakt::config::source;
 use portvakt::enforce::rejection::Code;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 const OPERATOR: &str = include_str!("../docs/operator.md");
 const VENDOR: &str = include_str!("../docs/vendor.md");
@@ -102,4 +103,67 @@ fn collect(schema: &Value, at: &Value, path: &str, keys: &mut BTreeSet<String>) 
         collect(schema, value, &key, keys);
         keys.insert(key);
     }
+}
+
+/// Every document of the tree.
+fn documents() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found: Vec<PathBuf> =
+        ["README.md", "CHANGELOG.md", "sandbox/README.md"].map(|name| root.join(name)).to_vec();
+    let mut folders = vec![root.join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder of documents") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|it| it == "md") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// What stands outside blocks of code.
+fn prose(document: &str) -> String {
+    document.split("```").step_by(2).collect()
+}
+
+/// The names by which headings are linked to, as they are made where the documents are read.
+fn anchors(document: &str) -> BTreeSet<String> {
+    let text = prose(document);
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let kept = |letter: &char| letter.is_alphanumeric() || " -_".contains(*letter);
+    headings
+        .map(|line| line.trim_start_matches('#').trim().to_lowercase())
+        .map(|line| line.chars().filter(kept).map(|it| if it == ' ' { '-' } else { it }).collect())
+        .collect()
+}
+
+#[test]
+fn every_link_leads_to_a_file_and_a_heading_that_are_there() {
+    let mut links = 0;
+    let mut broken = Vec::new();
+    for document in documents() {
+        let text = std::fs::read_to_string(&document).expect("a document");
+        for rest in prose(&text).split("](").skip(1) {
+            let target = rest.split([')', ' ']).next().unwrap_or_default();
+            if target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            links += 1;
+            let (path, heading) = target.split_once('#').unwrap_or((target, ""));
+            let folder = document.parent().expect("a folder");
+            let file = if path.is_empty() { document.clone() } else { folder.join(path) };
+            let there = match std::fs::read_to_string(&file) {
+                Ok(text) => heading.is_empty() || anchors(&text).contains(heading),
+                Err(_) => file.is_dir() && heading.is_empty(),
+            };
+            if !there {
+                broken.push(format!("{}: {target}", document.display()));
+            }
+        }
+    }
+    assert!(links > 50, "only {links} links were found");
+    assert!(broken.is_empty(), "{broken:#?}");
 }

@@ -28,5 +28,7 @@ mod rights;
 mod snapshot;
 #[path = "outages/stage.rs"]
 mod stage;
+#[path = "outages/start.rs"]
+mod start;
 #[path = "outages/withdrawn.rs"]
 mod withdrawn;

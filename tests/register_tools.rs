@@ -141,6 +141,11 @@ async fn the_admin_listener_tells_of_the_register_and_of_refusals() {
     let summary = get(&world, "/register").await;
     assert_eq!(summary["system_users"]["watched"], 1, "{summary}");
     assert!(summary["altinn"]["calls_left_now"].is_u64(), "{summary}");
+    // Nobody calls now: all of them are there, a tenth of a thousand.
+    wait_until("calls left", async || {
+        world.proxy.metric("portvakt_altinn_calls_left").await.to_string() == "100"
+    })
+    .await;
     let resources = summary["policies"]["resources"].as_array().unwrap();
     let of = |id: &str| resources.iter().find(|it| it["resource"] == id).unwrap();
     let returns = of("ske-mva-melding");

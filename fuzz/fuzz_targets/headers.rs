@@ -15,6 +15,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use judge::{Judge, NoBody, facts};
 use libfuzzer_sys::fuzz_target;
 use portvakt::enforce::trail::Trail;
+use portvakt::forward::Client;
 use portvakt::forward::headers::{Surroundings, prepare};
 
 thread_local! {
@@ -50,9 +51,10 @@ fuzz_target!(|bytes: &[u8]| JUDGE.with(|judge| {
     let Ok(grant) = judge.runtime.block_on(asked) else { return };
     let (mut head, ()) = Request::get("/open").body(()).unwrap().into_parts();
     head.headers = headers;
-    let peer = "192.0.2.7".parse().unwrap();
+    let address = "192.0.2.7".parse().unwrap();
+    let client = Client { address, secure: false, subject: None };
     let around = Surroundings {
-        peer,
+        client: &client,
         upgrade: None,
         upstream: &judge.upstream,
         forwarded: &judge.forwarded,

@@ -68,6 +68,12 @@ enum RunError {
     Start(#[from] SandboxError),
     #[error("the scenario did not come to its end")]
     Scenario(#[from] ScenarioError),
+    #[error("cannot write the authority's certificate to `{}`", path.display())]
+    CaFile {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("input or output failed")]
     Io(#[from] io::Error),
 }
@@ -126,7 +132,8 @@ fn serve(arguments: Arguments) -> Result<(), RunError> {
         let mut stop = StopSignal::new()?;
         let sandbox = Sandbox::start(options).await?;
         if let (Some(file), Some(authority)) = (arguments.ca_file, sandbox.authority_pem()) {
-            std::fs::write(file, authority)?;
+            let written = std::fs::write(&file, authority);
+            written.map_err(|source| RunError::CaFile { path: file, source })?;
         }
         writeln!(io::stdout(), "{}", ready_line(&sandbox).map_err(io::Error::from)?)?;
         stop.received().await;

@@ -15,6 +15,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Sleep;
 
+/// Each result is held in memory.
+const MOST_EXTRA_RESULTS: usize = 1_000;
+
 /// What can be disturbed and is counted.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -165,6 +168,9 @@ impl Fault {
         if self.drip.is_some_and(|drip| drip.bytes == 0) {
             return Some("drip.bytes is zero");
         }
+        if self.extra_results > MOST_EXTRA_RESULTS {
+            return Some("extra_results is more than 1000");
+        }
         let content_type = self.content_type.as_deref().map(HeaderValue::from_str);
         content_type.is_some_and(|value| value.is_err()).then_some("content_type is not a header")
     }
@@ -239,7 +245,7 @@ impl Fault {
     /// Both faults at once; where both say something, the later one counts.
     fn merged_with(self, later: Self) -> Self {
         Self {
-            latency_ms: self.latency_ms + later.latency_ms,
+            latency_ms: self.latency_ms.saturating_add(later.latency_ms),
             latency: None,
             hang: self.hang || later.hang,
             close: self.close || later.close,
@@ -258,7 +264,7 @@ impl Fault {
             multi_error: self.multi_error || later.multi_error,
             pascal_case: self.pascal_case || later.pascal_case,
             obligations: self.obligations.into_iter().chain(later.obligations).collect(),
-            extra_results: self.extra_results + later.extra_results,
+            extra_results: self.extra_results.max(later.extra_results),
             empty_response: self.empty_response || later.empty_response,
         }
     }

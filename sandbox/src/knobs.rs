@@ -14,7 +14,9 @@ use crate::world::rights::{Right, UnknownThing};
 use crate::world::seed::{self, Document, SeedError};
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, Path, Query, Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
@@ -49,7 +51,29 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/sandbox/persons", get(persons))
         .route("/sandbox/relations", get(relations).put(put_relation).delete(end_relation))
         .route("/sandbox/world", get(world).put(put_world).patch(patch_world))
-        .layer(DefaultBodyLimit::disable())
+        .layer(DefaultBodyLimit::max(LARGEST_WORLD))
+        .layer(middleware::from_fn(refuse_other_sites))
+}
+
+/// Bytes of a body; a world of 100,000 system users has a tenth of it.
+const LARGEST_WORLD: usize = 256 * 1024 * 1024;
+
+/// Knobs need no token, so a page of another site that somebody looks at must not turn one.
+async fn refuse_other_sites(request: Request, next: Next) -> Response {
+    if is_of_other_site(&request) {
+        let text = "pages of other sites turn no knobs".to_owned();
+        return KnobError { status: StatusCode::FORBIDDEN, text }.into_response();
+    }
+    next.run(request).await
+}
+
+/// A browser tells where a page is from; programs tell nothing.
+fn is_of_other_site(request: &Request) -> bool {
+    let Some(origin) = request.headers().get(header::ORIGIN) else { return false };
+    let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
+    let host = host.or_else(|| request.uri().authority().map(Authority::as_str));
+    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+    origin.is_none_or(|(_, from)| host != Some(from))
 }
 
 /// A knob that cannot be turned like that.
@@ -360,7 +384,7 @@ async fn token(State(shared): State<Arc<Shared>>, Body(body): Body<TokenBody>) -
     };
     let now = shared.now();
     let life = issue::lifetime_seconds(&shared, &body.scope);
-    let expires_at = now + body.lifetime_seconds.unwrap_or(life);
+    let expires_at = now.saturating_add(body.lifetime_seconds.unwrap_or(life));
     let grant = Grant {
         client_id: client.id,
         client_amr: "private_key_jwt",
@@ -383,7 +407,7 @@ async fn token(State(shared): State<Arc<Shared>>, Body(body): Body<TokenBody>) -
     }
     let token = issue::sign(&shared, &claims).map_err(KnobError::failed)?;
     Ok(Json(json!({
-        "access_token": token, "token_type": "Bearer", "expires_in": expires_at - now,
+        "access_token": token, "token_type": "Bearer", "expires_in": expires_at.saturating_sub(now),
         "scope": claims.get("scope"), "claims": claims,
     })))
 }

@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) system_users: BTreeMap<Uuid, SystemUser>,
     pub(crate) packages: BTreeMap<String, Package>,
     pub(crate) resources: BTreeMap<String, Arc<Resource>>,
+    /// Ids of resources that were deleted; systems, requests and system users may still name them.
+    pub(crate) deleted_resources: BTreeSet<String>,
     pub(crate) access_lists: BTreeMap<String, AccessList>,
     pub(crate) changes: Changes,
     pub(crate) requests: BTreeMap<Uuid, UserRequest>,
@@ -53,6 +55,14 @@ struct Index {
     enterprises: HashMap<PersonNumber, Vec<OrgNumber>>,
     users: HashMap<OrgNumber, Vec<Uuid>>,
     last_sequence: u64,
+}
+
+impl Index {
+    /// The next position in lists of system users.
+    fn next_sequence(&mut self) -> u64 {
+        self.last_sequence = self.last_sequence.saturating_add(1);
+        self.last_sequence
+    }
 }
 
 impl World {
@@ -142,11 +152,11 @@ impl World {
 
     /// Adds a system user, or puts it back changed, and gives it the next position in lists.
     pub(crate) fn put_system_user(&mut self, mut user: SystemUser) {
-        self.index.last_sequence += 1;
-        user.sequence = self.index.last_sequence;
+        user.sequence = self.index.next_sequence();
         let ids = self.index.users.entry(user.owner).or_default();
-        if !ids.contains(&user.id) {
-            ids.push(user.id);
+        // In the order in which a saved world is read, so that lists are the same then.
+        if let Err(place) = ids.binary_search(&user.id) {
+            ids.insert(place, user.id);
         }
         self.system_users.insert(user.id, user);
     }
@@ -154,21 +164,26 @@ impl World {
     /// Gives a system user the next position in lists.
     pub(crate) fn touch_system_user(&mut self, id: Uuid) {
         if let Some(user) = self.system_users.get_mut(&id) {
-            self.index.last_sequence += 1;
-            user.sequence = self.index.last_sequence;
+            user.sequence = self.index.next_sequence();
         }
     }
 
     /// Changes or adds a resource and moves it to the end of the change feed.
     pub(crate) fn put_resource(&mut self, mut resource: Resource, now: i64) {
-        resource.version = self.resources.get(&resource.id).map_or(1, |old| old.version + 1);
+        resource.version =
+            self.resources.get(&resource.id).map_or(1, |old| old.version.saturating_add(1));
         self.changes.record(&resource.id, now);
+        self.deleted_resources.remove(&resource.id);
         self.resources.insert(resource.id.clone(), Arc::new(resource));
     }
 
     /// Deletes a resource. The change feed does not tell.
     pub(crate) fn delete_resource(&mut self, id: &str) -> bool {
-        self.resources.remove(id).is_some()
+        let known = self.resources.remove(id).is_some();
+        if known {
+            self.deleted_resources.insert(id.to_owned());
+        }
+        known
     }
 
     /// Deletes a system user at once with everything it holds.
@@ -242,8 +257,7 @@ impl World {
         for user in self.system_users.values_mut() {
             index.users.entry(user.owner).or_default().push(user.id);
             if user.sequence == 0 {
-                index.last_sequence += 1;
-                user.sequence = index.last_sequence;
+                user.sequence = index.next_sequence();
             }
         }
         self.index = index;
@@ -266,7 +280,7 @@ pub(crate) struct Change {
 
 impl Changes {
     pub(crate) fn record(&mut self, resource: &str, now: i64) {
-        let position = self.entries.keys().next_back().map_or(1, |last| last + 1);
+        let position = self.entries.keys().next_back().map_or(1, |last| last.saturating_add(1));
         self.place(position, resource, now);
     }
 

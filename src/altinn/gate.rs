@@ -55,6 +55,7 @@ struct Gauges {
     waiting: IntGauge,
     behind: IntGauge,
     in_flight: IntGauge,
+    left: IntGauge,
     passed: IntCounterVec,
 }
 
@@ -69,7 +70,7 @@ pub struct Load {
     pub waiting: usize,
     /// Calls that wait, with nobody waiting for them.
     pub behind: usize,
-    /// Calls that could go at once as far as the ceiling is concerned.
+    /// Calls that could go at once as far as the ceiling is concerned; none while Altinn asked for a pause.
     pub free_turns: usize,
 }
 
@@ -123,6 +124,7 @@ impl Gate {
             waiting: waiting("waiting"),
             behind: waiting("behind"),
             in_flight: metrics.altinn_in_flight.clone(),
+            left: metrics.altinn_calls_left.clone(),
             passed: metrics.altinn_gate.clone(),
         };
         // One of one place: without it nothing would ever be kept fresh.
@@ -134,13 +136,21 @@ impl Gate {
     /// How busy the gate is.
     #[must_use]
     pub fn load(&self) -> Load {
-        let state = self.shared.state();
+        let (state, now) = (self.shared.state(), Instant::now());
+        let paused = state.pause.remaining(now).is_some();
         Load {
             in_flight: state.in_flight,
             waiting: state.line.length(Urgency::Waiting),
             behind: state.line.length(Urgency::Behind),
-            free_turns: state.turns.free(Instant::now()),
+            free_turns: if paused { 0 } else { state.turns.free(now) },
         }
+    }
+
+    /// Sets the gauge of calls that are left, which come back with time alone: to be called whenever
+    /// somebody looks.
+    pub fn observe(&self) {
+        let left = i64::try_from(self.load().free_turns).unwrap_or(i64::MAX);
+        self.shared.gauges.left.set(left);
     }
 
     /// How long Altinn asked not to be called.
@@ -390,6 +400,32 @@ pub(super) mod tests {
         assert_eq!(gate.load(), load);
         drop(place);
         assert_eq!(gate.load().in_flight, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_calls_that_are_left_are_told_and_none_are_while_altinn_asks_for_a_pause() {
+        let gate = gate(50, 10);
+        let left = || {
+            gate.observe();
+            gate.shared.gauges.left.get()
+        };
+        assert_eq!(left(), 5, "a tenth of the ceiling at once");
+        for taken in 1..=5 {
+            drop(gate.enter(waiting(1), Instant::now()).await.unwrap());
+            assert_eq!(left(), 5 - taken);
+        }
+        assert!(gate.enter(waiting(1), Instant::now()).await.is_err());
+        // A turn every 21.7 ms.
+        sleep(21 * MILLISECOND).await;
+        assert_eq!(left(), 0);
+        sleep(MILLISECOND).await;
+        assert_eq!(left(), 1);
+        sleep(SECOND).await;
+        assert_eq!(left(), 5, "and no more than that, however long nobody calls");
+        gate.pause(10 * SECOND);
+        assert_eq!(left(), 0);
+        sleep(10 * SECOND).await;
+        assert_eq!(left(), 5);
     }
 
     #[tokio::test(start_paused = true)]

@@ -109,21 +109,34 @@ fn tell(wish: &Wish, report: &Report) -> ExitCode {
         }
         say(&summary(report));
     }
-    let open = !report.closed && !wish.running;
+    // An end that was cut off at an earlier stop looks like an end.
+    let ends = if wish.running { report.unchecked == 0 } else { is_whole(report) };
     if !report.findings.is_empty() {
         ExitCode::from(FAILED)
-    } else if open || wish.public_key.is_empty() && report.checkpoints == 0 {
-        ExitCode::from(CANNOT_TELL)
-    } else {
+    } else if ends && report.checkpoints > 0 {
         ExitCode::SUCCESS
+    } else {
+        ExitCode::from(CANNOT_TELL)
     }
 }
 
+/// Whether the log goes from where it was to begin to an end that is known from elsewhere, too.
+fn is_whole(report: &Report) -> bool {
+    report.closed && report.until.is_some()
+}
+
 fn summary(report: &Report) -> String {
-    let verdict = match (report.findings.is_empty(), report.closed) {
-        (false, _) => "NOT as it was written",
-        (true, true) => "whole and as it was written",
-        (true, false) => "as it was written as far as it goes; its end is open",
+    let verdict = if !report.findings.is_empty() {
+        "NOT as it was written"
+    } else if is_whole(report) {
+        "whole and as it was written"
+    } else if report.closed {
+        "as it was written, up to the stop of a process; how far the log had come is not known here: say `--until`, or \
+         give `--mac-key` to have what is kept beside it read"
+    } else if report.unchecked > 0 {
+        "as it was written up to the last checkpoint; the lines after it CANNOT BE CHECKED without `--mac-key`"
+    } else {
+        "as it was written as far as it goes; its end is open"
     };
     let number =
         |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());

@@ -79,7 +79,7 @@ pub struct KnownPermit {
 }
 
 impl Answers {
-    /// What is known of `question`. Allocates nothing.
+    /// What is known of `question`. Allocates nothing, but as [`Confirmations::held`] says.
     #[must_use]
     pub fn known(&self, question: &Question) -> Known {
         let now = self.ticks.moment();

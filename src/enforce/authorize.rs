@@ -296,7 +296,8 @@ impl Judge<'_> {
             // Else the answer would be refreshed in its place from now on, one question at a time.
             self.answers.refresh(question, permit.source, account);
         }
-        let asking = self.answers.ask(question, account, max_age, known);
+        // Boxed: few requests ask, and the others do not carry along what asking needs.
+        let asking = Box::pin(self.answers.ask(question, account, max_age, known));
         // One budget for all questions and for every asking again; a single one keeps to it by itself.
         let answer = tokio::time::timeout_at(end, asking).await;
         match answer.unwrap_or(Err(Cause::Busy.into())) {

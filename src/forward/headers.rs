@@ -12,6 +12,7 @@ use crate::enforce::rejection::Malformed;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header, request};
 use http_body::Frame;
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 /// An upgrade that the client asks for and the route allows.
@@ -129,18 +130,22 @@ fn set_host(headers: &mut HeaderMap, upstream: &UpstreamConfig, host: Option<Hea
 }
 
 /// Fields that concern one connection only. Source: RFC 9110 §7.6.1, RFC 9113 §8.2.2.
-const HOP_BY_HOP: [&str; 10] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authentication-info",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-    "http2-settings",
+static HOP_BY_HOP: [HeaderName; 10] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    header::PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-authentication-info"),
+    header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("http2-settings"),
 ];
+
+fn is_hop_by_hop(name: &str) -> bool {
+    HOP_BY_HOP.iter().any(|hop_by_hop| hop_by_hop == name)
+}
 
 /// Fields that `Connection` cannot name away: those we judge by, and those that frame the message.
 const JUDGED: [&str; 9] = [
@@ -165,15 +170,20 @@ fn strip_hop_by_hop(headers: &mut HeaderMap, party: Option<&HeaderName>) {
             headers.remove(name.as_str());
         }
     }
-    for name in HOP_BY_HOP {
+    for name in &HOP_BY_HOP {
         headers.remove(name);
     }
 }
 
 /// A name as a server may read it that makes variables of headers: older CGI servers write `_` for
 /// whatever is no letter or digit.
-fn folded(name: &str) -> String {
-    name.replace(|c: char| !c.is_ascii_alphanumeric(), "-")
+fn folded(name: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    if name.chars().all(plain) {
+        Cow::Borrowed(name)
+    } else {
+        Cow::Owned(name.replace(|c| !plain(c), "-"))
+    }
 }
 
 /// Fields that would speak for somebody else, or change what was judged.
@@ -198,7 +208,7 @@ fn is_forged(name: &str, trusted: bool) -> bool {
         return spelt_otherwise || !trusted;
     }
     // `content_length` beside `content-length`: some servers cannot tell the two apart.
-    spelt_otherwise && (HOP_BY_HOP.contains(&folded.as_str()) || JUDGED.contains(&folded.as_str()))
+    spelt_otherwise && (is_hop_by_hop(&folded) || JUDGED.contains(&&*folded))
 }
 
 /// Fields by which some frameworks take another method or address than the request line's.
@@ -269,43 +279,72 @@ fn append(headers: &mut HeaderMap, name: HeaderName, element: &str) {
     }
 }
 
+/// What tells the upstream who asks, for whom, and how that is known. Made once: to read a name costs more
+/// than to set a field.
+mod evidence {
+    use http::HeaderName;
+
+    pub(super) static ROUTE: HeaderName = HeaderName::from_static("portvakt-route");
+    pub(super) static ACCESS: HeaderName = HeaderName::from_static("portvakt-access");
+    pub(super) static ANSWER: HeaderName = HeaderName::from_static("portvakt-answer");
+    pub(super) static SYSTEM_USER: HeaderName = HeaderName::from_static("portvakt-system-user");
+    pub(super) static PARTY: HeaderName = HeaderName::from_static("portvakt-party");
+    pub(super) static RESOURCE: HeaderName = HeaderName::from_static("portvakt-resource");
+    pub(super) static ACTION: HeaderName = HeaderName::from_static("portvakt-action");
+    pub(super) static SOURCE: HeaderName = HeaderName::from_static("portvakt-source");
+    pub(super) static AGE: HeaderName = HeaderName::from_static("portvakt-age");
+    pub(super) static POLICY_VERSION: HeaderName =
+        HeaderName::from_static("portvakt-policy-version");
+    pub(super) static CONSUMER: HeaderName = HeaderName::from_static("portvakt-consumer");
+    pub(super) static SUPPLIER: HeaderName = HeaderName::from_static("portvakt-supplier");
+    pub(super) static SYSTEM_ID: HeaderName = HeaderName::from_static("portvakt-system-id");
+    pub(super) static SYSTEM_USER_OWNER: HeaderName =
+        HeaderName::from_static("portvakt-system-user-owner");
+    /// How many there are.
+    pub(super) const COUNT: usize = 14;
+}
+
 /// Tells the upstream who asks, for whom, and how that is known.
 fn set_evidence(headers: &mut HeaderMap, grant: &Grant) {
-    let mut set = |name: &'static str, value: &str| {
+    headers.reserve(evidence::COUNT);
+    let word = HeaderValue::from_static;
+    headers.insert(
+        &evidence::ACCESS,
+        word(match grant {
+            Grant::Anonymous(_) => "anonymous",
+            Grant::Scopes(_) => "scopes",
+            Grant::Right(_) => "right",
+        }),
+    );
+    let mut set = |name: &'static HeaderName, value: &str| {
         // Every value is digits, a UUID or visible ASCII, so it is a header value.
         if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(HeaderName::from_static(name), value);
+            headers.insert(name, value);
         }
     };
-    set("portvakt-route", &grant.route().config.id);
-    match grant {
-        Grant::Anonymous(_) => set("portvakt-access", "anonymous"),
-        Grant::Scopes(_) => set("portvakt-access", "scopes"),
-        Grant::Right(permit) => {
-            let question = permit.question();
-            set("portvakt-access", "right");
-            set("portvakt-answer", Answer::Permit.label());
-            set("portvakt-system-user", &question.system_user().to_string());
-            set("portvakt-party", question.party().expose());
-            set("portvakt-resource", question.resource().as_str());
-            set("portvakt-action", question.action().as_str());
-            let evidence = permit.evidence();
-            set("portvakt-source", evidence.source.label());
-            set("portvakt-age", &evidence.age.as_secs().to_string());
-            if let Some(policy) = evidence.policy {
-                set("portvakt-policy-version", &policy.to_string());
-            }
-        }
-    }
+    set(&evidence::ROUTE, &grant.route().config.id);
     let Some(token) = grant.token() else { return };
-    set("portvakt-consumer", token.claims.consumer.0.as_str());
+    set(&evidence::CONSUMER, token.claims.consumer.0.as_str());
     if let Some(supplier) = &token.claims.supplier {
-        set("portvakt-supplier", supplier.0.as_str());
+        set(&evidence::SUPPLIER, supplier.0.as_str());
     }
-    if let (Grant::Right(_), Some(system_user)) = (grant, &token.claims.system_user) {
-        set("portvakt-system-id", system_user.system.as_str());
-        set("portvakt-system-user-owner", system_user.owner.0.as_str());
+    let Grant::Right(permit) = grant else { return };
+    if let Some(system_user) = &token.claims.system_user {
+        set(&evidence::SYSTEM_ID, system_user.system.as_str());
+        set(&evidence::SYSTEM_USER_OWNER, system_user.owner.0.as_str());
     }
+    let question = permit.question();
+    set(&evidence::SYSTEM_USER, &question.system_user().to_string());
+    set(&evidence::PARTY, question.party().expose());
+    set(&evidence::RESOURCE, question.resource().as_str());
+    set(&evidence::ACTION, question.action().as_str());
+    let basis = permit.evidence();
+    if let Some(policy) = basis.policy {
+        set(&evidence::POLICY_VERSION, &policy.to_string());
+    }
+    headers.insert(&evidence::ANSWER, word(Answer::Permit.label()));
+    headers.insert(&evidence::SOURCE, word(basis.source.label()));
+    headers.insert(&evidence::AGE, basis.age.as_secs().into());
 }
 
 /// Whether an answer's end is told in one way: a length, or `chunked` alone, or neither. With both, or with
@@ -332,7 +371,7 @@ pub fn strip_response(headers: &mut HeaderMap) {
             headers.remove(name.as_str());
         }
     }
-    for name in HOP_BY_HOP {
+    for name in &HOP_BY_HOP {
         headers.remove(name);
     }
 }
@@ -367,12 +406,9 @@ pub fn clean_trailers(frame: Frame<Bytes>, direction: Direction<'_>) -> Frame<By
 
 fn is_refused_trailer(name: &str, direction: Direction<'_>) -> bool {
     let folded = folded(name);
-    let framing = HOP_BY_HOP.contains(&folded.as_str())
-        || JUDGED.contains(&folded.as_str())
-        || matches!(
-            folded.as_str(),
-            "set-cookie" | "cache-control" | "location" | "www-authenticate"
-        );
+    let framing = is_hop_by_hop(&folded)
+        || JUDGED.contains(&&*folded)
+        || matches!(&*folded, "set-cookie" | "cache-control" | "location" | "www-authenticate");
     match direction {
         Direction::Request(judged) => {
             framing

@@ -246,7 +246,8 @@ impl Pool {
                 },
             }
         }
-        let mut connection = self.connect_http1().await?;
+        // Boxed: few requests connect, and the others do not carry along what that needs.
+        let mut connection = Box::pin(self.connect_http1()).await?;
         let sent = connection.sender.try_send_request(request).await;
         let response = sent.map_err(|error| classify(error.error()))?;
         self.keep_after(&response, connection);
@@ -395,7 +396,7 @@ impl Pool {
         if shared.refused || self.usable(&shared).is_some() {
             return Ok(!shared.refused);
         }
-        let connected = self.connect_shared(&mut shared, Offer::Either, asked).await?;
+        let connected = Box::pin(self.connect_shared(&mut shared, Offer::Either, asked)).await?;
         if connected.http2 {
             Self::begin_http2(&mut shared, connected).await?;
             return Ok(true);
@@ -413,7 +414,7 @@ impl Pool {
         if let Some(sender) = self.usable(&shared) {
             return Ok((sender, false));
         }
-        let connected = self.connect_shared(&mut shared, Offer::Http2, asked).await?;
+        let connected = Box::pin(self.connect_shared(&mut shared, Offer::Http2, asked)).await?;
         Ok((Self::begin_http2(&mut shared, connected).await?, true))
     }
 

@@ -93,6 +93,13 @@ impl Signer {
         &self.id
     }
 
+    /// Whether `signature` is our own, of the checkpoint that begins with `text`.
+    pub(super) fn signed(&self, text: &[u8], signature: &str) -> bool {
+        let Ok(signature) = URL_SAFE_NO_PAD.decode(signature) else { return false };
+        let key = UnparsedPublicKey::new(&ED25519, self.pair.public_key().as_ref());
+        key.verify(&[SIGNED, text].concat(), &signature).is_ok()
+    }
+
     fn sign(&self, text: &[u8]) -> String {
         URL_SAFE_NO_PAD.encode(self.pair.sign(&[SIGNED, text].concat()).as_ref())
     }
@@ -237,9 +244,9 @@ pub(super) struct Sealer {
 
 impl Sealer {
     /// Adds the line of a record, a JSON object, to `out`, sealed and with its end.
-    pub(super) fn record(&self, head: &mut Head, text: &str, out: &mut Vec<u8>) {
+    pub(super) fn record(&self, head: &mut Head, text: &[u8], out: &mut Vec<u8>) {
         let begin = out.len();
-        out.extend_from_slice(text.strip_suffix('}').unwrap_or(text).as_bytes());
+        out.extend_from_slice(text.strip_suffix(b"}").unwrap_or(text));
         self.number(head, out);
         self.close(head, begin, out);
     }
@@ -249,11 +256,15 @@ impl Sealer {
         match event {
             Event::Lost(records) => {
                 let line = LostLine { event: "lost", time, records: *records };
-                self.record(head, &json(&line), out);
+                self.record(head, json(&line).as_bytes(), out);
             }
             Event::Torn { bytes, digest } => {
                 let (bytes, digest) = (*bytes, hex(digest));
-                self.record(head, &json(&TornLine { event: "torn", time, bytes, digest }), out);
+                self.record(
+                    head,
+                    json(&TornLine { event: "torn", time, bytes, digest }).as_bytes(),
+                    out,
+                );
             }
             Event::Checkpoint { why, expected } => {
                 self.checkpoint(head, (*why, *expected), time, out);
@@ -334,6 +345,10 @@ impl<'l> Sealed<'l> {
     /// Reads a line without its end; `None` for anything but a sealed one, byte for byte as we write it.
     pub(super) fn read(line: &'l [u8]) -> Option<Self> {
         let seal: Seal = serde_json::from_slice(line).ok()?;
+        // They are told to whoever checks the log, who may see them on a terminal.
+        if !is_id(&seal.key) || seal.signer.as_deref().is_some_and(|signer| !is_id(signer)) {
+            return None;
+        }
         let code = from_hex(&seal.mac)?;
         let coded = line.strip_suffix(format!(",\"mac\":\"{}\"}}", seal.mac).as_bytes())?;
         let signed = match &seal.sig {
@@ -379,6 +394,11 @@ fn fixed(bytes: &[u8]) -> Hash {
 
 fn id_of(bytes: &[u8]) -> String {
     hex(bytes.get(..8).unwrap_or(bytes))
+}
+
+/// As [`id_of`] makes them.
+fn is_id(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Lower-case hexadecimal digits.

@@ -52,6 +52,11 @@ pub(super) trait Output: Send + 'static {
         Ok(())
     }
 
+    /// Removes the oldest of the files that were left, but for as many as are to be kept.
+    fn prune(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Whether more could be written, as far as can be told without writing it.
     fn probe(&mut self) -> io::Result<()> {
         Ok(())
@@ -151,27 +156,6 @@ impl LogFile {
         self.rotate.max_bytes.is_some_and(|most| is.len() >= most)
             || self.rotate.max_age.is_some_and(|most| age >= most)
     }
-
-    /// Removes the oldest of the files that we renamed, but for as many as are to be kept.
-    fn prune(&self) -> io::Result<()> {
-        let Some(keep) = self.rotate.keep else { return Ok(()) };
-        let (Some(folder), Some(name)) = (self.path.parent(), self.path.file_name()) else {
-            return Ok(());
-        };
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        let prefix = format!("{}.", name.to_string_lossy());
-        let mut rotated = Vec::new();
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.strip_prefix(&prefix).is_some_and(is_stamp) {
-                rotated.push(entry.path());
-            }
-        }
-        rotated.sort();
-        let surplus = rotated.len().saturating_sub(keep.get());
-        rotated.iter().take(surplus).try_for_each(fs::remove_file)
-    }
 }
 
 impl Output for LogFile {
@@ -227,10 +211,31 @@ impl Output for LogFile {
             Turn::Moved => self.reopen(now),
             Turn::Full => {
                 self.rename(&beside(&self.path, &stamp(now)))?;
-                self.reopen(now)?;
-                self.prune()
+                self.reopen(now)
             }
         }
+    }
+
+    fn prune(&mut self) -> io::Result<()> {
+        let Some(keep) = self.rotate.keep else { return Ok(()) };
+        let (Some(folder), Some(name)) = (self.path.parent(), self.path.file_name()) else {
+            return Ok(());
+        };
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let prefix = format!("{}.", name.to_string_lossy());
+        let mut rotated = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.strip_prefix(&prefix).is_some_and(is_stamp) {
+                rotated.push(entry.path());
+            }
+        }
+        rotated.sort();
+        let surplus = rotated.len().saturating_sub(keep.get());
+        // One that stays keeps none of the others.
+        let removed = rotated.iter().take(surplus).map(fs::remove_file);
+        removed.fold(Ok(()), Result::and)
     }
 
     fn probe(&mut self) -> io::Result<()> {

@@ -50,7 +50,7 @@ impl Refusals {
             answer: line.answer,
             code: line.code,
             reason: line.reason,
-            consumer: line.consumer.as_deref(),
+            consumer: line.consumer,
             system_user: line.system_user.as_deref(),
             party: line.party.as_deref(),
             resource: line.resource,

@@ -1,6 +1,6 @@
 //! Where the chain of an audit log is taken up again after a start.
 
-use super::chain::{Hash, Head, MacKey, Sealed, Why, from_hex, hex};
+use super::chain::{Hash, Head, MacKey, Sealed, Sealer, Why, from_hex, hex, sha256};
 use super::output::{LogFile, kept_beside};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -77,15 +77,16 @@ impl Resumed {
     }
 }
 
-/// Finds where the chain of `log` goes on. What is no sealed log is set aside, and a new chain begun.
+/// Finds where the chain of `log` goes on. A log whose end our keys have not sealed is set aside, and a new
+/// chain begun: the next checkpoint signs what is taken up here.
 pub(super) fn resume(
     log: &mut LogFile,
-    key: &MacKey,
+    sealer: &Sealer,
     new_chain: String,
     now: SystemTime,
 ) -> io::Result<Resumed> {
     let kept = log.kept();
-    let readable = kept.as_deref().and_then(|text| read_kept(text, key));
+    let readable = kept.as_deref().and_then(|text| read_kept(text, &sealer.mac));
     if kept.is_some() && readable.is_none() {
         tracing::warn!(
             "what was kept of the audit log's end is of another key, or altered; not used"
@@ -97,13 +98,14 @@ pub(super) fn resume(
     if tail.is_empty() {
         return Ok(begun_anew(readable, new_chain));
     }
-    let Some(head) = last(whole) else {
+    let Some(head) = last(whole, sealer) else {
         let aside = log.set_aside(now)?;
         tracing::warn!(
             aside = %aside.display(),
             "the audit file did not end as a sealed log and was set aside; a new chain begins"
         );
-        return Ok(begun_anew(readable, new_chain));
+        let expected = readable.map(|kept| kept.sequence);
+        return Ok(Resumed { expected, ..Resumed::new(new_chain) });
     };
     let ahead = |kept: &Kept| kept.chain != head.chain || kept.sequence > head.sequence;
     let expected = readable.filter(ahead).map(|kept| kept.sequence);
@@ -130,20 +132,72 @@ fn begun_anew(kept: Option<Kept>, new_chain: String) -> Resumed {
     }
 }
 
-/// The end of the chain in whole lines, from the last checkpoint on.
-fn last(whole: &[u8]) -> Option<Head> {
+/// The end of the chain in whole lines, from the last checkpoint on; `None` unless all of it is ours.
+fn last(whole: &[u8], sealer: &Sealer) -> Option<Head> {
     let lines: Vec<&[u8]> = whole.strip_suffix(b"\n")?.split(|byte| *byte == b'\n').collect();
-    let end = Sealed::read(lines.last()?)?;
     let mut after = 0;
-    for line in lines.iter().rev() {
+    for (place, line) in lines.iter().enumerate().rev() {
         let from = whole.len() - after;
         after += line.len() + 1;
-        let Some(sealed) = Sealed::read(line).filter(Sealed::is_checkpoint) else { continue };
-        let chain = sealed.seal.chain?;
-        let base = from_hex(sealed.seal.digest.as_deref()?)?;
-        let mut head = Head::after(chain, end.seal.seq, end.code, base);
+        let Some(checkpoint) = Sealed::read(line).filter(Sealed::is_checkpoint) else { continue };
+        let since = lines.get(place + 1..)?;
+        if !is_ours(&checkpoint, sealer, since.is_empty()) {
+            return None;
+        }
+        let (sequence, code) = followed(&checkpoint, since, &sealer.mac)?;
+        let base = from_hex(checkpoint.seal.digest.as_deref()?)?;
+        let mut head = Head::after(checkpoint.seal.chain?, sequence, code, base);
         head.absorb(whole.get(from..)?);
         return Some(head);
     }
     None
+}
+
+/// Whether a checkpoint is ours, by each of its keys that we have. After a change of keys the other one is
+/// enough; without the key of the codes only where no line follows, which nothing could check.
+fn is_ours(checkpoint: &Sealed<'_>, keys: &Sealer, is_end: bool) -> bool {
+    let seal = &checkpoint.seal;
+    let (Some(before), Some(signer), Some(signature), Some(text)) =
+        (seal.before.as_deref().and_then(from_hex), &seal.signer, &seal.sig, checkpoint.signed)
+    else {
+        return false;
+    };
+    let of_our_mac = seal.key == keys.mac.id();
+    let of_our_signer = signer == keys.signer.id();
+    (of_our_mac || of_our_signer && is_end)
+        && (!of_our_mac || keys.mac.code(&before, checkpoint.coded) == checkpoint.code)
+        && (!of_our_signer || keys.signer.signed(text, signature))
+}
+
+/// Number and code of the last line; `None` unless each line since the checkpoint has its code, or was torn
+/// by what the line after it tells.
+fn followed(checkpoint: &Sealed<'_>, since: &[&[u8]], key: &MacKey) -> Option<(u64, Hash)> {
+    let (mut sequence, mut code) = (checkpoint.seal.seq, checkpoint.code);
+    let mut torn: Option<&[u8]> = None;
+    for line in since {
+        let fits = |sealed: &Sealed<'_>| {
+            Some(sealed.seal.seq) == sequence.checked_add(1)
+                && key.code(&code, sealed.coded) == sealed.code
+        };
+        let Some(sealed) = Sealed::read(line).filter(fits) else {
+            if torn.replace(line).is_some() {
+                return None;
+            }
+            continue;
+        };
+        let tells = sealed.seal.event.as_deref() == Some("torn");
+        let explained = match torn.take() {
+            None => !tells,
+            Some(part) => {
+                tells
+                    && sealed.seal.bytes == Some(part.len())
+                    && sealed.seal.digest.as_deref() == Some(&hex(&sha256(&[part])))
+            }
+        };
+        if !explained {
+            return None;
+        }
+        (sequence, code) = (sealed.seal.seq, sealed.code);
+    }
+    torn.is_none().then_some((sequence, code))
 }

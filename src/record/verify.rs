@@ -93,6 +93,10 @@ pub struct Report {
     pub last: Option<u64>,
     /// Lines after the last checkpoint.
     pub after_checkpoint: u64,
+    /// Those of them that nothing was there to check with: no key of the codes was given.
+    pub unchecked: u64,
+    /// Number that the log is known to have reached, by what is kept beside it or was asked for.
+    pub until: Option<u64>,
     /// Whether the log ends with the checkpoint of a stop.
     pub closed: bool,
 }
@@ -451,6 +455,10 @@ impl Walk<'_> {
         if let Some(until) = self.extent.until.filter(short) {
             let message = format!("the log had reached {until}: its end was cut off");
             self.find(Kind::Cut, number, &message);
+        }
+        self.report.until = self.extent.until;
+        if self.keys.codes.is_empty() {
+            self.report.unchecked = self.report.after_checkpoint;
         }
         self.report.closed = self.whole && self.before.is_some_and(|before| before.closed);
         if self.report.closed {

@@ -19,6 +19,10 @@ use std::time::{Duration, Instant};
 /// Most bytes that are written at once, but for one longer line.
 const BATCH: usize = 64 * 1024;
 
+/// How long a record that comes alone waits for others. To wake this thread costs a worker as much as half a
+/// request, and so it is woken once for all of them; a kill takes what came within this time.
+const TOGETHER: Duration = Duration::from_millis(5);
+
 /// How often the file is looked at when nothing is to be written.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -32,7 +36,7 @@ const RENEW_AGAIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) enum Message {
     /// A record, without its end.
-    Line(String),
+    Line(Vec<u8>),
     /// Look at the file now.
     Look,
     /// Write what was sent before, and end.
@@ -80,7 +84,7 @@ pub(super) struct Chain {
 /// What becomes a line.
 #[derive(Debug)]
 pub(super) enum Item {
-    Record(String),
+    Record(Vec<u8>),
     Event(Event, String),
 }
 
@@ -141,7 +145,7 @@ impl<O: Output> Writer<O> {
 
     /// Waits for records, and takes those that came together. Whether the end was among them.
     fn gather(&mut self) -> bool {
-        let mut next = match self.queue.recv_timeout(TICK) {
+        let mut next = match self.first() {
             Ok(message) => message,
             Err(RecvTimeoutError::Timeout) => return false,
             Err(RecvTimeoutError::Disconnected) => return true,
@@ -165,6 +169,20 @@ impl<O: Output> Writer<O> {
                 Err(TryRecvError::Disconnected) => return true,
             };
         }
+    }
+
+    /// The first of those that came together.
+    fn first(&mut self) -> Result<Message, RecvTimeoutError> {
+        match self.queue.try_recv() {
+            Ok(message) => return Ok(message),
+            Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
+            Err(TryRecvError::Empty) => {}
+        }
+        let first = self.queue.recv_timeout(TICK)?;
+        if matches!(first, Message::Line(_)) {
+            std::thread::sleep(TOGETHER);
+        }
+        Ok(first)
     }
 
     /// Begins a new file where one is called for.
@@ -194,6 +212,11 @@ impl<O: Output> Writer<O> {
                 self.stuck = None;
                 self.torn = None;
                 self.owe(Why::Open);
+                if turn == Turn::Full
+                    && let Err(error) = self.output.prune()
+                {
+                    tracing::warn!(%error, "audit files that are no longer to be kept cannot be removed");
+                }
             }
             Err(error) => {
                 if self.stuck.replace(Instant::now()).is_none() {
@@ -304,7 +327,7 @@ impl<O: Output> Writer<O> {
                 chain.sealer.event(&mut chain.head, event, time, bytes);
             }
             (None, Item::Record(text)) => {
-                bytes.extend_from_slice(text.as_bytes());
+                bytes.extend_from_slice(text);
                 bytes.push(b'\n');
             }
             // Without a chain nothing but requests is told.

@@ -34,7 +34,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -124,9 +124,12 @@ impl Proxy {
             system_user = tracing::field::Empty,
             code = tracing::field::Empty,
         );
-        let serving =
-            self.serve(&generation, head, &mut body, client, &mut record).instrument(span.clone());
-        let served = AssertUnwindSafe(serving).catch_unwind().await.unwrap_or_else(|_| {
+        let served = {
+            // Pinned where it is: wrapped by value it would be copied for each wrapper.
+            let serving = pin!(self.serve(&generation, head, &mut body, client, &mut record));
+            AssertUnwindSafe(serving.instrument(span.clone())).catch_unwind().await
+        };
+        let served = served.unwrap_or_else(|_| {
             tracing::error!(trace_id = record.trace_id(), "a request ended in a panic");
             record.trail.failed(&Rejection::Internal);
             Err(Rejection::Internal)
@@ -212,19 +215,21 @@ impl Proxy {
         let client = Arc::clone(client);
         let (method, uploading) = (head.method.clone(), body.is_streamed());
         let request = ToSend { head, body, progress, client, upgrade };
-        let forwarding = generation.forwarder.forward(&grant, request);
-        let answered = if uploading {
-            let since = Instant::now();
-            let lapse = async {
-                tokio::time::sleep_until(since + watch::SHORT).await;
-                generation.enforcer.vigil(&grant, &method, Going::Answer, since).lapse().await
-            };
-            tokio::select! {
-                answered = forwarding => answered,
-                lapse = lapse => Err(lapse.into_rejection()),
+        let answered = {
+            let forwarding = pin!(generation.forwarder.forward(&grant, request));
+            if uploading {
+                let since = Instant::now();
+                let lapse = Box::pin(async {
+                    tokio::time::sleep_until(since + watch::SHORT).await;
+                    generation.enforcer.vigil(&grant, &method, Going::Answer, since).lapse().await
+                });
+                tokio::select! {
+                    answered = forwarding => answered,
+                    lapse = lapse => Err(lapse.into_rejection()),
+                }
+            } else {
+                forwarding.await
             }
-        } else {
-            forwarding.await
         };
         record.trail.done(Step::Forward);
         match answered {

@@ -104,6 +104,8 @@ pub(super) fn encode(saved: &Saved) -> Result<Record, TooLong> {
             to.question(question.question())?;
             (Kind::Confirmation, to.0.clone(), false)
         }
+        // No record of its own: there is none without a question.
+        Saved::UnconfirmAll => (Kind::Confirmation, Vec::new(), false),
         Saved::SwitchedOff(question) => {
             to.question(question.question())?;
             (Kind::SwitchedOff, question.question().resource().as_str().into(), true)

@@ -186,7 +186,7 @@ impl SyncMetrics {
         for outcome in ["agreed", "outdated", "altinn_caches", "disagreed", "undecided"] {
             self.samples.with_label_values(&[outcome]);
         }
-        for result in ["saved", "failed"] {
+        for result in ["saved", "failed", "in_use"] {
             self.saves.with_label_values(&[result]);
         }
         for direction in ["forward", "back"] {

@@ -137,6 +137,8 @@ pub enum Saved {
     Confirmation(StorableQuestion, SystemTime),
     /// That permit counts no longer.
     Unconfirm(StorableQuestion),
+    /// No permit of the PDP that was saved before counts any longer.
+    UnconfirmAll,
     /// Nothing is derived about the resource of this question: the PDP said no to it where the register
     /// derived a permit.
     SwitchedOff(StorableQuestion),

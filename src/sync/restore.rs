@@ -80,7 +80,8 @@ impl<'a> Restoring<'a> {
             | Saved::ForgetUser(_)
             | Saved::ResourceGone(_)
             | Saved::SwitchedOn(_)
-            | Saved::Unconfirm(_) => {}
+            | Saved::Unconfirm(_)
+            | Saved::UnconfirmAll => {}
         }
     }
 

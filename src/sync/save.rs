@@ -16,6 +16,9 @@ use tokio::time::Instant;
 
 /// System users in one writing, so that none is long.
 const BATCH: usize = 20_000;
+/// Answers that may wait to be written. Past that, those on disk are replaced by those that are held then:
+/// a disk that is full for long costs no more memory.
+const ANSWERS: usize = 50_000;
 /// A writing that failed is tried again no sooner.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
 
@@ -39,6 +42,8 @@ pub(super) struct Saver {
     /// System users that are not on disk as they are here, or that are gone.
     users: HashSet<SystemUserId>,
     answers: HashMap<StorableQuestion, Option<Confirmation>>,
+    /// Answers are to be written anew, all of them; then none need wait here.
+    anew: bool,
     policies: bool,
 }
 
@@ -48,6 +53,7 @@ pub(super) struct Written {
     result: Result<(), StoreError>,
     users: HashSet<SystemUserId>,
     answers: HashMap<StorableQuestion, Option<Confirmation>>,
+    anew: bool,
     policies: bool,
 }
 
@@ -57,15 +63,16 @@ pub(super) struct Writing {
     batch: Vec<Saved>,
     users: HashSet<SystemUserId>,
     answers: HashMap<StorableQuestion, Option<Confirmation>>,
+    anew: bool,
     policies: bool,
 }
 
 impl Writing {
     /// Writes; may take as long as the disk does.
     pub(super) fn write(self) -> Written {
-        let Self { mut store, batch, users, answers, policies } = self;
+        let Self { mut store, batch, users, answers, anew, policies } = self;
         let result = store.save(batch);
-        Written { store, result, users, answers, policies }
+        Written { store, result, users, answers, anew, policies }
     }
 }
 
@@ -88,6 +95,7 @@ impl Saver {
             next: now + interval,
             users: HashSet::new(),
             answers: HashMap::new(),
+            anew: false,
             policies: false,
         }
     }
@@ -115,24 +123,34 @@ impl Saver {
         answers: &Answers,
         now: Instant,
     ) -> Option<Writing> {
-        self.take_up_answers(answers);
+        self.take_up_answers();
         if now < self.next {
             return None;
         }
-        self.begin(state)
+        self.begin(state, answers)
     }
 
-    /// What is to be written at the end.
+    /// What is to be written at the end, and then what is left of it; `None` when all is written.
     pub(super) fn last(&mut self, state: &State<'_>, answers: &Answers) -> Option<Writing> {
-        self.take_up_answers(answers);
-        self.begin(state)
+        self.take_up_answers();
+        let answers_left = self.anew || !self.answers.is_empty();
+        let left = self.policies || answers_left || !self.users.is_empty();
+        if left { self.begin(state, answers) } else { None }
     }
 
-    fn begin(&mut self, state: &State<'_>) -> Option<Writing> {
+    fn begin(&mut self, state: &State<'_>, held: &Answers) -> Option<Writing> {
         let store = self.store.take()?;
         let mut users = std::mem::take(&mut self.users);
         self.users = users.iter().copied().skip(BATCH).collect();
         users.retain(|id| !self.users.contains(id));
+        let anew = std::mem::take(&mut self.anew);
+        if anew {
+            held.confirmations.each_held(&mut |question, answer| {
+                if answer.verdict == Verdict::Permit {
+                    self.answer(question, Some(answer));
+                }
+            });
+        }
         let answers = std::mem::take(&mut self.answers);
         let policies = std::mem::take(&mut self.policies);
         let mut batch = Vec::with_capacity(users.len() + answers.len() + 8);
@@ -141,22 +159,30 @@ impl Saver {
             state.switched_off.save(state.mirror.ids(), &mut batch);
         }
         batch.extend(users.iter().map(|id| state.user(*id)));
+        if anew {
+            batch.push(Saved::UnconfirmAll);
+        }
         batch.extend(answers.iter().map(|(question, answer)| state.answer(question, *answer)));
         batch.push(Saved::LastSaved(state.wall));
-        Some(Writing { store, batch, users, answers, policies })
+        Some(Writing { store, batch, users, answers, anew, policies })
     }
 
-    /// The newest answer to each question counts. Where one was lost on the way, all that are held are
-    /// written anew.
-    fn take_up_answers(&mut self, answers: &Answers) {
+    /// The newest answer to each question counts. Where one was lost on the way, or too many wait, all that
+    /// are held are written anew.
+    fn take_up_answers(&mut self) {
         while let Ok((question, answer)) = self.journal.notes.try_recv() {
-            self.answer(question, answer);
+            if !self.anew {
+                self.answer(question, answer);
+            }
         }
-        if self.journal.incomplete.swap(false, Ordering::AcqRel) {
-            answers.confirmations.each_held(&mut |question, answer| {
-                self.answer(question, Some(answer));
-            });
+        if self.journal.incomplete.swap(false, Ordering::AcqRel) || self.answers.len() > ANSWERS {
+            self.write_anew();
         }
+    }
+
+    fn write_anew(&mut self) {
+        self.anew = true;
+        self.answers = HashMap::new();
     }
 
     /// `None` for an answer that is let go.
@@ -176,23 +202,27 @@ impl Saver {
         reader: &Reader,
         now: Instant,
     ) -> Result<(), StoreError> {
-        let Written { store, result, users, answers, policies } = written;
+        let Written { store, result, users, answers, anew, policies } = written;
         self.store = Some(store);
         // What is left is written at once.
         self.next = if self.users.is_empty() { now + self.interval } else { now };
         if let Err(error) = &result {
             self.next = now + self.interval.max(AFTER_FAILURE);
             self.users.extend(users);
-            for (question, answer) in answers {
-                self.answers.entry(question).or_insert(answer);
+            let lost = matches!(error, StoreError::Lost(_));
+            if anew || self.anew || lost {
+                self.write_anew();
+            } else {
+                for (question, answer) in answers {
+                    self.answers.entry(question).or_insert(answer);
+                }
             }
             self.policies |= policies;
-            if matches!(error, StoreError::Lost(_)) {
+            if lost {
                 self.policies = true;
                 reader.for_each(&mut |view| {
                     self.users.insert(view.id);
                 });
-                self.journal.incomplete.store(true, Ordering::Release);
             }
         }
         result

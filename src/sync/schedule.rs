@@ -103,7 +103,12 @@ impl Backoff {
     }
 
     /// It failed; the other side may have said when to come back. `salt` spreads those who failed together.
+    /// What was under way when the pause began makes it no longer, but as the other side asks.
     pub fn failed(&mut self, now: Instant, retry_after: Option<Duration>, salt: u64) {
+        if self.pausing(now) {
+            self.until = self.until.max(retry_after.map(|pause| now + pause));
+            return;
+        }
         self.failures = self.failures.saturating_add(1);
         let doubled = 2u32.saturating_pow(self.failures.saturating_sub(BORNE + 1).min(8));
         let own =
@@ -200,12 +205,14 @@ mod tests {
 
     #[test]
     fn two_failures_are_weather_and_then_pauses_double_up_to_a_minute() {
-        let now = Instant::now();
+        let mut now = Instant::now();
         let mut backoff = Backoff::default();
-        // 25 as salt is neither earlier nor later.
+        // 25 as salt is neither earlier nor later; each fails when the pause before it is over.
         let mut pause = |retry_after| {
             backoff.failed(now, retry_after, 25);
-            backoff.until.unwrap() - now
+            let pause = backoff.until.unwrap() - now;
+            now += pause;
+            pause
         };
         assert_eq!([pause(None), pause(None)], [Duration::ZERO; 2]);
         assert_eq!([pause(None), pause(None), pause(None)], [SECOND, 2 * SECOND, 4 * SECOND]);
@@ -216,5 +223,22 @@ mod tests {
         assert_eq!(pause(None), MINUTE);
         backoff.succeeded();
         assert!(!backoff.pausing(now) && !backoff.probing());
+    }
+
+    #[test]
+    fn those_that_fail_together_make_one_pause() {
+        let now = Instant::now();
+        let mut backoff = Backoff::default();
+        for _ in 0..100 {
+            backoff.failed(now, None, 25);
+        }
+        assert_eq!(backoff.until, Some(now + SECOND));
+        backoff.failed(now + SECOND / 2, Some(SECOND), 25);
+        assert_eq!(backoff.until, Some(now + 3 * SECOND / 2), "as the other side asks");
+        backoff.failed(now + SECOND, Some(SECOND / 10), 25);
+        assert_eq!(backoff.until, Some(now + 3 * SECOND / 2), "never shorter");
+        assert!(!backoff.pausing(now + 3 * SECOND / 2));
+        backoff.failed(now + 3 * SECOND / 2, None, 25);
+        assert_eq!(backoff.until, Some(now + 7 * SECOND / 2), "the next one tells more");
     }
 }

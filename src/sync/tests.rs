@@ -1,6 +1,8 @@
 //! The task against an Altinn in memory, under paused time.
 
-use super::ports::{AccessList, AccessLists, Feed, FeedPosition, PublishedResource};
+use super::ports::{
+    AccessList, AccessLists, Feed, FeedPosition, PublishedResource, SavedUser, Store, StoreError,
+};
 use super::*;
 use crate::clock::SystemClock;
 use crate::config::{ConfirmationConfig, PolicyConfig};
@@ -9,7 +11,7 @@ use crate::domain::delegation::PackageId;
 use crate::domain::party::{OrgNumber, Party};
 use crate::domain::resource::ResourceId;
 use crate::enforce::answers::{Sampler, doubter};
-use crate::enforce::confirmations::Confirmations;
+use crate::enforce::confirmations::{Asking, Confirmations};
 use crate::enforce::notices::Notices;
 use crate::enforce::ports::EdgeFuture;
 use crate::register::{self, Limits, NotDerived, Seen};
@@ -211,6 +213,17 @@ async fn start(altinn: Altinn, config: RegisterConfig) -> Bench {
 
 /// The same after a restart that finds this.
 async fn start_from(saved: Vec<Saved>, altinn: Altinn, config: RegisterConfig) -> Bench {
+    let (mut sync, bench) = idle(altinn, config, None);
+    if !saved.is_empty() {
+        sync.restore(|take| saved.into_iter().for_each(take));
+    }
+    tokio::spawn(sync.run(bench.stop.clone()));
+    bench.after(2 * SECOND).await;
+    bench
+}
+
+/// A task that does not run yet, with a disk if there is one.
+fn idle(altinn: Altinn, config: RegisterConfig, disk: Option<Disk>) -> (Sync, Bench) {
     let outside = Outside(Arc::new(Mutex::new(altinn)));
     let (ticks, pdp): (_, Arc<dyn RemotePdp>) = (Ticks::new(), Arc::new(outside.clone()));
     let rights = vec![right()];
@@ -248,17 +261,42 @@ async fn start_from(saved: Vec<Saved>, altinn: Altinn, config: RegisterConfig) -
         clock: Arc::new(SystemClock),
         notices: receiver,
         metrics: metrics.clone(),
-        saving: None,
+        saving: disk.map(|disk| Saving {
+            store: Box::new(disk),
+            journal: answers.confirmations.keep_journal(),
+            interval: 60 * MINUTE,
+        }),
     };
-    let stop = CancellationToken::new();
-    let mut sync = Sync::new(parts, reader);
-    if !saved.is_empty() {
-        sync.restore(|take| saved.into_iter().for_each(take));
+    let sync = Sync::new(parts, reader);
+    (sync, Bench { outside, answers, metrics, stop: CancellationToken::new() })
+}
+
+/// A disk in memory.
+#[derive(Clone, Default)]
+struct Disk {
+    saved: Arc<Mutex<Vec<Saved>>>,
+    /// How many writings are refused from now on.
+    full_for: Arc<Mutex<usize>>,
+}
+
+impl Store for Disk {
+    fn save(&mut self, batch: Vec<Saved>) -> Result<(), StoreError> {
+        let mut full_for = self.full_for.lock().unwrap();
+        if *full_for > 0 {
+            *full_for -= 1;
+            return Err(StoreError::Disk("no room".into()));
+        }
+        self.saved.lock().unwrap().extend(batch);
+        Ok(())
     }
-    tokio::spawn(sync.run(stop.clone()));
-    let bench = Bench { outside, answers, metrics, stop };
-    bench.after(2 * SECOND).await;
-    bench
+}
+
+impl Disk {
+    /// How many system users it was told of.
+    fn users(&self) -> usize {
+        let told = |saved: &&Saved| matches!(saved, Saved::User(_) | Saved::ForgetUser(_));
+        self.saved.lock().unwrap().iter().filter(told).count()
+    }
 }
 
 impl Bench {
@@ -580,6 +618,159 @@ async fn answers_that_are_not_fresh_are_asked_for_behind() {
     bench.after(2 * SECOND).await;
     let held = bench.answers.confirmations.held(&question()).unwrap();
     assert_eq!(held.verdict, Verdict::Permit);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_an_orderly_end_everything_is_saved_that_was_not() {
+    let disk = Disk::default();
+    let (sync, bench) = idle(holding(&["lonn"]), config(), Some(disk.clone()));
+    let running = tokio::spawn(sync.run(bench.stop.clone()));
+    bench.after(2 * SECOND).await;
+    bench.seen();
+    bench.after(2 * SECOND).await;
+    bench.outside.set(|altinn| altinn.verdict = Some(Verdict::Permit));
+    let asking = Asking { call: OWN, max_age: Duration::ZERO, expected: false };
+    bench.answers.confirmations.ask(&question(), asking).await.unwrap();
+    assert!(disk.saved.lock().unwrap().is_empty(), "nothing is due for an hour");
+    bench.stop.cancel();
+    running.await.unwrap();
+    let saved = disk.saved.lock().unwrap();
+    let has = |is: fn(&Saved) -> bool| saved.iter().any(is);
+    assert!(has(|saved| matches!(saved, Saved::User(user) if user.parties.len() == 1)));
+    assert!(has(|saved| matches!(saved, Saved::Confirmation(..))));
+    assert!(has(|saved| matches!(saved, Saved::Resource(_))));
+    assert!(has(|saved| matches!(saved, Saved::LastSaved(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_much_is_left_at_the_end_all_of_it_is_saved() {
+    let disk = Disk::default();
+    let (mut sync, bench) = idle(holding(&["lonn"]), config(), Some(disk.clone()));
+    (0..50_000).for_each(|number| sync.changed(other(number)));
+    bench.stop.cancel();
+    sync.run(bench.stop.clone()).await;
+    assert_eq!(disk.users(), 50_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_cannot_be_saved_for_long_are_not_hoarded_and_replace_those_on_disk() {
+    for (questions, anew) in [(1_000, false), (60_000, true)] {
+        let disk = Disk::default();
+        let (sync, bench) = idle(holding(&["lonn"]), config(), Some(disk.clone()));
+        let running = tokio::spawn(sync.run(bench.stop.clone()));
+        bench.outside.set(|altinn| altinn.verdict = Some(Verdict::Permit));
+        let party = Party::Organization(PARTY.parse::<OrgNumber>().unwrap());
+        let about = |number: u32| {
+            let instance = number.to_string().parse().unwrap();
+            Question::new(other(number), party, right(), Some(instance))
+        };
+        // As many as the journal holds, so that none of them is lost on the way.
+        for from in (0..questions).step_by(1_000) {
+            let some: Vec<Question> = (from..from + 1_000).map(about).collect();
+            bench.answers.confirmations.ask_behind(&some, OWN).await;
+            bench.after(2 * SECOND).await;
+        }
+        bench.stop.cancel();
+        running.await.unwrap();
+        let saved = disk.saved.lock().unwrap();
+        let place = |is: fn(&Saved) -> bool| saved.iter().position(is);
+        let first = place(|saved| matches!(saved, Saved::Confirmation(..))).unwrap();
+        let all = place(|saved| *saved == Saved::UnconfirmAll);
+        assert_eq!(all.is_some_and(|all| all < first), anew, "{questions}");
+        let held = saved.iter().filter(|saved| matches!(saved, Saved::Confirmation(..))).count();
+        // As many as are held at most, in the bench; others were let go, and are taken away.
+        assert!((1..=150).contains(&held), "{held}");
+        let gone = saved.iter().filter(|saved| matches!(saved, Saved::Unconfirm(_))).count();
+        assert_eq!(gone > 0, !anew, "{gone}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_is_full_at_the_end_is_told_and_does_not_hold_the_end_up() {
+    let disk = Disk { full_for: Arc::new(Mutex::new(usize::MAX)), ..Disk::default() };
+    let (mut sync, bench) = idle(holding(&["lonn"]), config(), Some(disk.clone()));
+    (0..50_000).for_each(|number| sync.changed(other(number)));
+    bench.stop.cancel();
+    sync.run(bench.stop.clone()).await;
+    assert_eq!(disk.users(), 0);
+    assert_eq!(bench.metrics.saves.with_label_values(&["failed"]).get(), 1);
+}
+
+/// One of the many that only tokens name.
+fn other(number: u32) -> SystemUserId {
+    format!("22222222-2222-4222-8222-{number:012}").parse().unwrap()
+}
+
+fn listing(id: SystemUserId) -> RegisterConfig {
+    RegisterConfig { system_users: vec![id], ..config() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_listed_is_watched_and_read_before_any_request() {
+    let unlisted = start(holding(&["lonn"]), listing(other(0))).await;
+    assert!(unlisted.reader().view(other(0)).is_some());
+    assert_eq!(unlisted.derived(), Err(NotDerived::Unwatched));
+    let bench = start(holding(&["lonn"]), listing(user())).await;
+    assert_eq!(bench.reader().size(), 1);
+    assert_eq!(bench.outside.read(|altinn| altinn.asked), 0);
+    assert!(bench.derived().unwrap() <= 2 * SECOND, "read at the start");
+    // What it is, only a token tells.
+    assert_eq!(bench.reader().view(user()).unwrap().vendor, None);
+    bench.seen();
+    bench.after(SECOND).await;
+    assert_eq!(bench.reader().view(user()).unwrap().vendor, Some(VENDOR.parse().unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_listed_is_never_let_go_however_idle_and_however_full_the_register_is() {
+    let tight = RegisterConfig { max_bytes: 1, ..listing(user()) };
+    for config in [listing(user()), tight] {
+        let bench = start(holding(&["lonn"]), config).await;
+        let watch = |id| {
+            bench.answers.watch(id, || Seen {
+                id,
+                owner: Some(PARTY.parse().unwrap()),
+                system: Some("310000035_system".parse().unwrap()),
+                vendor: Some(VENDOR.parse().unwrap()),
+            });
+        };
+        let idle = other(1000);
+        watch(idle);
+        bench.after(SECOND).await;
+        // Twice as many as there is room for, and all of them used later than the listed one.
+        for number in 0..200 {
+            watch(other(number));
+            bench.after(SECOND).await;
+        }
+        assert!(bench.reader().view(idle).is_none(), "room was made");
+        assert!(bench.reader().view(user()).is_some());
+        // Past `keep_for`, with requests of nobody.
+        bench.after(70 * MINUTE).await;
+        assert_eq!(bench.reader().size(), 1, "nobody else is kept");
+        let age = bench.derived().unwrap();
+        assert!(age < 15 * MINUTE, "it is still read: {age:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_listed_finds_room_where_a_snapshot_has_filled_the_register() {
+    let now = SystemClock.wall();
+    let saved = (0..100).map(|number| {
+        Saved::User(Box::new(SavedUser {
+            id: other(number),
+            owner: PARTY.parse().unwrap(),
+            system: "310000035_system".parse().unwrap(),
+            vendor: VENDOR.parse().unwrap(),
+            fetched: Some(now),
+            changed: now,
+            lost: None,
+            last_used: now,
+            parties: Vec::new(),
+        }))
+    });
+    let bench = start_from(saved.collect(), holding(&["lonn"]), listing(user())).await;
+    assert!((90..=96).contains(&bench.reader().size()), "{}", bench.reader().size());
+    assert!(bench.derived().is_ok());
 }
 
 #[tokio::test(start_paused = true)]

@@ -80,6 +80,8 @@ pub struct Metrics {
     pub altinn_gate: IntCounterVec,
     /// Calls to Altinn in flight.
     pub altinn_in_flight: IntGauge,
+    /// Calls to Altinn that the declared ceiling leaves, as of the last look at the metrics.
+    pub altinn_calls_left: IntGauge,
     /// Access package codes and parties of Altinn's answers that were left out, by kind.
     pub altinn_ignored: IntCounterVec,
     /// Our own tokens fetched, by step (`grant`, `exchange`) and result.
@@ -345,6 +347,10 @@ impl Metrics {
             )?,
             altinn_in_flight: families
                 .gauge("portvakt_altinn_in_flight", "Calls to Altinn in flight.")?,
+            altinn_calls_left: families.gauge(
+                "portvakt_altinn_calls_left",
+                "Calls to Altinn that may go at once; 0 while Altinn asked for a pause.",
+            )?,
             altinn_ignored: families.counters(
                 "portvakt_altinn_ignored_total",
                 "What was left out of answers of authorized parties, by kind.",

@@ -324,6 +324,74 @@ fn a_log_that_was_not_sealed_is_set_aside() {
     assert_eq!(std::fs::read_to_string(aside.unwrap()).unwrap(), "{\"plain\":1}\n");
 }
 
+/// The next checkpoint would sign them as ours.
+#[test]
+fn lines_that_were_changed_or_put_in_while_the_program_stood_still_are_not_taken_up() {
+    let whole = lines_of(&LOG);
+    let lines: Vec<String> = whole
+        .iter()
+        .filter(|(place, _)| *place == 0)
+        .map(|(_, line)| String::from_utf8(line.clone()).unwrap())
+        .collect();
+    // The first checkpoint and two records, as a kill leaves them.
+    let killed = &lines[..3];
+    let altered = |line: &String| line.replacen("08:00:00", "08:00:01", 1);
+    let last = killed[2].clone();
+    let cases = [
+        ("as it was", killed.concat(), false),
+        ("changed", [&killed[0], &altered(&killed[1]), &last].map(String::as_str).concat(), true),
+        (
+            "the last changed",
+            [&killed[0], &killed[1], &altered(&last)].map(String::as_str).concat(),
+            true,
+        ),
+        (
+            "put in at the end",
+            [killed.concat(), last.replacen("\"seq\":3", "\"seq\":4", 1)].concat(),
+            true,
+        ),
+        ("twice", [killed.concat(), last.clone()].concat(), true),
+        ("one missing", [killed[0].as_str(), &last].concat(), true),
+        (
+            "no line of ours between",
+            [killed[0].as_str(), "rubbish\n", &killed[1], &last].concat(),
+            true,
+        ),
+        (
+            "the checkpoint changed",
+            [killed[0].replacen("\"why\":\"start\"", "\"why\":\"open\"", 1), killed[1].clone()]
+                .concat(),
+            true,
+        ),
+    ];
+    for (name, text, refused) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        std::fs::write(&path, &text).unwrap();
+        run(&path, RotateConfig::default(), 2);
+        let report = verify(std::slice::from_ref(&path), &keys(), Extent::default()).unwrap();
+        assert_eq!((kinds(&report), report.closed), (vec![], true), "{name}: {report:?}");
+        let now = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(!now.starts_with(&text), refused, "{name}");
+        let aside = files(folder.path()).into_iter().find(|file| *file != path);
+        let aside = aside.map(|file| std::fs::read_to_string(file).unwrap());
+        assert_eq!(aside, refused.then_some(text), "{name}");
+    }
+}
+
+/// They would reach the terminal of whoever checks the log.
+#[test]
+fn an_id_of_a_key_is_sixteen_digits_or_the_line_is_none_of_ours() {
+    let mut lines = lines_of(&LOG);
+    let text = String::from_utf8(lines[2].1.clone()).unwrap();
+    let id = MacKey::new(MAC_KEY).id().to_owned();
+    lines[2].1 = text.replacen(&id, "\\u001b[2J\\nwhole", 1).into_bytes();
+    let report = check(&from_lines(&lines), &keys());
+    assert_eq!(kinds(&report)[0], Kind::Unreadable, "{report:?}");
+    let told = report.findings.iter().map(|finding| finding.message.as_str());
+    assert!(told.flat_map(str::chars).all(|c| !c.is_control()), "{report:?}");
+}
+
 #[test]
 fn only_so_many_rotated_files_are_kept() {
     let folder = tempfile::tempdir().unwrap();
@@ -342,6 +410,23 @@ fn only_so_many_rotated_files_are_kept() {
     let extent = Extent { from: report.first.unwrap(), until: None };
     let report = verify(&ours, &keys(), extent).unwrap();
     assert_eq!((kinds(&report), report.closed), (vec![], true), "{report:?}");
+}
+
+/// The file that is begun is as sealed as any, whatever became of the old ones.
+#[test]
+fn an_old_file_that_cannot_be_removed_is_no_fault_of_the_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    // A folder where the oldest file would be is not removed as one.
+    let stubborn = folder.path().join("audit.jsonl.20200101T000000.000000Z");
+    std::fs::create_dir(&stubborn).unwrap();
+    let keep = NonZeroUsize::new(1);
+    run(&path, RotateConfig { max_bytes: Some(1500), keep, max_age: None }, 40);
+    let ours: Vec<PathBuf> =
+        files(folder.path()).into_iter().filter(|file| *file != stubborn).collect();
+    assert_eq!(ours.len(), 2, "{ours:?}");
+    let report = verify(&ours, &keys(), Extent::default()).unwrap();
+    assert_eq!((kinds(&report), report.closed), (vec![Kind::Beginning], true), "{report:?}");
 }
 
 #[test]

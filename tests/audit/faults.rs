@@ -1,11 +1,11 @@
 //! Disks that are full, files that somebody renames, cuts or has in two, and a program that is killed.
 
 use crate::files::*;
+use crate::support::disk::Disk;
 use crate::support::http::{Connection, Protocol, empty, request};
 use crate::support::{Proxy, World, config, own_key, seed, skipped, wait_until};
 use portvakt_sandbox::{Sandbox, SandboxOptions};
 use serde_json::Value;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -94,42 +94,13 @@ async fn a_full_disk_stops_traffic_where_that_was_chosen_and_no_record_is_lost()
     folder.verify(&[]).expect(0, &["whole and as it was written"]);
 }
 
-/// A file system of its own with little room.
-struct Disk(tempfile::TempDir);
-
-impl Disk {
-    /// `None` where that is not allowed.
-    fn mount() -> Option<Self> {
-        let at = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"])
-            .arg(at.path())
-            .output();
-        mounted.ok().filter(|ran| ran.status.success()).map(|_| Self(at))
-    }
-
-    fn fill(&self) {
-        let mut file = std::fs::File::create(self.0.path().join("ballast")).unwrap();
-        while file.write_all(&[0; 1024]).is_ok() {}
-    }
-
-    fn clear(&self) {
-        std::fs::remove_file(self.0.path().join("ballast")).unwrap();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // What is still open is let go when it is closed.
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
 /// The case `pub-faults-009`.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_others_filled_stops_traffic_before_a_request_is_let_through() {
-    let Some(disk) = Disk::mount() else { return skipped("no file system may be mounted here") };
-    let log = disk.0.path().join("audit.jsonl");
+    let Some(disk) = Disk::mount("256k") else {
+        return skipped("no file system may be mounted here");
+    };
+    let log = disk.path().join("audit.jsonl");
     let section =
         format!("audit: {{ output: {{ file: \"{}\" }}, on_loss: stop }}\n", log.display());
     let mut world = world(&[], &section).await;
@@ -181,7 +152,7 @@ async fn an_output_that_takes_nothing_stops_traffic_when_the_queue_is_full() {
         // Open at both ends, so that nobody waits for the other.
         let reader = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
         let section = format!(
-            "audit: {{ output: {{ file: \"{}\" }}, on_loss: {on_loss}, queue: 10 }}\n\
+            "audit: {{ output: {{ file: \"{}\" }}, on_loss: {on_loss}, queue: 20 }}\n\
              limits: {{ requests_in_flight: 10 }}\n",
             pipe.display()
         );
@@ -291,13 +262,19 @@ async fn files_are_rotated_by_size_under_load() {
     assert!(world.proxy.metric("portvakt_audit_rotations_total{result=\"done\"}").await > 2.5);
     let sequence = world.proxy.metric("portvakt_audit_sequence").await.to_string();
     folder.verify(&["--running", "--until", &sequence]).expect(0, &["its end is open"]);
+    let public = [("--public-key", folder.path("public"))];
+    verify(&folder.files(), &public, &["--running"])
+        .expect(3, &["CANNOT BE CHECKED without `--mac-key`"]);
     folder.verify(&[]).expect(3, &["nothing proves that no more followed"]);
     stop(&mut world);
     folder.verify(&["--until", &sequence]).expect(0, &["whole and as it was written"]);
     folder.verify(&["--until", "1000000"]).expect(1, &["had reached 1000000"]);
     // Who has the public key only, and no key at all.
     let public = [("--public-key", folder.path("public"))];
-    verify(&folder.files(), &public, &[]).expect(0, &["whole and as it was written"]);
+    verify(&folder.files(), &public, &["--until", &sequence])
+        .expect(0, &["whole and as it was written"]);
+    // Cut off at an earlier stop, it would look the same.
+    verify(&folder.files(), &public, &[]).expect(3, &["up to the stop", "is not known here"]);
     verify(&folder.files(), &[], &[]).expect(2, &["--public-key"]);
     let wrong = [("--public-key", folder.path("private"))];
     verify(&folder.files(), &wrong, &[]).expect(3, &["not an Ed25519 public key"]);
@@ -371,7 +348,7 @@ async fn an_end_that_was_cut_off_while_the_program_stood_still_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_leaves_is_refused_or_served_has_one_record_each_and_keeps_no_place() {
     let folder = Folder::new();
-    let more = "on_loss: stop, queue: 4";
+    let more = "on_loss: stop, queue: 8";
     let sections = format!("{}limits: {{ requests_in_flight: 4 }}\n", folder.sealed(more));
     let mut world = world(&[], &sections).await;
     for _ in 0..10 {

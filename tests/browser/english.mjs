@@ -55,7 +55,7 @@ await be(klara, "Klara Klient");
 await read(klara, `${portal}/clients?lang=en`, "clients");
 
 // The pages of vendors, service owners and testers.
-for (const [path, name] of [["/ui/vendor", "vendor"], ["/ui/resources", "resources"], ["/ui/live", "live"],
+for (const [path, name] of [["/ui/login", "login"], ["/ui/vendor", "vendor"], ["/ui/resources", "resources"], ["/ui/live", "live"],
   ["/ui/controls", "controls"], ["/nothing", "not-found"]]) await read(kari, `${base}${path}`, name);
 await kari.goto(`${base}/ui/vendor`);
 await click(kari, kari.getByRole("button", { name: "Take a token" }));

@@ -1,7 +1,7 @@
 // The main path of each role with the keyboard alone: after the first address nothing is clicked. Arguments as in
 // lib.mjs.
 
-import { base, begin, check, end, follow, has, look, visitor } from "./lib.mjs";
+import { base, begin, check, end, follow, has, look, main, vendor as asker, visitor } from "./lib.mjs";
 
 begin("keyboard-");
 const portal = `${base}/accessmanagement/ui/systemuser`;
@@ -87,6 +87,57 @@ await accountant.goto(`${portal}/clients`);
 await press(accountant, "Legg til ODDEN FISK AS");
 await press(accountant, "Fjern ODDEN FISK AS");
 await to(accountant, "Legg til ODDEN FISK AS");
+
+// --- an employee hands a request on; the access manager is refused with the reason, and rejects
+const nordlys = await asker(customer, 11);
+const handed = await nordlys.ask("310000205_nordlys", "310000604", "tastatur", ["merverdiavgift"]);
+const employee = await visitor();
+await employee.goto(handed.link);
+await press(employee, "Vær Siv Strand");
+await press(employee, "Send videre til en tilgangsstyrer");
+await has(employee, "sendt videre", "escalation by keyboard");
+const manager = await visitor();
+await manager.goto(`${base}/?lang=nb`);
+await press(manager, "Vær Ola Strand");
+await press(manager, "Se på Nordlys Skatt (tastatur)");
+await press(manager, "Godkjenn");
+await has(manager, "du har ikke alle tilgangspakkene selv", "a refused approval by keyboard");
+await press(manager, "Avvis");
+await has(manager, "Forespørselen er avvist", "rejection of what was handed on, by keyboard");
+
+// --- a change: refused to the one, approved by the other
+const change = await nordlys.change("5e000000-0000-4000-8000-000000000003", ["saravgifter"]);
+await manager.goto(change.link);
+await press(manager, "Godkjenn");
+await has(manager, "du har ikke alle tilgangspakkene selv", "a refused change by keyboard");
+await press(manager, "Avvis");
+await has(manager, "Endringen er avvist", "a rejected change by keyboard");
+const mine = await nordlys.read("vendor/byquery?system-id=310000205_nordlys&orgno=310000507");
+const more = await nordlys.change(mine.id, [], ["saravgifter"]);
+await customer.goto(`${portal}/overview`);
+await press(customer, "Se på endringen for Nordlys Skatt");
+await has(customer, "Mister", "the change by keyboard");
+await press(customer, "Godkjenn");
+await has(customer, "Endringen er godkjent", "an approved change by keyboard");
+check((await nordlys.read(`changerequest/vendor/${more.id}`)).status === "Accepted", "the vendor sees it");
+
+// --- an agent: approved, a client added, deletion refused
+const brekke = await asker(customer, 21);
+const agent = await brekke.ask("310000213_brekke_byra", "310000302", "tastatur", ["regnskapsforer-lonn"], {}, "/agent");
+const leader = await visitor();
+await leader.goto(agent.link);
+await press(leader, "Vær Frida Fjell");
+await press(leader, "Godkjenn");
+await has(leader, "Systemtilgangen er opprettet", "an agent approved by keyboard");
+await to(leader, "Mine systemtilganger");
+await leader.goto(`${portal}/clients?id=${agent.id}`);
+await press(leader, "Legg til LIA SNEKKERI AS");
+await press(leader, "Fjern LIA SNEKKERI AS");
+await press(leader, "Legg til LIA SNEKKERI AS");
+await leader.goto(`${portal}/delete?id=${agent.id}`);
+await press(leader, "Slett systemtilgangen");
+await has(leader, "har fortsatt klienter", "a refused deletion by keyboard");
+check(!(await main(leader)).includes("er slettet"), "and nothing was deleted");
 
 // --- a tester
 const tester = await visitor();

@@ -8,7 +8,7 @@ import { createRequire } from "node:module";
 import { mkdirSync } from "node:fs";
 import path from "node:path";
 
-const modules = process.env.MODULES ?? path.resolve("node_modules");
+const modules = path.resolve(process.env.MODULES ?? "node_modules");
 const require = createRequire(path.join(modules, "x.js"));
 const { chromium } = require("playwright-core");
 const { AxeBuilder } = require("@axe-core/playwright");
@@ -93,6 +93,39 @@ export async function be(page, name) {
   await click(page, page.getByRole("button", { name: `Vær ${name}` }));
 }
 
+// A vendor's way of asking: by the API, with a token of a client. Clients are named by their last two digits.
+const API = "/authentication/api/v1/systemuser";
+const SCOPES = ["systemregister.write", "systemuser.request.read", "systemuser.request.write"]
+  .map((scope) => `altinn:authentication/${scope}`).join(" ");
+
+export async function vendor(page, client) {
+  const call = async (method, path, data, token) => {
+    const headers = token ? { authorization: `Bearer ${token}` } : {};
+    const answer = await page.request.fetch(`${base}${path}`, { method, data, headers });
+    if (!answer.ok()) throw new Error(`${method} ${path}: ${answer.status()} ${await answer.text()}`);
+    const text = await answer.text();
+    return text && JSON.parse(text);
+  };
+  const client_id = `c1000000-0000-4000-8000-0000000000${client}`;
+  const { access_token: token } = await call("POST", "/sandbox/token", { client_id, scope: SCOPES });
+  // The link that the customer gets, at the sandbox of this run.
+  const linked = (asked) => {
+    const { pathname, search } = new URL(asked.confirmUrl);
+    return { ...asked, link: `${base}${pathname}${search}` };
+  };
+  const packages = (codes) => codes.map((code) => ({ urn: `urn:altinn:accesspackage:${code}` }));
+  return {
+    register: (system) => call("POST", "/authentication/api/v1/systemregister/vendor", system, token),
+    withdraw: (id) => call("DELETE", `${API}/request/vendor/${id}`, undefined, token),
+    read: (path) => call("GET", `${API}/${path}`, undefined, token),
+    ask: async (system, party, reference, codes, more = {}, agent = "") => linked(await call("POST",
+      `${API}/request/vendor${agent}`, { systemId: system, partyOrgNo: party, externalRef: reference,
+        accessPackages: packages(codes), ...more }, token)),
+    change: async (user, required, unwanted = [], more = {}) => linked(await call("POST",
+      `${API}/changerequest/vendor?correlation-id=${crypto.randomUUID()}&system-user-id=${user}`,
+      { requiredAccessPackages: packages(required), unwantedAccessPackages: packages(unwanted), ...more }, token)),
+  };
+}
 
 // Ends the story, and tells whether all was well.
 export async function end() {

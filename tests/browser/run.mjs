@@ -1,7 +1,7 @@
-// Starts an API, the sandbox and the proxy in front of the API, and lets a browser tell the stories: story.mjs,
-// english.mjs and keyboard.mjs.
+// Starts an API, the sandbox and the proxy in front of the API, and lets a browser tell the stories: all of them, or
+// those that are named.
 //
-//   node run.mjs FOLDER_OF_PROGRAMS [FOLDER_FOR_SCREENSHOTS]
+//   node run.mjs FOLDER_OF_PROGRAMS [FOLDER_FOR_SCREENSHOTS [STORY ...]]
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -16,6 +16,8 @@ import { fileURLToPath } from "node:url";
 const here = path.dirname(fileURLToPath(import.meta.url));
 const programs = path.resolve(process.argv[2] ?? "target/debug");
 const shots = process.argv[3];
+const STORIES = ["story", "answers", "agents", "english", "keyboard"];
+const told = process.argv.length > 4 ? process.argv.slice(4) : STORIES;
 
 async function freePort() {
   const server = net.createServer().listen(0, "127.0.0.1");
@@ -67,9 +69,9 @@ try {
   start("portvakt", ["run", "--config", file], { PORTVAKT_SANDBOX_JWK: await key.text() });
   await until(`http://127.0.0.1:${admin}/readyz`, "the proxy");
   code = 0;
-  for (const name of ["story.mjs", "english.mjs", "keyboard.mjs"]) {
+  for (const name of told) {
     console.log(`\n--- ${name}`);
-    const args = [path.join(here, name), base, ...(shots ? [shots] : [])];
+    const args = [path.join(here, `${name}.mjs`), base, ...(shots ? [shots] : [])];
     const story = spawn(process.execPath, args, { stdio: "inherit" });
     children.push(story);
     const [ended] = await once(story, "exit");

@@ -141,9 +141,10 @@ fn serve(stream: impl Read + Write, metadata: &Value, said: &Mutex<Said>) {
                 let said = said.lock().expect("whole");
                 said.decision.clone().unwrap_or_else(|| said.decide(&question).to_string().into())
             }
-            // Lists and policies: whatever is not told must be asked.
+            // Lists and policies: whatever is not told must be asked. Not 404: a resource without a policy
+            // is not even asked for.
             _ => {
-                status = "404 Not Found";
+                status = "503 Service Unavailable";
                 b"{}".to_vec()
             }
         };

@@ -2,7 +2,7 @@
 //! one reading, and it is the one that was judged.
 
 use crate::stage::{Client, LIMIT, Then, Upstream};
-use crate::support::Proxy;
+use crate::support::{Proxy, say};
 use crate::vectors::{Tally, read, same};
 use crate::wire::{Message, has_one_reading};
 use base64::Engine;
@@ -165,6 +165,6 @@ fn a_path_that_servers_read_differently_is_refused() {
         tally.ran(&case["target_path"].to_string(), result);
     }
     assert!(arrived > 0, "refusing everything is no solution");
-    println!("whatwg_paths.json: {arrived} are forwarded, the others refused");
+    say(&format!("whatwg_paths.json: {arrived} are forwarded, the others refused"));
     tally.close(cases.len(), 0);
 }

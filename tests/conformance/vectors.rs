@@ -57,10 +57,12 @@ impl Tally {
     /// Says what was run, and fails unless that is all and nothing differs.
     pub(crate) fn close(self, all: usize, known: usize) {
         let left_out: usize = self.left_out.values().map(Vec::len).sum();
-        println!("{}: {} ran, {left_out} left out", self.name, self.ran);
-        for (reason, ids) in &self.left_out {
-            println!("  left out: {reason}: {}", ids.join(", "));
-        }
+        let ran = format!("{}: {} ran, {left_out} left out", self.name, self.ran);
+        let reasons = self.left_out.iter();
+        let reasons =
+            reasons.map(|(reason, ids)| format!("  left out: {reason}: {}", ids.join(", ")));
+        let told: Vec<String> = std::iter::once(ran).chain(reasons).collect();
+        crate::support::say(&told.join("\n"));
         assert!(self.differs.is_empty(), "{}:\n{}", self.name, self.differs.join("\n"));
         assert_eq!(
             left_out, known,

@@ -145,3 +145,66 @@ async fn a_crowd_of_one_vendor_is_served_as_declared_and_delays_no_other_vendor(
     );
     assert!(refused > 0, "a crowd that never had to wait shows nothing");
 }
+
+const STORM: Duration = Duration::from_secs(8);
+const PAUSE: u64 = 2;
+
+/// Whatever it is asked, Altinn answers 429 and names a time. Nobody calls before it has come, however many
+/// ask, and what is called then is what went at once and was under way: no more than the burst and the
+/// places.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_429_is_waited_out_without_a_storm_of_calls() {
+    let altinn = format!(
+        "altinn: {{ subscription_key: sandbox-subscription-key, requests_per_second: {PER_SECOND}, \
+         max_in_flight: 4, budget: 1s, attempt_timeout: 800ms }}\n\
+         register: {{ refresh_least: 1s }}\nfreshness: {{ read: {{ fresh_for: 100ms, max_age: 1s, outage_grace: 0s }} }}\n"
+    );
+    let world = stage(&altinn).await;
+    let many = crowd(&world, "310000213_brekke_lonn", seed::BREKKE, 30).await;
+    let known = ask_of(&world, BAKKEN, "GET", MVA, "310000507").await;
+    let foreign = ask_of(&world, BAKKEN, "GET", MVA, "310000604").await;
+    until_basis(&world, &known, "derived").await;
+    let throttled = json!({ "status": 429, "retry_after": PAUSE });
+    for endpoint in ["pdp", "parties", "registry", "catalogue"] {
+        world.fault(endpoint, throttled.clone()).await;
+    }
+    let (before, begun) = (calls(&world).await, Instant::now());
+    let told = join_all(many.iter().chain([&foreign]).map(async |question| {
+        let (mut answers, mut throttled) = (0_u32, 0_u32);
+        while begun.elapsed() < STORM {
+            let request = world.request(question.method, &question.target);
+            let answer = request.bearer_auth(&question.token).send().await.expect("an answer");
+            assert_eq!(answer.status().as_u16(), 503);
+            let pause = answer.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap();
+            assert!((1..=PAUSE).contains(&pause), "{pause}");
+            let problem: Value = answer.json().await.unwrap();
+            answers += 1;
+            throttled += u32::from(problem["reason"] == "throttled");
+        }
+        (answers, throttled)
+    }))
+    .await;
+    let (answers, throttled) =
+        told.iter().fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1));
+    let made = calls(&world).await - before;
+    let pauses = begun.elapsed().as_secs() / PAUSE + 1;
+    let each = PER_SECOND / 10 + 4;
+    assert!(made <= pauses * each, "{made} calls in {pauses} pauses");
+    assert!(made >= 2, "it is tried again: {made}");
+    assert!(throttled > 100, "{throttled} of {answers}");
+    // Nobody asks any more, and the storm goes on: nothing runs hot.
+    let (before, spent, begun) = (calls(&world).await, world.proxy.spent(), Instant::now());
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let pauses = begun.elapsed().as_secs() / PAUSE + 1;
+    assert!(calls(&world).await - before <= pauses * each);
+    let spent = world.proxy.spent().saturating_sub(spent);
+    assert!(spent < begun.elapsed() / 2, "{spent:?} of a processor in {:?}", begun.elapsed());
+    world.heal().await;
+    for question in many.iter().chain([&known]) {
+        until(&world, question, 200).await;
+    }
+    until(&world, &foreign, 403).await;
+    let read = "portvakt_register_refreshes_total{result=\"unchanged\"}";
+    let before = world.proxy.metric(read).await;
+    wait_until("read again", async || world.proxy.metric(read).await > before).await;
+}

@@ -56,7 +56,7 @@ async fn saved(file: &Path) -> (World, Questions) {
 }
 
 /// What the program binds its snapshots to.
-fn binding(world: &World) -> Vec<u8> {
+pub(crate) fn binding(world: &World) -> Vec<u8> {
     let altinn = format!("{}/", world.sandbox.altinn_url());
     ["1", world.sandbox.issuer(), &altinn, seed::PROXY_CLIENT, "required"].join("\n").into_bytes()
 }
@@ -106,6 +106,71 @@ async fn a_restart_while_altinn_is_away_serves_what_was_held() {
     world.heal().await;
     until(&world, &questions.foreign, 403).await;
     assert_eq!(ask(&world, &questions.derived).await.status, 200);
+}
+
+/// Nothing but the end saves it: the next writing is due in an hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orderly_end_saves_what_a_kill_loses() {
+    for (signal, is_saved) in [("TERM", true), ("INT", true), ("KILL", false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("register");
+        let sections = saved_in(&file, "").replace("save_interval: 1s", "save_interval: 1h");
+        let mut world = stage(&sections).await;
+        let questions = Questions::of(&world).await;
+        until_basis(&world, &questions.derived, "derived").await;
+        until_basis(&world, &questions.confirmed, "confirmed").await;
+        assert_eq!(ask(&world, &questions.foreign).await.status, 403);
+        assert!(world.proxy.metric(SAVED).await.abs() < f64::EPSILON);
+        world.proxy.signal(signal);
+        assert_eq!(world.proxy.wait(), is_saved.then_some(0), "{signal}");
+        down(&world, json!({ "close": true })).await;
+        world.proxy = started(&world, &sections, &[]).await;
+        world.proxy.wait_until_ready().await;
+        let log = world.proxy.log();
+        assert!(!log.iter().any(|line| line.contains("not used")), "{log:?}");
+        for question in [&questions.derived, &questions.confirmed] {
+            let told = ask(&world, question).await;
+            if is_saved {
+                assert_eq!(told.status, 200, "{signal}: {told:?}");
+            } else {
+                told.assert_undecided();
+            }
+        }
+        ask(&world, &questions.foreign).await.assert_undecided();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_without_a_snapshot_asks_and_makes_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("register");
+    let sections = saved_in(&file, "");
+    // Ready, and nothing to serve from: what cannot be asked cannot be told.
+    let mut world = unready(sandbox(&ALTINN, &json!({ "close": true })).await, &sections).await;
+    world.proxy.wait_until_ready().await;
+    let questions = Questions::of(&world).await;
+    let all = [&questions.derived, &questions.confirmed, &questions.foreign];
+    for question in all {
+        ask(&world, question).await.assert_undecided();
+    }
+    assert_eq!(world.upstream.count(), 0);
+    world.heal().await;
+    until_basis(&world, &questions.derived, "derived").await;
+    until_basis(&world, &questions.confirmed, "confirmed").await;
+    until(&world, &questions.foreign, 403).await;
+    let log = world.proxy.log();
+    assert!(!log.iter().any(|line| line.contains("not used")), "{log:?}");
+    let before = world.proxy.metric(SAVED).await;
+    wait_until("saved twice", async || world.proxy.metric(SAVED).await > before + 1.5).await;
+    world.proxy.signal("KILL");
+    world.proxy.wait();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "and nothing beside it");
+    down(&world, json!({ "close": true })).await;
+    world.proxy = started(&world, &sections, &[]).await;
+    world.proxy.wait_until_ready().await;
+    assert_eq!(ask(&world, &questions.derived).await.status, 200);
+    assert_eq!(ask(&world, &questions.confirmed).await.status, 200);
+    ask(&world, &questions.foreign).await.assert_undecided();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -266,7 +331,7 @@ async fn a_second_program_on_the_same_file_serves_without_it_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("register");
     let sections = saved_in(&file, "");
-    let world = stage(&sections).await;
+    let mut world = stage(&sections).await;
     let questions = Questions::of(&world).await;
     until_basis(&world, &questions.derived, "derived").await;
     let second = started(&world, &sections, &[]).await;
@@ -282,6 +347,21 @@ async fn a_second_program_on_the_same_file_serves_without_it_and_says_so() {
     let before = world.proxy.metric(SAVED).await;
     wait_until("the first goes on saving", async || world.proxy.metric(SAVED).await > before).await;
     assert_eq!(ask(&world, &questions.derived).await.status, 200);
+    // As when a new version takes the place of the old one: it goes on with the file.
+    let failed = "portvakt_snapshot_saves_total{result=\"failed\"}";
+    assert!(second.metric(failed).await.abs() < f64::EPSILON, "that is no failure");
+    stop(&mut world);
+    world.proxy = second;
+    wait_until("the second saves", async || world.proxy.metric(SAVED).await > 0.5).await;
+    world.proxy.signal("KILL");
+    world.proxy.wait();
+    down(&world, json!({ "close": true })).await;
+    world.proxy = started(&world, &sections, &[]).await;
+    world.proxy.wait_until_ready().await;
+    let log = world.proxy.log();
+    assert!(!log.iter().any(|line| line.contains("not used")), "{log:?}");
+    assert_eq!(ask(&world, &questions.derived).await.status, 200);
+    ask(&world, &questions.foreign).await.assert_undecided();
 }
 
 #[tokio::test(flavor = "multi_thread")]

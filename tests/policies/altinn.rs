@@ -73,7 +73,7 @@ fn requests_made_for_altinns_policies_come_out_as_told_in_both_readings() {
         tally.ran(&format!("{number} {} {name}", case["why"]), found.map_or(Ok(()), Err));
     }
     tally.close(cases.len(), 0);
-    println!("  {kinds:?}");
+    support::say(&format!("xacml/altinn/generated.json: {kinds:?}"));
     assert_eq!(cases.len(), 900);
 }
 

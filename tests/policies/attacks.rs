@@ -1,8 +1,11 @@
-//! Texts made to break a reader of policies. Time and memory are bounded by limits, not by a clock.
+//! Texts made to break a reader of policies. Limits bound time and memory; what is taken is counted.
 
 use crate::build::{ACTION, PACKAGE, any_policy, one, reading, rule, simple};
+use crate::derive::right;
+use allocation_counter::{AllocationInfo, measure};
 use portvakt::domain::policy::{Fault, MAX_POLICY_BYTES, Policy};
 use proptest::prelude::*;
+use std::time::{Duration, Instant};
 
 /// The texts that `write` gives for each number, one after the other.
 fn many(count: u32, write: fn(u32) -> String) -> String {
@@ -179,6 +182,95 @@ fn bombs_are_refused_before_they_are_built() {
     let declared = many(30, |n| format!(" xmlns:n{n}='u'"));
     let nested = format!("<AnyOf{declared}>").repeat(20) + &"<AllOf xmlns:m='u'/>".repeat(40_000);
     assert!(Policy::parse(changed("<Target>", &format!("<Target>{nested}")).as_bytes()).is_err());
+}
+
+/// What reading a text takes; a reader that is no more than slow in an unoptimised program keeps the time.
+fn costs(text: &[u8]) -> (Result<Policy, Fault>, AllocationInfo) {
+    let (mut read, begun) = (None, Instant::now());
+    let taken = measure(|| read = Some(Policy::parse(text)));
+    let shown = String::from_utf8_lossy(&text[..text.len().min(200)]);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}: {shown}", begun.elapsed());
+    (read.unwrap().map_err(|error| error.fault), taken)
+}
+
+#[test]
+fn entity_bombs_cost_nothing() {
+    // What the words of a refusal take, beside a text of any length.
+    const WORDS: u64 = 4096;
+    let with = |entities: &str, value: &str| {
+        format!("<!DOCTYPE Policy [{entities}]>{}", changed("p-one", value))
+    };
+    let laughs = many(9, |n| format!("<!ENTITY l{} \"{}\">", n + 1, format!("&l{n};").repeat(10)));
+    let laughs = with(&format!("<!ENTITY l0 \"ha\">{laughs}"), "&l9;");
+    let long = format!("<!ENTITY a \"{}\">", "x".repeat(100_000));
+    let bombs = [
+        laughs.clone(),
+        format!("\u{feff}<?xml version=\"1.0\"?><!-- before -->\n{laughs}"),
+        // Ten gigabytes, and no entity within another.
+        with(&long, &"&a;".repeat(100_000)),
+        with("<!ENTITY a \"&b;&b;\"><!ENTITY b \"&a;&a;\">", "&a;"),
+        with("<!ENTITY a SYSTEM \"file:///dev/zero\">", "&a;"),
+        with("<!ENTITY % p SYSTEM \"http://127.0.0.1:9/\"> %p;", "p-one"),
+        format!("<!DOCTYPE Policy SYSTEM \"file:///dev/zero\">{}", good()),
+        changed("<Target>", "<!DOCTYPE Policy [<!ENTITY a \"b\">]><Target>"),
+        changed("<Target>", "<!ENTITY a \"b\"><Target>"),
+    ];
+    for bomb in &bombs {
+        let (read, taken) = costs(bomb.as_bytes());
+        assert_eq!(read.unwrap_err(), Fault::DocumentType);
+        assert!(taken.bytes_max < WORDS, "{taken:?}");
+    }
+    // In another encoding, in which nobody looks for it.
+    for endian in [u16::to_be_bytes, u16::to_le_bytes] {
+        let wide: Vec<u8> = laughs.encode_utf16().flat_map(endian).collect();
+        let (read, taken) = costs(&wide);
+        assert_eq!(read.unwrap_err(), Fault::Encoding("UTF-16".into()));
+        assert!(taken.bytes_max < WORDS, "{taken:?}");
+    }
+    // References to what nobody declared, and the neighbour: what XML itself declares is read.
+    let unknown = changed("p-one", &"&l9;".repeat(100_000));
+    assert!(matches!(costs(unknown.as_bytes()).0, Err(Fault::Malformed(_))));
+    assert!(costs(changed("p-one", &"&#45;&amp;".repeat(50_000)).as_bytes()).0.is_ok());
+}
+
+#[test]
+fn what_is_within_the_limits_takes_32_mebibytes_at_most() {
+    let most = u64::try_from(MAX_POLICY_BYTES).unwrap() * 32;
+    let rule = good();
+    let begins = rule.find("<Rule ").unwrap();
+    let (before, rule) = rule.split_at(begins);
+    let (rule, _) = rule.split_once("</Rule>").unwrap();
+    // As many rules, and as many alternatives of one rule, as a policy can be long.
+    let full = |part: &str| {
+        let count = (MAX_POLICY_BYTES - good().len()) / (part.len() + 6);
+        let number =
+            |n: usize| part.replace("p-one", &format!("p-{n}")).replace("r0", &format!("r{n}"));
+        (0..count).map(number).collect::<String>()
+    };
+    let rules = format!("{before}{}</Policy>", full(&format!("{rule}</Rule>")));
+    let (_, all) = rule.split_once("<AllOf>").unwrap();
+    let (all, _) = all.split_once("</AllOf>").unwrap();
+    let alternatives = changed("<AllOf>", &(full(&format!("<AllOf>{all}</AllOf>")) + "<AllOf>"));
+    // The widest that is let through, thousands of times: more than the parser's own limits allow, or not.
+    let wide = many(30, |n| format!(" a{n}=''"));
+    let texts = [
+        (rules, true),
+        (alternatives, true),
+        (changed("p-one", &"x".repeat(1_000_000)), true),
+        (changed("<Target>", &format!("<Target>{}", "<AnyOf/>".repeat(49_000))), false),
+        (changed("<Target>", &format!("<Target>{}", format!("<A{wide}/>").repeat(4_000))), false),
+    ];
+    for (text, is_read) in texts {
+        assert!(text.len() <= MAX_POLICY_BYTES, "{}", text.len());
+        let (read, taken) = costs(text.as_bytes());
+        assert_eq!(read.is_ok(), is_read, "{:?}", read.err());
+        assert!(taken.bytes_max < most, "{} of {}: {taken:?}", taken.bytes_max, text.len());
+        let Ok(policy) = read else { continue };
+        let begun = Instant::now();
+        let taken = measure(|| drop(policy.compile(&right("ex-returns", "read"))));
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(taken.bytes_max < most, "{taken:?}");
+    }
 }
 
 proptest! {

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::Cell;
 
-fn right(resource: &str, action: &str) -> Right {
+pub(crate) fn right(resource: &str, action: &str) -> Right {
     Right { resource: resource.parse().unwrap(), action: action.parse().unwrap() }
 }
 

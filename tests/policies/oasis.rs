@@ -96,7 +96,7 @@ fn every_case_with_what_altinns_policies_use_comes_out_right() {
             Ok(_) => case.is_right(&case.decide(Policy::evaluate_standard)),
             Err(reason) => match BROKEN.iter().find(|(id, _)| case.id == *id) {
                 Some((id, why)) => {
-                    println!("  {id} is rightly not loaded: {why} ({reason})");
+                    support::say(&format!("  {id} is rightly not loaded: {why} ({reason})"));
                     Ok(())
                 }
                 None => Err(format!("is not read: {reason}")),
@@ -143,12 +143,12 @@ fn where_altinn_deviates_the_case_is_named_with_its_reason() {
             Err(difference) => drop(differing.insert(case.id.as_str(), difference)),
         }
     }
-    println!(
+    support::say(&format!(
         "xacml/oasis-3.0 in Altinn's reading: {same} as the standard, {} otherwise",
         differing.len()
-    );
+    ));
     for (id, reason) in ALTINN_DEVIATES {
-        println!("  {id}: {:?}: {reason}", differing.get(id));
+        support::say(&format!("  {id}: {:?}: {reason}", differing.get(id)));
     }
     let named: BTreeMap<&str, &str> = ALTINN_DEVIATES.into_iter().collect();
     assert!(differing.keys().eq(named.keys()), "{differing:#?}");

@@ -10,6 +10,7 @@
 )]
 
 pub mod authority;
+pub mod disk;
 pub mod http;
 pub mod raw;
 pub mod relay;
@@ -419,6 +420,16 @@ impl Proxy {
         self.child.wait().expect("it ends").code()
     }
 
+    /// Time of processors that it has taken, its own and the system's for it.
+    pub fn spent(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("alive");
+        // The name in brackets may hold spaces; user and system time are fields 14 and 15, in hundredths.
+        let (_, fields) = stat.rsplit_once(") ").expect("a name");
+        let ticks = fields.split(' ').skip(11).take(2);
+        let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     /// Resident memory in bytes, now and at the greatest.
     pub fn memory(&self) -> (u64, u64) {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("alive");
@@ -494,10 +505,16 @@ fn tool(variable: &str, usual: &str) -> Option<PathBuf> {
     None
 }
 
-/// Says aloud that a test does nothing. The harness keeps what a passing test prints to itself, but not
-/// what it writes.
+/// Says aloud, in one piece, what a test ran. The harness keeps what a passing test prints to itself, but
+/// not what it writes.
+pub fn say(text: &str) {
+    let line = format!("{}\n", text.trim_end());
+    std::io::stderr().write_all(line.as_bytes()).expect("standard error");
+}
+
+/// Says aloud that a test does nothing.
 pub fn skipped(why: &str) {
-    writeln!(std::io::stderr(), "SKIPPED: {why}").expect("standard error");
+    say(&format!("SKIPPED: {why}"));
 }
 
 /// A folder of the data from outside, or `None` with a word that the test is skipped; in CI that is a failure.

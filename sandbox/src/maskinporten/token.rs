@@ -68,11 +68,11 @@ fn answer(shared: &Shared, assertion: &str) -> Result<Value, TokenError> {
         audience: request.audience,
         pid: request.pid,
         issued_at: now,
-        expires_at: now + life,
+        expires_at: now.saturating_add(life),
     };
     let token = issue::sign(shared, &grant.claims(shared)).map_err(|_| TokenError::internal())?;
     Ok(json!({
-        "access_token": token, "token_type": "Bearer", "expires_in": life - 1, "scope": request.scope,
+        "access_token": token, "token_type": "Bearer", "expires_in": life.saturating_sub(1), "scope": request.scope,
     }))
 }
 

@@ -52,7 +52,7 @@ fn page(
         (layout::title(visit.t(T::ChangeTitle), ""))
         @if let Some((_, why)) = &problem { (layout::alert("danger", why)) }
         (asked(&visit, request, user, authority))
-        (answer(&visit, request, authority))
+        (answer(&visit, request, user, authority))
     };
     let status = problem.map_or(StatusCode::OK, |(status, _)| status);
     visit.page_with(status, visit.t(T::ChangeTitle), &main)
@@ -65,17 +65,32 @@ fn asked(
     user: &SystemUser,
     authority: Authority<'_>,
 ) -> Markup {
+    let world = &visit.world;
     let none = |_: &str| html! {};
+    // What somebody can give matters until there is an answer.
+    let giver = (request.status == RequestStatus::New).then_some(authority);
+    let mark = |code: &str| {
+        giver.map_or_else(|| none(code), |it| confirm::mark_package(visit, user.kind, it, code))
+    };
     let title = words::user_title(visit, user);
-    let customer = words::org_name(&visit.world, user.owner);
-    let values = [("system", title.as_str()), ("customer", &customer)];
+    let customer = words::org_name(world, user.owner);
+    let system = world.systems.get(&user.system);
+    let vendor = system.map(|it| words::org_name(world, it.vendor)).unwrap_or_default();
+    let values = [("vendor", vendor.as_str()), ("system", &title), ("customer", &customer)];
     html! {
         p class="lead" { (visit.fill(T::ChangeLead, &values)) }
+        dl class="facts" {
+            dt { (visit.t(T::System)) } dd { (words::system_name(visit, &user.system)) }
+            dt { (visit.t(T::Vendor)) } dd { @if let Some(system) = system { (words::org(world, system.vendor)) } }
+            dt { (visit.t(T::Customer)) } dd { (words::org(world, user.owner)) }
+            dt { (visit.t(T::Reference)) } dd { (user.reference()) }
+            dt { (visit.t(T::AskedAt)) } dd { (words::time(request.created)) }
+        }
         @if !request.required_packages.is_empty() || !request.required_rights.is_empty() {
             (layout::heading(visit.t(T::ChangeMore)))
-            (words::packages(visit, &request.required_packages, &none))
+            (words::packages(visit, &request.required_packages, &mark))
             (words::singles(visit, &request.required_rights, &|resource| {
-                confirm::mark_right(visit, authority, resource)
+                giver.map_or_else(Markup::default, |it| confirm::mark_right(visit, it, resource))
             }))
         }
         @if !request.unwanted_packages.is_empty() || !request.unwanted_rights.is_empty() {
@@ -87,7 +102,12 @@ fn asked(
     }
 }
 
-fn answer(visit: &Visit, request: &ChangeRequest, authority: Authority<'_>) -> Markup {
+fn answer(
+    visit: &Visit,
+    request: &ChangeRequest,
+    user: &SystemUser,
+    authority: Authority<'_>,
+) -> Markup {
     let done = match request.status {
         RequestStatus::Accepted => Some(("success", T::ChangeApproved)),
         RequestStatus::Rejected => Some(("info", T::ChangeRejected)),
@@ -96,7 +116,9 @@ fn answer(visit: &Visit, request: &ChangeRequest, authority: Authority<'_>) -> M
     html! {
         @if let Some((color, text)) = done {
             (layout::alert(color, visit.t(text)))
-            p { a class="ds-link" href={ (PORTAL) "/overview" } { (visit.t(T::NavMine)) } }
+            (ways_on(visit, request, user))
+        } @else if user.deleted {
+            (layout::alert("warning", visit.t(T::ProblemUserGone)))
         } @else if authority.manages_access() {
             form method="post" action=(address(request.id)) class="buttons" {
                 (layout::token(visit))
@@ -109,11 +131,24 @@ fn answer(visit: &Visit, request: &ChangeRequest, authority: Authority<'_>) -> M
     }
 }
 
+/// Back to the vendor, if it said where, or to what the organisation has.
+fn ways_on(visit: &Visit, request: &ChangeRequest, user: &SystemUser) -> Markup {
+    let back = request.redirect_url.as_deref().filter(|url| is_web_address(url));
+    html! {
+        ul class="plain links" {
+            @if let Some(url) = back { li { a class="ds-link" href=(url) rel="noreferrer" { (visit.t(T::BackToVendor)) } } }
+            li { a class="ds-link" href={ (PORTAL) "/overview?party=" (user.owner) } { (visit.t(T::NavMine)) } }
+        }
+    }
+}
+
 pub(super) async fn decide(Posted { mut visit, fields }: Posted) -> Response {
     let Some((request, user)) = find(&visit) else {
         return visit.refuse(StatusCode::NOT_FOUND, visit.t(T::ProblemNoRequest));
     };
-    let act = if fields.one("act") == "approve" { "approve" } else { "reject" };
+    let Some(act) = ["approve", "reject"].into_iter().find(|act| *act == fields.one("act")) else {
+        return visit.refuse(StatusCode::BAD_REQUEST, visit.t(T::NoForm));
+    };
     let party = visit.world.organizations.get(&user.owner).map(|it| it.party_id);
     let party = party.unwrap_or_default();
     let target =

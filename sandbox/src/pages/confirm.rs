@@ -110,6 +110,10 @@ fn asked(visit: &Visit, request: &UserRequest) -> Markup {
 fn offered(visit: &Visit, request: &UserRequest, authority: Authority<'_>) -> Markup {
     let manages = authority.manages_access();
     let action = address(request.kind, request.id);
+    let note = match request.kind {
+        SystemUserKind::Standard => T::ApproveNote,
+        SystemUserKind::Agent => T::ApproveAgentNote,
+    };
     html! {
         (wanted(visit, request, Some(authority)))
         @if !manages { (layout::alert("warning", visit.t(T::OnlyManagers))) }
@@ -123,15 +127,19 @@ fn offered(visit: &Visit, request: &UserRequest, authority: Authority<'_>) -> Ma
                 (choice("primary", "accent", ("act", "escalate"), visit.t(T::Escalate)))
             }
         }
-        @if manages { p class="note" { (visit.t(T::ApproveNote)) } }
+        @if manages { p class="note" { (visit.t(note)) } }
     }
 }
 
 /// Packages and single rights; for who may still answer, marked with what he or she can give.
 fn wanted(visit: &Visit, request: &UserRequest, authority: Option<Authority<'_>>) -> Markup {
+    let packages = match request.kind {
+        SystemUserKind::Standard => T::Packages,
+        SystemUserKind::Agent => T::AgentPackages,
+    };
     html! {
         @if !request.packages.is_empty() {
-            (layout::heading(visit.t(T::Packages)))
+            (layout::heading(visit.t(packages)))
             (words::packages(visit, &request.packages, &|code| {
                 authority.map_or_else(Markup::default, |it| mark_package(visit, request.kind, it, code))
             }))
@@ -144,7 +152,7 @@ fn wanted(visit: &Visit, request: &UserRequest, authority: Option<Authority<'_>>
 }
 
 /// Whether the visitor can give a package; nothing is given to agents before they get clients.
-fn mark_package(
+pub(super) fn mark_package(
     visit: &Visit,
     kind: SystemUserKind,
     authority: Authority<'_>,
@@ -187,6 +195,9 @@ fn answered(visit: &Visit, request: &UserRequest) -> Markup {
         ul class="plain links" {
             @if let Some(url) = back { li { a class="ds-link" href=(url) rel="noreferrer" { (visit.t(T::BackToVendor)) } } }
             li { a class="ds-link" href={ (PORTAL) "/overview?party=" (request.party) } { (visit.t(T::NavMine)) } }
+            @if request.kind == SystemUserKind::Agent && request.status == RequestStatus::Accepted {
+                li { a class="ds-link" href={ (PORTAL) "/clients?party=" (request.party) "&id=" (request.id) } { (visit.t(T::NavClients)) } }
+            }
         }
     }
 }

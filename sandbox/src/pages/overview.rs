@@ -8,7 +8,7 @@ use crate::world::authority::Authority;
 use crate::world::model::{System, SystemUser, SystemUserKind};
 use crate::world::number::OrgNumber;
 use crate::world::party::Organization;
-use crate::world::requests::RequestStatus;
+use crate::world::requests::{RequestStatus, UserRequest};
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
@@ -21,11 +21,7 @@ const SHOWN: usize = 200;
 /// The visitor's organisation, or the page that is shown instead.
 pub(super) fn enter<'a>(visit: &'a Visit, asked: &str) -> Result<&'a Organization, Box<Response>> {
     if visit.person().is_none() {
-        let next = match asked {
-            "" => visit.path.clone(),
-            asked => format!("{}?party={}", visit.path, layout::encode(asked)),
-        };
-        return Err(Box::new(start::log_in_first(visit, &next)));
+        return Err(Box::new(start::log_in_first(visit, &visit.address)));
     }
     visit.party(asked).ok_or_else(|| {
         Box::new(visit.refuse(StatusCode::FORBIDDEN, visit.t(T::NotYourOrganization)))
@@ -83,13 +79,20 @@ fn waiting(visit: &Visit, owner: OrgNumber) -> Markup {
         .filter(|it| it.party == owner && !it.deleted && it.status == RequestStatus::New);
     let requests = requests.map(|it| {
         let page = if it.kind == SystemUserKind::Agent { "agentrequest" } else { "request" };
-        (page, it.id, words::system_name(visit, &it.system), T::AsksForUser, it.escalated)
+        (page, it.id, request_name(visit, it), T::AsksForUser, T::LookAt, it.escalated)
     });
     let changes = world.change_requests.values().filter_map(|it| {
         let user = world.system_users.get(&it.system_user)?;
         let open = user.owner == owner && !it.deleted && it.status == RequestStatus::New;
-        open.then(|| {
-            ("changerequest", it.id, words::user_title(visit, user), T::AsksForChange, false)
+        (open && !user.deleted).then(|| {
+            (
+                "changerequest",
+                it.id,
+                words::user_name(visit, user),
+                T::AsksForChange,
+                T::LookAtChange,
+                false,
+            )
         })
     });
     let rows: Vec<_> = requests.chain(changes).take(SHOWN).collect();
@@ -97,16 +100,23 @@ fn waiting(visit: &Visit, owner: OrgNumber) -> Markup {
         @if !rows.is_empty() {
             (layout::heading(visit.t(T::Waiting)))
             ul class="cards" {
-                @for (page, id, name, what, escalated) in rows {
+                @for (page, id, name, what, look, escalated) in rows {
                     li class="ds-card" data-color="warning" data-variant="tinted" {
                         h3 class="ds-heading" data-size="xs" { (name) }
                         p { (visit.t(what)) @if escalated { " " (visit.t(T::Escalated)) } }
-                        p { a class="ds-link" href={ (PORTAL) "/" (page) "?id=" (id) } { (visit.fill(T::LookAt, &[("name", &name)])) } }
+                        p { a class="ds-link" href={ (PORTAL) "/" (page) "?id=" (id) } { (visit.fill(look, &[("name", &name)])) } }
                     }
                 }
             }
         }
     }
+}
+
+/// What is asked for and its reference, so that two of one system can be told apart.
+fn request_name(visit: &Visit, request: &UserRequest) -> String {
+    let system = words::system_name(visit, &request.system);
+    let title = request.title.as_deref().unwrap_or(&system);
+    words::with_reference(title, request.external_ref.as_deref())
 }
 
 fn users(visit: &Visit, owner: OrgNumber) -> Markup {
@@ -185,9 +195,15 @@ fn agent(visit: &Visit, user: &SystemUser) -> Markup {
         (layout::heading(visit.t(T::AgentPackages)))
         (words::packages(visit, &user.packages, &|_| html! {}))
         (layout::heading(visit.t(T::AgentClients)))
-        ul { @for delegation in user.delegations.iter().take(SHOWN) { li { (words::party_name(&visit.world, delegation.party)) } } }
-        p { a class="ds-link" href={ (PORTAL) "/clients?party=" (user.owner) "&id=" (user.id) } { (visit.t(T::NavClients)) } }
+        @if user.delegations.iter().next().is_none() { p { (visit.t(T::NoAgentClients)) } } @else {
+            ul { @for delegation in user.delegations.iter().take(SHOWN) { li { (words::party_name(&visit.world, delegation.party)) } } }
+        }
+        (clients_link(visit, user))
     }
+}
+
+fn clients_link(visit: &Visit, user: &SystemUser) -> Markup {
+    html! { p { a class="ds-link" href={ (PORTAL) "/clients?party=" (user.owner) "&id=" (user.id) } { (visit.t(T::NavClients)) } } }
 }
 
 pub(super) async fn ask_delete(visit: Visit) -> Response {
@@ -211,6 +227,7 @@ fn delete_page(
         (layout::title(&visit.fill(T::DeleteTitle, &[("name", &name)]), visit.t(T::DeleteLead)))
         @if let Some((_, why)) = &problem { (layout::alert("danger", why)) }
         (maker(visit, user))
+        @if user.kind == SystemUserKind::Agent { (clients_link(visit, user)) }
         form method="post" action={ (PORTAL) "/delete?id=" (user.id) "&party=" (user.owner) } class="buttons" {
             (layout::token(visit))
             (hidden("id", &user.id.to_string()))

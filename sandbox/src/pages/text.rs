@@ -162,9 +162,10 @@ texts! {
     Reject: "Avvis", "Reject";
     Escalate: "Send videre til en tilgangsstyrer", "Hand on to an access manager";
     ApproveNote: "Når du godkjenner, får systemet rettighetene med én gang. Du kan slette systemtilgangen når som helst.", "When you approve, the system gets the rights at once. You can delete the system user at any time.";
+    ApproveAgentNote: "Når du godkjenner, opprettes systemtilgangen uten klienter. Du kan slette den når som helst, så lenge den ikke har noen.", "When you approve, the system user is created without clients. You can delete it at any time while it has none.";
     OnlyManagers: "Bare en tilgangsstyrer kan godkjenne eller avvise.", "Only an access manager may approve or reject.";
     Escalated: "Forespørselen er sendt videre til en tilgangsstyrer.", "The request has been handed on to an access manager.";
-    TimedOut: "Forespørselen er eldre enn 180 dager og regnes som utløpt.", "The request is older than 180 days and counts as timed out.";
+    TimedOut: "Forespørselen er eldre enn 180 dager og regnes som utløpt. Den kan fortsatt besvares.", "The request is older than 180 days and counts as timed out. It can still be answered.";
     WasApproved: "Forespørselen er godkjent. Systemtilgangen er opprettet.", "The request is approved. The system user has been created.";
     WasRejected: "Forespørselen er avvist.", "The request is rejected.";
     IsOpen: "Forespørselen venter på svar.", "The request waits for an answer.";
@@ -173,7 +174,7 @@ texts! {
 
     // --- change request
     ChangeTitle: "Forespørsel om endring", "Request for a change";
-    ChangeLead: "Leverandøren ber om å endre rettighetene til {system} hos {customer}.", "The vendor asks to change the rights of {system} at {customer}.";
+    ChangeLead: "{vendor} ber om å endre rettighetene som {system} har hos {customer}.", "{vendor} asks to change the rights that {system} has at {customer}.";
     ChangeMore: "Får i tillegg", "Gets in addition";
     ChangeLess: "Mister", "Loses";
     ChangeApproved: "Endringen er godkjent og gjelder fra nå.", "The change is approved and takes effect now.";
@@ -188,11 +189,13 @@ texts! {
     Waiting: "Venter på svar", "Waiting for an answer";
     AsksForUser: "Leverandøren ber om en systemtilgang.", "The vendor asks for a system user.";
     AsksForChange: "Leverandøren ber om endrede rettigheter.", "The vendor asks for changed rights.";
+    LookAtChange: "Se på endringen for {name}", "Look at the change for {name}";
     LookAt: "Se på {name}", "Look at {name}";
     NoUsers: "Virksomheten har ingen systemtilganger.", "The organisation has no system users.";
     SystemGone: "Systemet finnes ikke lenger hos leverandøren. Systemtilgangen får ingen nye token.", "The system is no longer at the vendor. The system user gets no new tokens.";
     AgentPackages: "Tilgangspakker som brukes for hver klient", "Access packages used for each client";
     AgentClients: "Klienter", "Clients";
+    NoAgentClients: "Ingen klienter ennå.", "No clients yet.";
     DeleteTitle: "Vil du slette {name}?", "Delete {name}?";
     DeleteLead: "Rettighetene blir borte, og systemet får ingen nye token. Dette kan ikke angres.", "The rights are gone, and the system gets no new tokens. This cannot be undone.";
     DeleteForGood: "Slett systemtilgangen", "Delete the system user";
@@ -208,12 +211,12 @@ texts! {
 
     // --- client administration
     ClientsTitle: "Klientadministrasjon", "Client administration";
-    ClientsLead: "Velg hvilke klienter en systemtilgang kan handle for. Hvem som er klient, står i Enhetsregisteret eller er gitt som fullmakt.", "Choose the clients that a system user may act for. Who is a client stands in the Central Coordinating Register or is given as a power of attorney.";
+    ClientsLead: "Velg hvilke klienter en systemtilgang kan handle for. Hvem som er klient, står i Enhetsregisteret eller er gitt som fullmakt.", "Choose the clients that a system user may act for. The Central Coordinating Register says who is a client, or a power of attorney does.";
     NoClientAdministrator: "Bare en klientadministrator i {org} kan gjøre dette.", "Only a client administrator of {org} may do this.";
     NoAgents: "Virksomheten har ingen systemtilgang for klienter ennå. En leverandør må be om den.", "The organisation has no system user for clients yet. A vendor must ask for one.";
     Agents: "Systemtilganger for klienter", "System users for clients";
     ClientsOf: "Klienter i {name}", "Clients of {name}";
-    AgentNeeds: "Hver klient må tilby tilgangspakkene", "Each client must offer the access packages";
+    AgentNeeds: "Hver klient må tilby:", "Each client must offer:";
     Client: "Klient", "Client";
     Relation: "Relasjon", "Relation";
     State: "Status", "State";
@@ -221,7 +224,7 @@ texts! {
     ClientAdded: "Lagt til", "Added";
     ClientNotAdded: "Ikke lagt til", "Not added";
     ClientWithoutEffect: "Lagt til, uten virkning", "Added, without effect";
-    ClientLacks: "Mangler tilgangspakken", "Lacks the access package";
+    ClientLacks: "Tilbyr ikke:", "Does not offer:";
     AddClient: "Legg til {name}", "Add {name}";
     RemoveClient: "Fjern {name}", "Remove {name}";
     RelationEnded: "relasjonen er avsluttet", "the relation has ended";
@@ -396,6 +399,7 @@ texts! {
     ResetSure: "Ja, alt jeg har gjort her kan forsvinne", "Yes, all I have done here may go";
 
     // --- refusals
+    FailedTitle: "Feil: {title}", "Error: {title}";
     CannotTitle: "Det går ikke", "That cannot be done";
     NotFound: "Fant ikke siden.", "The page was not found.";
     NotFoundTitle: "Siden finnes ikke", "There is no such page";
@@ -417,6 +421,7 @@ texts! {
     ProblemClientsLeft: "Systemtilgangen har fortsatt klienter. Fjern dem først.", "The system user still has clients. Remove them first.";
     ProblemPackage: "Du kan ikke godkjenne: du har ikke alle tilgangspakkene selv.", "You cannot approve: you do not hold all the access packages yourself.";
     ProblemNothingAsked: "Be om minst én tilgangspakke eller enkeltrettighet. En systemtilgang for klienter må ha en tilgangspakke.", "Ask for at least one access package or single right. A system user for clients must have an access package.";
+    ProblemUserGone: "Systemtilgangen som forespørselen gjelder, er slettet.", "The system user that the request is about is deleted.";
     ProblemPackageKind: "En tilgangspakke hører ikke til systemet, eller passer ikke for denne typen systemtilgang.", "An access package is not one of the system's, or does not fit this kind of system user.";
     ProblemNoManager: "Bare en tilgangsstyrer kan gjøre dette.", "Only an access manager may do this.";
     ProblemResourcePackage: "Du kan ikke godkjenne: du mangler tilgangspakken som en av rettighetene krever.", "You cannot approve: you lack the access package that one of the rights demands.";

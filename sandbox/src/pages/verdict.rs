@@ -72,7 +72,7 @@ fn token(visit: &Visit, ready: &Ready<'_>, claims: &Map<String, Value>) -> Step 
     let keys = visit.shared.maskinporten_keys();
     let now = visit.shared.now();
     let good = verified_claims(ready.token, &keys, now).is_some();
-    let left = claims.get("exp").and_then(Value::as_i64).map_or(0, |exp| exp - now);
+    let left = claims.get("exp").and_then(Value::as_i64).map_or(0, |exp| exp.saturating_sub(now));
     let said = html! { p { (visit.fill(T::TokenLeft, &[("seconds", &left.to_string())])) } };
     Step { good: Some(good), name: T::StepToken, said }
 }

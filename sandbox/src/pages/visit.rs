@@ -42,6 +42,8 @@ pub(super) struct Visit {
     pub(super) language: Language,
     pub(super) query: Fields,
     pub(super) path: String,
+    /// Path and query, to come back to.
+    pub(super) address: String,
     session: SessionId,
     /// Cookies to be set with the answer.
     cookies: Vec<String>,
@@ -92,6 +94,7 @@ impl FromRequestParts<Arc<Shared>> for Visit {
             language: asked.or(kept).unwrap_or_default(),
             query,
             path: parts.uri.path().to_owned(),
+            address: parts.uri.path_and_query().map_or("/", |it| it.as_str()).to_owned(),
             session,
             cookies,
             person,
@@ -166,7 +169,11 @@ impl Visit {
     }
 
     pub(super) fn page_with(&self, status: StatusCode, title: &str, main: &Markup) -> Response {
-        let html = layout::document(self, title, main).into_string();
+        // The title is what a screen reader says first of a new page.
+        let failed = status.is_client_error() || status.is_server_error();
+        let title =
+            if failed { self.fill(T::FailedTitle, &[("title", title)]) } else { title.to_owned() };
+        let html = layout::document(self, &title, main).into_string();
         let mut response =
             (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response();
         self.finish(&mut response);

@@ -14,13 +14,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// `KARI BAKKEN` as people write it.
 pub(super) fn person_name(name: &str) -> String {
-    let words = name.split(' ').map(|word| {
-        let mut letters = word.chars();
-        letters.next().map_or_else(String::new, |first| {
-            first.to_uppercase().chain(letters.flat_map(char::to_lowercase)).collect()
-        })
-    });
-    words.collect::<Vec<_>>().join(" ")
+    let mut first = true;
+    let mut written = String::with_capacity(name.len());
+    for letter in name.chars() {
+        if first {
+            written.extend(letter.to_uppercase());
+        } else {
+            written.extend(letter.to_lowercase());
+        }
+        first = !letter.is_alphabetic();
+    }
+    written
 }
 
 /// A national identity number with only the date of birth to be read.
@@ -76,11 +80,11 @@ pub(super) fn user_title(visit: &Visit, user: &SystemUser) -> String {
 
 /// Title and reference, so that two of one system can be told apart.
 pub(super) fn user_name(visit: &Visit, user: &SystemUser) -> String {
-    let title = user_title(visit, user);
-    match user.external_ref.as_deref() {
-        Some(reference) => format!("{title} ({reference})"),
-        None => title,
-    }
+    with_reference(&user_title(visit, user), user.external_ref.as_deref())
+}
+
+pub(super) fn with_reference(title: &str, reference: Option<&str>) -> String {
+    reference.map_or_else(|| title.to_owned(), |reference| format!("{title} ({reference})"))
 }
 
 pub(super) fn resource_title(visit: &Visit, id: &str) -> String {
@@ -175,12 +179,16 @@ fn is_denied(resource: &Resource, action: &str) -> bool {
     })
 }
 
-/// A list of packages with what each opens. `mark` adds to each line.
+/// A list of packages with what each opens; nothing where there are none. `mark` adds to each line.
 pub(super) fn packages<'a>(
     visit: &Visit,
     codes: impl IntoIterator<Item = &'a String>,
     mark: &dyn Fn(&str) -> Markup,
 ) -> Markup {
+    let mut codes = codes.into_iter().peekable();
+    if codes.peek().is_none() {
+        return html! {};
+    }
     html! {
         ul class="rights" {
             @for code in codes {
@@ -197,12 +205,16 @@ pub(super) fn packages<'a>(
     }
 }
 
-/// A list of resources that are given singly.
+/// A list of resources that are given singly; nothing where there are none.
 pub(super) fn singles<'a>(
     visit: &Visit,
     ids: impl IntoIterator<Item = &'a String>,
     mark: &dyn Fn(&Resource) -> Markup,
 ) -> Markup {
+    let mut ids = ids.into_iter().peekable();
+    if ids.peek().is_none() {
+        return html! {};
+    }
     html! {
         ul class="rights" {
             @for id in ids {
@@ -304,7 +316,7 @@ mod tests {
 
     #[test]
     fn numbers_and_names_are_written_for_people() {
-        assert_eq!(person_name("KARI ØSTBØ-LIE"), "Kari Østbø-lie");
+        assert_eq!(person_name("KARI ØSTBØ-LIE"), "Kari Østbø-Lie");
         assert_eq!(masked(PersonNumber::parse("01819049901").unwrap()), "018190*****");
         assert_eq!(spaced(OrgNumber::parse("310000507").unwrap()), "310 000 507");
         assert_eq!(time(0), "1970-01-01 00:00:00 UTC");

@@ -233,12 +233,16 @@ pub(crate) struct Delegation {
     /// Resource id, or `resource/subresource`, to actions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) single_rights: BTreeMap<String, BTreeSet<String>>,
+    /// In files only: the client does not offer all of it any more, and that is no mistake.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) without_effect: bool,
 }
 
 impl Delegation {
     /// Nothing yet from this party.
     pub(crate) fn empty(party: PartyNumber) -> Self {
-        Self { party, packages: BTreeSet::new(), single_rights: BTreeMap::new() }
+        let (packages, single_rights) = (BTreeSet::new(), BTreeMap::new());
+        Self { party, packages, single_rights, without_effect: false }
     }
 
     /// Whether nothing is given.
@@ -291,6 +295,7 @@ impl From<Vec<Delegation>> for Delegations {
         for one in list {
             let held = all.of_mut(one.party);
             held.packages.extend(one.packages);
+            held.without_effect |= one.without_effect;
             for (resource, actions) in one.single_rights {
                 held.single_rights.entry(resource).or_default().extend(actions);
             }

@@ -68,7 +68,7 @@ impl UserRequest {
     }
 
     pub(crate) fn timed_out(&self, now: i64) -> bool {
-        self.status == RequestStatus::New && now - self.created > TIME_OUT_SECONDS
+        self.status == RequestStatus::New && now.saturating_sub(self.created) > TIME_OUT_SECONDS
     }
 }
 
@@ -98,6 +98,6 @@ pub(crate) struct ChangeRequest {
 
 impl ChangeRequest {
     pub(crate) fn timed_out(&self, now: i64) -> bool {
-        self.status == RequestStatus::New && now - self.created > TIME_OUT_SECONDS
+        self.status == RequestStatus::New && now.saturating_sub(self.created) > TIME_OUT_SECONDS
     }
 }

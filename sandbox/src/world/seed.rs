@@ -1,6 +1,8 @@
 //! Reads a world from YAML or JSON, refuses one that contradicts itself, and writes it in the same form.
 
-use super::model::{Client, Scope, ScopeDelegation, System, SystemUser, SystemUserKind};
+use super::model::{
+    Client, Delegation, Scope, ScopeDelegation, System, SystemUser, SystemUserKind,
+};
 use super::number::PartyNumber;
 use super::party::{Organization, Person, Relation, Relations, ServiceOwner};
 use super::requests::{ChangeRequest, UserRequest};
@@ -60,6 +62,9 @@ pub(crate) struct Document {
     packages: Vec<Package>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     resources: Vec<Resource>,
+    /// Resources that are gone and may still be named.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    deleted_resources: BTreeSet<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     access_lists: Vec<AccessList>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -104,9 +109,10 @@ impl Document {
             scope_delegations: world.scope_delegations.clone(),
             clients: world.clients.values().cloned().collect(),
             systems: world.systems.values().cloned().collect(),
-            system_users: world.system_users.values().cloned().collect(),
+            system_users: world.system_users.values().map(|user| marked(world, user)).collect(),
             packages: world.packages.values().cloned().collect(),
             resources: world.resources.values().map(|it| Resource::clone(it)).collect(),
+            deleted_resources: world.deleted_resources.clone(),
             access_lists: world.access_lists.values().cloned().collect(),
             requests: world.requests.values().cloned().collect(),
             change_requests: world.change_requests.values().cloned().collect(),
@@ -144,11 +150,33 @@ impl Document {
         replace(&mut self.system_users, patch.system_users, |it| it.id);
         replace(&mut self.packages, patch.packages, |it| it.code.clone());
         replace(&mut self.resources, patch.resources, |it| it.id.clone());
+        self.deleted_resources.extend(patch.deleted_resources);
         replace(&mut self.access_lists, patch.access_lists, |it| it.id.clone());
         replace(&mut self.requests, patch.requests, |it| it.id);
         replace(&mut self.change_requests, patch.change_requests, |it| it.id);
         self
     }
+}
+
+/// A system user with a mark on what it was given by clients that do not offer it any more.
+fn marked(world: &World, user: &SystemUser) -> SystemUser {
+    let mut marked = user.clone();
+    for delegation in marked.delegations.iter_mut() {
+        let without_effect = not_offered(world, user, delegation).next().is_some();
+        delegation.without_effect = without_effect;
+    }
+    marked
+}
+
+/// Packages that an agent was given by a client who does not offer them.
+fn not_offered<'a>(
+    world: &World,
+    user: &SystemUser,
+    delegation: &'a Delegation,
+) -> impl Iterator<Item = &'a String> {
+    let client = user.kind == SystemUserKind::Agent && delegation.party != user.owner.into();
+    let codes = delegation.packages.iter();
+    codes.filter(move |code| client && !world.offers(user, delegation.party, code, |_| true))
 }
 
 fn replace<K: Ord, T>(items: &mut Vec<T>, new: Vec<T>, key: impl Fn(&T) -> K) {
@@ -183,6 +211,9 @@ fn build(document: Document, now: i64, old: Option<&World>) -> Result<World, See
     let Some(mut world) = world else { return Err(SeedError::Inconsistent(problems)) };
     world.reindex();
     check(&world, &mut problems);
+    for user in world.system_users.values_mut() {
+        user.delegations.iter_mut().for_each(|it| it.without_effect = false);
+    }
     if problems.is_empty() { Ok(world) } else { Err(SeedError::Inconsistent(problems)) }
 }
 
@@ -200,6 +231,8 @@ fn assemble(
     for relation in document.relations {
         relations.add(relation);
     }
+    let mut deleted_resources = document.deleted_resources;
+    deleted_resources.retain(|id| document.resources.iter().all(|it| it.id != *id));
     let mut resources: Vec<Arc<Resource>> = document.resources.into_iter().map(Arc::new).collect();
     let changes = feed(document.feed, &mut resources, now, old);
     Some(World {
@@ -216,6 +249,7 @@ fn assemble(
         system_users: keyed(document.system_users, |item| item.id, problems),
         packages: keyed(document.packages, |item| item.code.clone(), problems),
         resources: keyed(resources, |item| item.id.clone(), problems),
+        deleted_resources,
         access_lists: keyed(document.access_lists, |item| item.id.clone(), problems),
         changes,
         requests: keyed(document.requests, |item| item.id, problems),
@@ -244,7 +278,7 @@ fn feed(
         match before {
             Some(before) if same(before, resource) => *resource = Arc::clone(before),
             Some(before) => {
-                let version = before.version + 1;
+                let version = before.version.saturating_add(1);
                 *resource = Arc::new(Resource { version, ..Resource::clone(resource) });
                 changes.record(&resource.id, now);
             }
@@ -291,7 +325,7 @@ fn check(world: &World, problems: &mut Vec<String>) {
             problems.push(format!("system `{}`: unknown package `{code}`", system.id));
         }
         let rights = system.rights.iter().map(|right| &right.resource);
-        for id in rights.filter(|id| !world.resources.contains_key(*id)) {
+        for id in rights.filter(|id| !is_or_was_resource(world, id)) {
             problems.push(format!("system `{}`: unknown resource `{id}`", system.id));
         }
         for client in system.client_ids.iter().filter(|id| !world.clients.contains_key(*id)) {
@@ -360,6 +394,10 @@ fn check_clients(world: &World, problems: &mut Vec<String>) {
     }
 }
 
+fn is_or_was_resource(world: &World, id: &str) -> bool {
+    world.resources.contains_key(id) || world.deleted_resources.contains(id)
+}
+
 /// What is wrong with a system user.
 fn system_user_problems(world: &World, user: &SystemUser) -> Vec<String> {
     let mut problems: Vec<String> = unknown_party(world, user.owner.into()).into_iter().collect();
@@ -377,15 +415,11 @@ fn system_user_problems(world: &World, user: &SystemUser) -> Vec<String> {
         }
         let unknown = delegation.packages.iter().filter(|code| !world.packages.contains_key(*code));
         problems.extend(unknown.map(|code| format!("unknown package `{code}`")));
-        let refused = delegation.packages.iter().filter(|code| {
-            user.kind == SystemUserKind::Agent
-                && !own
-                && !world.offers(user, delegation.party, code, |_| true)
-        });
+        let refused = not_offered(world, user, delegation).filter(|_| !delegation.without_effect);
         problems
             .extend(refused.map(|code| format!("`{}` does not offer `{code}`", delegation.party)));
         let resources =
-            delegation.single_rights.keys().filter(|id| !world.resources.contains_key(whole(id)));
+            delegation.single_rights.keys().filter(|id| !is_or_was_resource(world, whole(id)));
         problems.extend(resources.map(|id| format!("unknown resource `{id}`")));
     }
     problems.into_iter().map(|text| format!("system user `{}`: {text}", user.id)).collect()

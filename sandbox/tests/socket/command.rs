@@ -43,6 +43,17 @@ async fn a_missing_seed_is_told_with_its_cause() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_cannot_be_written_is_told_with_its_place() {
+    let arguments =
+        ["--port", "0", "--tls-host", "a.example", "--ca-file", "/no/such/folder/ca.pem"];
+    let output = program(&arguments).wait_with_output().await.unwrap();
+    assert!(!output.status.success());
+    assert!(output.stdout.is_empty(), "it never said that it was ready");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("/no/such/folder/ca.pem") && text.contains("No such file"), "{text}");
+}
+
+#[tokio::test]
 async fn a_bad_seed_and_a_taken_address_are_told_apart() {
     let seed = Seed::Text("nonsense: true".into());
     let options = SandboxOptions { seed, ..SandboxOptions::default() };

@@ -320,3 +320,68 @@ async fn older_deployments_have_no_change_feed_and_lists_come_in_pages() {
     lab.knob("PUT", "/sandbox/features", json!({})).await;
     assert_eq!(lab.get(feed).await.status, 200);
 }
+
+#[tokio::test]
+async fn pages_of_other_sites_turn_no_knobs() {
+    let lab = Lab::start().await;
+    let here = format!("http://{}", lab.sandbox.address());
+    for (origin, status) in [
+        ("https://evil.example", 403),
+        ("http://127.0.0.1:1", 403),
+        ("null", 403),
+        ("", 403),
+        (here.as_str(), 200),
+    ] {
+        for (method, path) in [("POST", "reset"), ("GET", "clients/CLIENT/jwk"), ("PUT", "caches")]
+        {
+            let path = format!("/sandbox/{}", path.replace("CLIENT", &client(1)));
+            let headers = [("origin", origin), ("content-type", "text/plain")];
+            let reply = lab.send(method, &path, &headers, "{\"enabled\":false}").await;
+            assert_eq!(reply.status, status, "{origin} {path}");
+        }
+    }
+}
+
+/// Numbers at the ends of what they can be: an answer, whichever, and no end of the connection.
+#[tokio::test]
+async fn the_greatest_and_the_least_numbers_are_answered() {
+    let lab = Lab::start().await;
+    let vendor = lab.vendor(11).await;
+    let (id, change) = (user(51), user(52));
+    for extreme in [i64::MIN, i64::MAX] {
+        let body = json!({ "client_id": client(11), "scope": "x", "lifetime_seconds": extreme });
+        lab.knob("POST", "/sandbox/token", body).await;
+        lab.knob("POST", "/sandbox/clock", json!({ "set": extreme })).await;
+        lab.knob("POST", "/sandbox/resources/ske-arkiv/touch", Value::Null).await;
+        assert_eq!(lab.get("/ui/controls").await.status, 200);
+        lab.knob("POST", "/sandbox/reset", Value::Null).await;
+        let patch = json!({
+            "scopes": [{ "name": "skatteetaten:mva", "lifetime_seconds": extreme }],
+            "requests": [{ "id": id, "kind": "standard", "system": "310000205_nordlys",
+                "party": "310000507", "created": extreme }],
+            "change_requests": [{ "id": change, "system_user": user(1), "created": extreme }],
+            "system_users": [{ "id": user(1), "kind": "standard", "system": "310000205_nordlys",
+                "owner": "310000507", "created": extreme, "sequence": u64::MAX }],
+        });
+        let patched = lab.send("PATCH", "/sandbox/world", &[], &patch.to_string()).await;
+        assert_eq!(patched.status, 200, "{}", patched.text());
+        for path in [format!("request/vendor/{id}"), format!("changerequest/vendor/{change}")] {
+            assert_eq!(vendor.get(&format!("systemuser/{path}")).await.status, 200, "{path}");
+        }
+        let mint = json!({ "client_id": client(11), "scope": "skatteetaten:mva" });
+        lab.knob("POST", "/sandbox/token", mint).await;
+        let grant = lab.grant(11, "skatteetaten:mva").await;
+        assert!(lab.ask_token(&grant).await.status >= 200);
+        let given = json!({ "system_user": user(1), "party": "310000507", "package": "lonn" });
+        lab.knob("POST", "/sandbox/rights/grant", given).await;
+    }
+    let mut world = lab.send("GET", "/sandbox/world", &[("accept", "application/json")], "").await;
+    world.body =
+        world.text().replacen("\"position\":1,", "\"position\":18446744073709551615,", 1).into();
+    let put = lab.send("PUT", "/sandbox/world", &[], &world.text()).await;
+    assert_eq!(put.status, 200, "{}", put.text());
+    lab.knob("POST", "/sandbox/resources/ske-arkiv/touch", Value::Null).await;
+    let many = json!({ "extra_results": 1_001 });
+    let refused = lab.send("PUT", "/sandbox/faults/pdp", &[], &many.to_string()).await;
+    assert_eq!(refused.status, 400, "{}", refused.text());
+}

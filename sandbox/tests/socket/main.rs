@@ -5,6 +5,8 @@ mod altinn;
 #[cfg(test)]
 mod command;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod endpoints;
 #[cfg(test)]
 mod examples;
@@ -20,6 +22,8 @@ mod pages;
 mod pdp;
 #[cfg(test)]
 mod refusals;
+#[cfg(test)]
+mod saved;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]

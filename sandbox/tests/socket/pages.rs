@@ -222,6 +222,8 @@ async fn who_may_not_approve_is_told_why() {
     let refused = manager.post(&path, &[("act", "approve")]).await;
     assert_eq!(refused.status, 400);
     assert!(refused.text().contains("AUTH-00053"));
+    assert!(refused.text().contains("<title>Feil: Forespørsel om systemtilgang"), "told at once");
+    assert!(page.contains("<title>Forespørsel om systemtilgang"));
     assert_eq!(manager.post(&path, &[("act", "sing")]).await.status, 400);
     assert_eq!(manager.post(&path, &[("act", "reject")]).await.status, 303);
     assert!(manager.get(&path).await.text().contains("Forespørselen er avvist"));
@@ -270,10 +272,29 @@ async fn a_change_request_is_approved_at_its_confirm_url() {
     let mut kari = Browser::of(&lab, KARI).await;
     let page = kari.get(&confirm).await.text();
     assert!(page.contains("Mister") && page.contains("Merverdiavgift"));
+    assert!(page.contains("NORDLYS SYSTEMER AS ber om"), "who asks");
+    // A form that says neither yes nor no is neither.
+    for odd in [[("act", "")], [("act", "sing")]] {
+        assert_eq!(kari.post(&confirm, &odd).await.status, 400);
+    }
+    assert!(kari.get(&confirm).await.text().contains("value=\"approve\""), "it still waits");
     assert_eq!(kari.post(&confirm, &[("act", "approve")]).await.status, 303);
     assert!(kari.get(&confirm).await.text().contains("Endringen er godkjent"));
     let state = lab.get(&format!("/sandbox/system-users/{}", user(1))).await.json();
     assert_eq!(state["delegations"][0]["packages"], json!(["skattegrunnlag"]));
+}
+
+#[tokio::test]
+async fn who_must_log_in_first_comes_back_to_the_very_page() {
+    let lab = Lab::start().await;
+    let details = format!("{PORTAL}/details?id={}&party=310000507", user(1));
+    let mut nobody = Browser::new(&lab);
+    let page = nobody.get(&details).await.text();
+    let next = between(&page, "name=\"next\" value=\"", "\"").unwrap().replace("&amp;", "&");
+    assert_eq!(next, details);
+    let reply = nobody.post("/ui/login", &[("person", KARI), ("next", &next)]).await;
+    assert_eq!(reply.headers["location"], details);
+    assert!(nobody.get(&details).await.text().contains("Nordlys Skatt"));
 }
 
 #[tokio::test]

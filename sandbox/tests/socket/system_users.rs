@@ -441,6 +441,28 @@ async fn a_change_request_gives_and_takes_when_it_is_approved() {
 }
 
 #[tokio::test]
+async fn who_was_deleted_is_given_nothing_by_a_change() {
+    let lab = Lab::start().await;
+    let correlation = Uuid::new_v4();
+    let path = format!(
+        "systemuser/changerequest/vendor?correlation-id={correlation}&system-user-id={}",
+        user(2)
+    );
+    let body = json!({ "requiredAccessPackages": [package("skattegrunnlag")] });
+    assert_eq!(lab.vendor(11).await.post(&path, body).await.status, 201);
+    let delete = format!("systemuser/51000604/{}", user(2));
+    let ola = lab.person(OLA).await;
+    assert_eq!(ola.call("DELETE", &delete, &Value::Null).await.status, 202);
+    let approve = format!("systemuser/changerequest/51000604/{correlation}/approve");
+    let refused = ola.post(&approve, Value::Null).await;
+    assert_eq!((refused.status, refused.json()["code"].clone()), (404, json!("AUTH-00015")));
+    let read = lab.decision(2, "310000604", "ske-krav-og-betalinger", "read").await;
+    assert_eq!(read, "NotApplicable");
+    let reject = approve.replace("/approve", "/reject");
+    assert_eq!(ola.post(&reject, Value::Null).await.json(), true);
+}
+
+#[tokio::test]
 async fn a_client_administrator_gives_clients_to_an_agent_and_takes_them() {
     let lab = Lab::start().await;
     let klara = lab.person(KLARA).await;

@@ -65,3 +65,32 @@ async fn tls_without_a_host_is_refused() {
     let refused = Sandbox::start(SandboxOptions { tls, ..SandboxOptions::default() }).await;
     assert!(matches!(refused, Err(SandboxError::Tls(TlsError::NoHost))));
 }
+
+#[tokio::test]
+async fn what_is_no_host_and_no_address_is_refused_with_its_name() {
+    let start = async |host: &str, issuer: &str, altinn: &str| {
+        let tls = Some(TlsOptions {
+            hosts: vec!["test.maskinporten.no".into(), host.into()],
+            issuer: Some(issuer.into()),
+            altinn: Some(altinn.into()),
+        });
+        Sandbox::start(SandboxOptions { tls, ..SandboxOptions::default() }).await
+    };
+    let (issuer, altinn) = ("https://test.maskinporten.no/", "https://platform.tt02.altinn.no");
+    for host in ["*.altinn.no", "127.0.0.1", "::1", "a"] {
+        assert!(start(host, issuer, altinn).await.is_ok(), "{host}");
+    }
+    for host in ["bad name", "", "https://a.no", "a.no/x", "a..no"] {
+        let refused = start(host, issuer, altinn).await;
+        assert!(matches!(refused, Err(SandboxError::Tls(TlsError::Host(it))) if it == host));
+    }
+    for issuer in ["test.maskinporten.no", "https://test.maskinporten.no", "ftp://a/", "https:///"]
+    {
+        let refused = start("a", issuer, altinn).await;
+        assert!(matches!(refused, Err(SandboxError::Tls(TlsError::Issuer(it))) if it == issuer));
+    }
+    for altinn in ["altinn", "https://platform.tt02.altinn.no/", "https://a?x"] {
+        let refused = start("a", issuer, altinn).await;
+        assert!(matches!(refused, Err(SandboxError::Tls(TlsError::Altinn(it))) if it == altinn));
+    }
+}

@@ -25,10 +25,11 @@ impl Resolver<'_> {
             RawOnLoss::Stop => OnLoss::Stop,
         };
         if let Some(place) = raw.on_loss.place().filter(|_| on_loss == OnLoss::Stop)
-            && queue.get() < limits.requests_in_flight
+            && queue.get() < limits.requests_in_flight.saturating_mul(2)
         {
-            let message = "each request in flight keeps a place, and `audit.queue` has fewer";
-            let cure = "raise `audit.queue` to at least `limits.requests_in_flight`";
+            let message = "each request in flight keeps a place, and as many records wait to be written; \
+                           `audit.queue` has fewer";
+            let cure = "raise `audit.queue` to at least twice `limits.requests_in_flight`";
             self.sink.report(place, message, cure);
         }
         let key = self.secret(&Reference {

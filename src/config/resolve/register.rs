@@ -107,8 +107,16 @@ impl Resolver<'_> {
         // What is in use is read again when it is called for; docs/decisions/0008.
         let refresh_most = self.time(&raw.refresh_most, HOUR / 2);
         let refresh_least = self.time(&raw.refresh_least, refresh_most.min(HOUR / 2));
-        if let Some(place) = raw.refresh_most.place().filter(|_| refresh_most < refresh_least) {
-            self.sink.report(place, "less than `refresh_least`", "write at least `refresh_least`");
+        if refresh_most < refresh_least {
+            let (most, least) = (raw.refresh_most.place(), raw.refresh_least.place());
+            if let Some(place) = most {
+                let cure = "write at least `refresh_least`";
+                self.sink.report(place, "less than `refresh_least`", cure);
+            } else if let Some(place) = least {
+                let message = "more than `refresh_most`, which is `30m` when it is not written";
+                let cure = "write `refresh_most` too, at least as much";
+                self.sink.report(place, message, cure);
+            }
         }
         let system_users = raw.system_users.value().map(Vec::as_slice).unwrap_or_default();
         let cure =
@@ -132,6 +140,13 @@ impl Resolver<'_> {
             sample_one_in: self.count(&raw.sample_one_in, number(1000)),
             snapshot: self.snapshot(&raw.snapshot),
         };
+        // Those listed are never let go: more than there is room for would leave none for others.
+        if let Some(place) = raw.system_users.place()
+            && config.system_users.len() > config.max_system_users.get()
+        {
+            let cure = "list fewer, or raise `max_system_users`";
+            self.sink.report(place, "more than `max_system_users`", cure);
+        }
         either(&raw.enabled, true).then_some(config)
     }
 

@@ -268,6 +268,10 @@ async fn approve(
     let mut world = shared.world_mut();
     let (owner, approver) = portal.managed(&world, party)?;
     let (user, request) = open(&world, id, owner.number)?;
+    // Else somebody who does not exist any more would be given rights.
+    if user.deleted {
+        return Err(auth(15));
+    }
     let given = give(&world, approver, &request.required_rights, &request.required_packages)?;
     let (user, owner, request) = (user.id, owner.number, request.clone());
     if let Some(user) = world.system_users.get_mut(&user) {
