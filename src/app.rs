@@ -474,6 +474,9 @@ pub fn run(config: Config, origin: Origin, given: Option<Bound>) -> Result<(), A
 /// cannot be told to give one up.
 const LAST_THREADS: Duration = Duration::from_millis(100);
 
+/// Longest wait for workers that were told to cut what is in flight.
+const LAST_CUT: Duration = Duration::from_secs(1);
+
 /// Longest wait for the register to be saved at the end.
 const LAST_SAVE: Duration = Duration::from_secs(5);
 
@@ -488,6 +491,7 @@ struct Running {
     sync: Option<tokio::task::JoinHandle<()>>,
     shutdown: Arc<ArcSwap<ShutdownConfig>>,
     notify: Notify,
+    signals: Signals,
     stop: Stop,
     stop_control: CancellationToken,
     /// Told by every part that ends.
@@ -503,6 +507,11 @@ impl Running {
     ) -> Result<Self, AppError> {
         let metrics = Metrics::new()?;
         publish_limits(&config, &metrics);
+        // Before anybody is told that it is ready: a signal would end the process without them.
+        let signals = {
+            let _entered = control.enter();
+            Signals::new()?
+        };
         let (tell, ended) = mpsc::unbounded_channel();
         let recorder = Arc::new(recorder(&config, &metrics, &tell)?);
         let Judge { enforcer, keys, sync, altinn } =
@@ -593,6 +602,7 @@ impl Running {
             sync,
             shutdown,
             notify,
+            signals,
             stop,
             stop_control,
             ended,
@@ -602,15 +612,12 @@ impl Running {
     /// Waits for a signal or for a part to end, then stops step by step.
     fn wait(mut self, control: &Runtime) -> Result<(), AppError> {
         let result = control.block_on(async {
-            let mut signals = Signals::new()?;
-            let ended = self.serve_on(&mut signals).await;
+            let ended = self.serve_on().await;
             self.readiness.stopping.store(true, Ordering::Release);
             self.notify.tell(State::Stopping);
-            if ended.is_ok() {
-                self.leave(&mut signals).await?;
-            }
-            self.close(&mut signals).await?;
-            ended
+            let left = if ended.is_ok() { self.leave().await } else { Ok(()) };
+            let closed = self.close(left).await;
+            ended.and(closed)
         });
         drop(self.socket);
         self.stop_control.cancel();
@@ -624,7 +631,8 @@ impl Running {
     }
 
     /// Until somebody wants it to stop.
-    async fn serve_on(&mut self, signals: &mut Signals) -> Result<(), AppError> {
+    async fn serve_on(&mut self) -> Result<(), AppError> {
+        let signals = &mut self.signals;
         loop {
             tokio::select! {
                 () = signals.stop.recv() => return Ok(()),
@@ -637,7 +645,8 @@ impl Running {
     }
 
     /// Not ready any more, but serving: whoever sends us requests has time to notice.
-    async fn leave(&mut self, signals: &mut Signals) -> Result<(), AppError> {
+    async fn leave(&mut self) -> Result<(), AppError> {
+        let signals = &mut self.signals;
         let wait = self.shutdown.load().wait;
         tracing::info!(seconds = wait.as_secs(), "stopping: not ready any more, still serving");
         self.stop.leaving.cancel();
@@ -654,8 +663,9 @@ impl Running {
         }
     }
 
-    /// Ends connections after what is in flight on them, each worker within the limit of the drain.
-    async fn close(&mut self, signals: &mut Signals) -> Result<(), AppError> {
+    /// Ends connections after what is in flight on them, each worker within the limit of the drain; at once when
+    /// somebody would not wait even for what was `left`.
+    async fn close(&mut self, left: Result<(), AppError>) -> Result<(), AppError> {
         tracing::info!("stopping: no new connections, requests in flight are served to their end");
         self.stop.leaving.cancel();
         self.stop.closing.cancel();
@@ -671,10 +681,20 @@ impl Running {
                 let _ = worker.join();
             }
         });
-        tokio::select! {
-            _ = joined => Ok(()),
-            () = signals.stop.recv() => Err(AppError::Hurried),
+        tokio::pin!(joined);
+        let hurried = match left {
+            Err(hurried) => hurried,
+            Ok(()) => tokio::select! {
+                _ = &mut joined => return Ok(()),
+                () = self.signals.stop.recv() => AppError::Hurried,
+            },
+        };
+        self.stop.now.cancel();
+        // The records of what is cut are written while workers end, and the log is closed after them.
+        if tokio::time::timeout(LAST_CUT, joined).await.is_err() {
+            tracing::error!("a worker does not end; what was in flight there is not recorded");
         }
+        Err(hurried)
     }
 }
 

@@ -69,7 +69,12 @@ impl Worker {
         worker.proxy.tasks.close();
         let limit = worker.proxy.limits().drain_timeout;
         let drained = tokio::time::timeout(limit, worker.proxy.tasks.wait());
-        if drained.await.is_err() {
+        let cut = tokio::select! {
+            drained = drained => drained.is_err(),
+            () = worker.proxy.stop.now.cancelled() => true,
+        };
+        if cut {
+            // With the runtime, which is dropped next: each record is written as it is dropped.
             tracing::warn!("requests were still in flight at the end of the drain and are cut");
         }
     }

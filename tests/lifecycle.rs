@@ -74,17 +74,54 @@ async fn a_stop_is_not_ready_first_and_still_serves_until_the_wait_is_over() {
     assert_eq!(world.proxy.audit_records(2).await.len(), 2);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_ends_it_at_once() {
-    let upstream = one_frame().await;
-    let mut world = world_before(&upstream.section(""), "shutdown: { wait: 60s }\n").await;
-    let _client = open_tunnel(&world).await;
-    let begun = Instant::now();
+/// A second signal, during the wait or during the drain, cuts a tunnel, a request without an answer, and an answer that
+/// is not whole.
+async fn cut(shutdown: &str) {
+    let upstream = RawUpstream::start(|mut wire, _, _| async move {
+        let head = wire.head().await.unwrap_or_default();
+        if head.contains("/socket") {
+            wire.try_send(format!("{SWITCH}\u{1}\u{2}hi")).await;
+        } else if head.contains("/half") {
+            wire.try_send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf").await;
+        }
+        let _ended = wire.until("never").await;
+    })
+    .await;
+    let mut world = world_before(&upstream.section(""), shutdown).await;
+    let _tunnel = open_tunnel(&world).await;
+    let mut waiting = Wire::connect(world.proxy.address()).await;
+    waiting.send("GET /open/none HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut half = Wire::connect(world.proxy.address()).await;
+    half.send("GET /open/half HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(half.until("half").await.is_some());
+    let in_flight = "portvakt_requests_in_flight";
+    wait_until("three", async || world.proxy.metric(in_flight).await == 3.0).await;
     world.proxy.signal("TERM");
     wait_until("not ready", async || world.proxy.admin("/readyz").await.0 == 503).await;
+    assert_eq!(world.proxy.metric(in_flight).await, 3.0, "one signal cuts nothing");
+    let begun = Instant::now();
     world.proxy.signal("TERM");
     assert_eq!(world.proxy.wait(), Some(1));
-    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    let records = world.proxy.audit_records(3).await;
+    let told = |shape: &str| {
+        let all =
+            records.iter().filter(|record| record["template"].as_str().unwrap().contains(shape));
+        let told = all.map(|record| (record["status"].as_u64(), record["complete"].as_bool()));
+        let mut told: Vec<_> = told.collect();
+        told.sort_unstable();
+        told
+    };
+    assert_eq!(told("socket"), [(Some(101), Some(false))]);
+    assert_eq!(told("open"), [(None, Some(false)), (Some(200), Some(false))]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_at_once_and_what_is_cut_is_recorded() {
+    tokio::join!(
+        cut("shutdown: { wait: 60s }\n"),
+        cut("limits: { drain_timeout: 60s }\nshutdown: { wait: 0s, stream_grace: 60s }\n"),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -178,6 +178,7 @@ impl Reloader {
             return Err(Refused::NeedsRestart(fixed));
         }
         let next = self.build(config)?;
+        self.keys.prepare(&next.config.maskinporten).await;
         self.put_in_force(next);
         Ok(())
     }

@@ -73,7 +73,7 @@ pub struct Generation {
     pub altinn: String,
 }
 
-/// The end of the program, in its three steps. A clone is as good.
+/// The end of the program, in its steps. A clone is as good.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     /// Not ready any more: connections are still taken, and HTTP/1 ones are not kept after their next answer, so
@@ -83,6 +83,8 @@ pub struct Stop {
     pub closing: CancellationToken,
     /// Streams have had their grace.
     pub streams: CancellationToken,
+    /// Nobody waits for what is in flight any more: it is cut, and recorded as it stands.
+    pub now: CancellationToken,
 }
 
 impl fmt::Debug for Proxy {
