@@ -508,9 +508,9 @@ impl Running {
         let metrics = Metrics::new()?;
         publish_limits(&config, &metrics);
         // Before anybody is told that it is ready: a signal would end the process without them.
-        let signals = {
+        let (signals, hangup) = {
             let _entered = control.enter();
-            Signals::new()?
+            (Signals::new()?, signal(SignalKind::hangup()).map_err(AppError::Signal)?)
         };
         let (tell, ended) = mpsc::unbounded_channel();
         let recorder = Arc::new(recorder(&config, &metrics, &tell)?);
@@ -577,6 +577,7 @@ impl Running {
         supervise(control, &tell, "what tells the service manager", telling);
         let reloader = Reloader {
             origin,
+            hangup,
             config,
             proxies,
             keys,
@@ -831,6 +832,7 @@ impl Secured {
             if let Some(tls) = &upstream.tls {
                 let client = TlsClient::new(tls.clone(), metrics.clone())
                     .map_err(|error| AppError::Tls(format!("the upstream `{name}`"), error))?;
+                client.tell();
                 clients.insert(name.clone(), Arc::new(client));
             }
         }

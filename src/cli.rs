@@ -8,7 +8,7 @@ use crate::app;
 use crate::app::reload::Origin;
 use crate::config::Config;
 use crate::config::ConfigErrors;
-use crate::config::source::{self, ProcessEnv};
+use crate::config::source::{self, ProcessEnv, Written};
 use crate::serve::listener::Bound;
 use crate::telemetry;
 use clap::{Parser, Subcommand};
@@ -84,8 +84,9 @@ fn serve(path: &Path) -> ExitCode {
         Ok(given) => given,
         Err(error) => return complain(&error),
     };
-    let origin = Origin::of(path);
-    let config = match load(path) {
+    let written = Written::read(path);
+    let origin = Origin::of(path, &written);
+    let config = match written.load(&ProcessEnv) {
         Ok(config) => config,
         Err(errors) => return complain(&errors),
     };

@@ -12,6 +12,7 @@
 mod support;
 
 use http_body_util::BodyExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -288,6 +289,77 @@ async fn what_needs_a_restart_is_named_and_nothing_else_of_the_file_is_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_far_too_long_is_refused_and_not_read_to_its_end() {
+    let world = World::start().await;
+    let (_, before) = world.proxy.memory();
+    let path = world.proxy.config_path().with_extension("long");
+    std::fs::File::create(&path).unwrap().set_len(1 << 33).unwrap();
+    std::fs::rename(path, world.proxy.config_path()).unwrap();
+    hang_up(&world, "refused").await;
+    assert!(world.proxy.log().join("\n").contains("larger than"));
+    let (_, most) = world.proxy.memory();
+    assert!(most < before + (64 << 20), "{before} {most}");
+    assert_eq!(world.request("GET", "/open/x").send().await.unwrap().status(), 200);
+}
+
+/// Of `open(2)`, on Linux.
+const O_NONBLOCK: i32 = 0o4000;
+
+/// A pipe with a name.
+fn pipe(path: &std::path::Path) {
+    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_out_of_a_pipe_is_read_once() {
+    const THROUGH: &str =
+        "mkfifo \"$4.pipe\"; cat \"$4\" >\"$4.pipe\" & exec \"$1\" run --config \"$4.pipe\"";
+    let mut world = World::start().await;
+    let text = std::fs::read_to_string(world.proxy.config_path()).unwrap();
+    let key = support::own_key(&world.sandbox).await;
+    let under = ["sh", "-c", THROUGH, "sh"];
+    world.proxy = support::Proxy::start_under(&under, &text, &[("PROXY_JWK", &key)]);
+    world.proxy.wait_until_ready().await;
+    world.proxy.signal("HUP");
+    let said = || {
+        world.proxy.log().iter().filter(|line| line.contains("did not come from a file")).count()
+    };
+    wait_until("told", async || said() == 1).await;
+    assert_eq!(world.request("GET", "/open/x").send().await.unwrap().status(), 200);
+    assert_eq!(world.proxy.metric("portvakt_config_refused").await, 0.0);
+    world.proxy.signal("TERM");
+    assert_eq!(world.proxy.wait(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_hangs_holds_up_nothing_but_the_reload() {
+    let world = World::start().await;
+    let token = world.token(seed::BAKKEN).await;
+    let path = world.proxy.config_path().with_extension("pem");
+    pipe(&path);
+    let url = world.upstream.url();
+    let tls = format!("https://localhost:1\", tls: {{ ca_file: {} }}", path.display());
+    rewrite(&world, &format!("{url}\""), &tls);
+    world.proxy.signal("HUP");
+    // Nobody can open it to write before somebody has to read: the reload has come to it.
+    let mut opened = None;
+    wait_until("it reads", async || {
+        let open = std::fs::File::options().write(true).custom_flags(O_NONBLOCK).open(&path);
+        opened = open.ok();
+        opened.is_some()
+    })
+    .await;
+    for _ in 0..20 {
+        assert_eq!(world.proxy.admin("/livez").await.0, 200);
+        // A new token asks Maskinporten and Altinn: the control runtime lives.
+        assert_eq!(world.get("/v1/parties/310000507/returns/7", &token).await.status(), 200);
+    }
+    assert_eq!(reloads(&world, "refused").await, 0.0, "it still waits");
+    drop(opened);
+    wait_until("refused", async || reloads(&world, "refused").await > 0.5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tunnel_ends_with_its_route_and_goes_on_when_another_changes() {
     let upstream = one_frame().await;
     let world = world_before(&upstream.section(""), "").await;
@@ -517,6 +589,33 @@ async fn the_service_manager_is_told_of_each_step() {
     proxy.signal("TERM");
     said("STOPPING=1").await;
     assert_eq!(proxy.wait(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_is_tried_again_until_it_serves_and_told_of_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let manager = std::os::unix::net::UnixDatagram::bind(folder.path().join("notify")).unwrap();
+    manager.set_nonblocking(true).unwrap();
+    let mut world = World::start().await;
+    let text = std::fs::read_to_string(world.proxy.config_path()).unwrap();
+    let key = support::own_key(&world.sandbox).await;
+    let path = folder.path().join("notify");
+    let variables = [("PROXY_JWK", key.as_str()), ("NOTIFY_SOCKET", path.to_str().unwrap())];
+    world.proxy = support::Proxy::start(&text, &variables);
+    world.proxy.wait_until_ready().await;
+    // It names a secret that is not there yet.
+    let secret = folder.path().join("jwk");
+    rewrite(&world, "key_env: PROXY_JWK", &format!("key_file: {}", secret.display()));
+    wait_until("refused", async || reloads(&world, "refused").await > 0.5).await;
+    std::fs::write(&secret, &key).unwrap();
+    wait_until("taken", async || reloads(&world, "taken").await > 0.5).await;
+    assert_eq!(reloads(&world, "refused").await, 1.0);
+    let mut told = Vec::new();
+    let mut buffer = [0; 64];
+    while let Ok(length) = manager.recv(&mut buffer) {
+        told.push(String::from_utf8(buffer[..length].to_vec()).unwrap());
+    }
+    assert_eq!(told, ["READY=1", "RELOADING=1", "READY=1"]);
 }
 
 /// Opens a socket, and runs what is behind it with it as a service manager does.

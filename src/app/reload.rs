@@ -4,8 +4,10 @@
 use super::notify::{Notify, State};
 use super::{AppError, answers_by, graces, publish_limits, told};
 use crate::clock::{Clock, SystemClock};
-use crate::config::source::{self, ProcessEnv};
-use crate::config::{Config, ConfigErrors, LimitConfig, RouteConfig, ShutdownConfig};
+use crate::config::source::{ProcessEnv, Written};
+use crate::config::{
+    Config, ConfigErrors, LimitConfig, RouteConfig, ShutdownConfig, UpstreamConfig,
+};
 use crate::domain::resource::Right;
 use crate::enforce::Enforcer;
 use crate::enforce::route::Routes;
@@ -27,7 +29,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -38,26 +40,34 @@ const LOOK: Duration = Duration::from_secs(2);
 /// What was refused is tried again at every so many looks.
 const RETRY: u32 = 5;
 
-/// The file that the configuration came from, as it was just before it was read.
+/// The file that the configuration came from.
 #[derive(Debug)]
 pub struct Origin {
     path: PathBuf,
-    taken: Option<Vec<u8>>,
+    taken: Content,
+    /// Whether it can be read again.
+    lasting: bool,
 }
 
+/// A digest of a text; `None` when it could not be read. Kubernetes swaps a link, and the time of change says little.
+type Content = Option<Vec<u8>>;
+
 impl Origin {
-    /// Looks at the file; to be called before it is read.
+    /// `written` was read there, and is in force.
     #[must_use]
-    pub fn of(path: &Path) -> Self {
-        Self { path: path.to_owned(), taken: content(path) }
+    pub fn of(path: &Path, written: &Written) -> Self {
+        let taken = content(written);
+        Self { path: path.to_owned(), taken, lasting: written.is_lasting() }
     }
 }
 
-/// A digest of the content; `None` when it cannot be read. Kubernetes swaps a link, and the time of change says little.
-fn content(path: &Path) -> Option<Vec<u8>> {
-    // What is too long is refused when it is read as a configuration.
-    let bytes = std::fs::read(path).ok()?;
-    Some(digest(&SHA256, &bytes).as_ref().to_vec())
+fn content(written: &Written) -> Content {
+    written.text().map(|text| digest(&SHA256, text.as_bytes()).as_ref().to_vec())
+}
+
+/// Does what may wait for a disk: nothing else that runs here waits with it.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Refused::Thread)
 }
 
 /// Why another configuration is not taken.
@@ -73,9 +83,13 @@ enum Refused {
     Thread,
 }
 
+/// TLS towards upstreams, by their names.
+pub(super) type Clients = BTreeMap<String, Arc<TlsClient>>;
+
 /// Takes up changed configurations.
 pub(super) struct Reloader {
     pub(super) origin: Origin,
+    pub(super) hangup: Signal,
     pub(super) config: Config,
     /// One a worker.
     pub(super) proxies: Vec<Arc<Proxy>>,
@@ -84,7 +98,7 @@ pub(super) struct Reloader {
     pub(super) pages: Option<Arc<RegisterPages>>,
     /// Certificates towards clients; these change by their files alone.
     pub(super) listener: All,
-    pub(super) clients: BTreeMap<String, Arc<TlsClient>>,
+    pub(super) clients: Clients,
     pub(super) watched: watch::Sender<All>,
     pub(super) connections: Arc<Semaphore>,
     pub(super) in_flight: Arc<Semaphore>,
@@ -97,29 +111,29 @@ pub(super) struct Reloader {
 struct Next {
     config: Config,
     generations: Vec<Arc<Generation>>,
-    clients: BTreeMap<String, Arc<TlsClient>>,
+    clients: Clients,
 }
 
 impl Reloader {
     /// Looks until `stop`.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         self.metrics.config_taken.set(SystemClock.now().seconds());
-        // Without it, SIGHUP would end the program.
-        let mut hangup = signal(SignalKind::hangup()).ok();
+        if !self.origin.lasting {
+            return self.only_told(stop).await;
+        }
         let mut settled = self.origin.taken.clone();
         // The content that was refused last, and why.
-        let mut refused: Option<(Option<Vec<u8>>, String)> = None;
+        let mut refused: Option<(Content, String)> = None;
         let mut looks = 0_u32;
         loop {
             let asked = tokio::select! {
                 () = tokio::time::sleep(LOOK) => false,
-                () = crate::tls::watch::next(&mut hangup) => true,
+                Some(()) = self.hangup.recv() => true,
                 () = stop.cancelled() => return,
             };
             let path = self.origin.path.clone();
-            let Ok(seen) = tokio::task::spawn_blocking(move || content(&path)).await else {
-                continue;
-            };
+            let Ok(written) = aside(move || Written::read(&path)).await else { continue };
+            let seen = content(&written);
             let last = std::mem::replace(&mut settled, seen.clone());
             looks = looks.wrapping_add(1);
             let changed = match &refused {
@@ -130,9 +144,15 @@ impl Reloader {
             if !asked && (!changed || seen != last) {
                 continue;
             }
-            self.notify.tell(State::Reloading);
-            let reloaded = self.reload().await;
-            self.notify.tell(State::Ready);
+            // What is tried again and refused again is no news to anybody.
+            let news = asked || refused.as_ref().is_none_or(|(content, _)| *content != seen);
+            if news {
+                self.notify.tell(State::Reloading);
+            }
+            let reloaded = self.reload(written).await;
+            if news {
+                self.notify.tell(State::Ready);
+            }
             match reloaded {
                 Ok(()) => {
                     (self.origin.taken, refused) = (seen, None);
@@ -145,6 +165,20 @@ impl Reloader {
                     }
                     refused = now;
                 }
+            }
+        }
+    }
+
+    /// What came out of a pipe cannot be read again, and to open that pipe once more would wait for ever.
+    async fn only_told(&mut self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                Some(()) = self.hangup.recv() => {
+                    self.notify.tell(State::Reloading);
+                    tracing::warn!("the configuration did not come from a file, so it is not read anew");
+                    self.notify.tell(State::Ready);
+                }
+                () = stop.cancelled() => return,
             }
         }
     }
@@ -169,23 +203,23 @@ impl Reloader {
         );
     }
 
-    async fn reload(&mut self) -> Result<(), Refused> {
-        let path = self.origin.path.clone();
-        let read = tokio::task::spawn_blocking(move || source::load(&path, &ProcessEnv)).await;
-        let config = read.map_err(|_| Refused::Thread)??;
+    async fn reload(&mut self, written: Written) -> Result<(), Refused> {
+        let config = aside(move || written.load(&ProcessEnv)).await??;
         let fixed = needs_restart(&self.config, &config);
         if !fixed.is_empty() {
             return Err(Refused::NeedsRestart(fixed));
         }
-        let next = self.build(config)?;
+        let (before, metrics) = (self.clients.clone(), self.metrics.clone());
+        let upstreams = config.upstreams.clone();
+        let clients = aside(move || clients(&before, &upstreams, &metrics)).await??;
+        let next = self.build(config, clients)?;
         self.keys.prepare(&next.config.maskinporten).await;
         self.put_in_force(next);
         Ok(())
     }
 
-    /// Everything that can fail.
-    fn build(&self, config: Config) -> Result<Next, AppError> {
-        let clients = self.clients(&config)?;
+    /// Everything else that can fail.
+    fn build(&self, config: Config, clients: Clients) -> Result<Next, AppError> {
         let mut generations = Vec::with_capacity(self.proxies.len());
         let mut enforcer: Option<Arc<Enforcer>> = None;
         for proxy in &self.proxies {
@@ -209,20 +243,6 @@ impl Reloader {
             }));
         }
         Ok(Next { config, generations, clients })
-    }
-
-    /// TLS towards upstreams: where nothing is different, what there is.
-    fn clients(&self, config: &Config) -> Result<BTreeMap<String, Arc<TlsClient>>, AppError> {
-        let mut clients = BTreeMap::new();
-        for (name, upstream) in &config.upstreams {
-            let Some(tls) = &upstream.tls else { continue };
-            let same = self.clients.get(name).filter(|client| client.config() == tls).cloned();
-            let made = || TlsClient::new(tls.clone(), self.metrics.clone()).map(Arc::new);
-            let client = same.map_or_else(made, Ok);
-            let wrong = |error: TlsError| AppError::Tls(format!("the upstream `{name}`"), error);
-            clients.insert(name.clone(), client.map_err(wrong)?);
-        }
-        Ok(clients)
     }
 
     /// Cannot fail, and waits for nothing. What goes on is told first: what begins with the new routes finds them.
@@ -252,6 +272,8 @@ impl Reloader {
             pages.bounds.store(Arc::new(bounds));
         }
         let all = self.listener.iter().cloned();
+        // Told of only now: one that was refused never was in use.
+        clients.values().for_each(|client| client.tell());
         let of_upstreams =
             clients.values().map(|client| -> Arc<dyn Reloads> { Arc::<TlsClient>::clone(client) });
         self.watched.send_replace(all.chain(of_upstreams).collect());
@@ -262,6 +284,23 @@ impl Reloader {
         publish_limits(&config, &self.metrics);
         (self.config, self.clients) = (config, clients);
     }
+}
+
+/// TLS towards upstreams: where nothing is different, what there is. Reads files.
+fn clients(
+    before: &Clients,
+    upstreams: &BTreeMap<String, UpstreamConfig>,
+    metrics: &Metrics,
+) -> Result<Clients, AppError> {
+    let mut clients = BTreeMap::new();
+    for (name, upstream) in upstreams {
+        let Some(tls) = &upstream.tls else { continue };
+        let same = before.get(name).filter(|client| client.config() == tls).cloned();
+        let made = || TlsClient::new(tls.clone(), metrics.clone()).map(Arc::new);
+        let wrong = |error: TlsError| AppError::Tls(format!("the upstream `{name}`"), error);
+        clients.insert(name.clone(), same.map_or_else(made, Ok).map_err(wrong)?);
+    }
+    Ok(clients)
 }
 
 /// The right of each route, as the route holds it.
