@@ -198,7 +198,7 @@ impl Judge {
         let key_source: Arc<dyn KeySource> = Arc::<JwksKeySource>::clone(&keys);
         let enforcer = Enforcer {
             limits: config.limits.clone(),
-            routes: Routes::new(config.routes.clone())?,
+            routes: Arc::new(Routes::new(config.routes.clone())?),
             authenticator: Authenticator::new(key_source, clock, config.tokens.clone())?,
             rates: Rates::new(&config.limits),
             answers,
@@ -508,10 +508,7 @@ impl Running {
         let metrics = Metrics::new()?;
         publish_limits(&config, &metrics);
         // Before anybody is told that it is ready: a signal would end the process without them.
-        let (signals, hangup) = {
-            let _entered = control.enter();
-            (Signals::new()?, signal(SignalKind::hangup()).map_err(AppError::Signal)?)
-        };
+        let (signals, hangup) = Signals::new(control)?;
         let (tell, ended) = mpsc::unbounded_channel();
         let recorder = Arc::new(recorder(&config, &metrics, &tell)?);
         let Judge { enforcer, keys, sync, altinn } =
@@ -683,12 +680,13 @@ impl Running {
             }
         });
         tokio::pin!(joined);
-        let hurried = match left {
-            Err(hurried) => hurried,
-            Ok(()) => tokio::select! {
+        let hurried = if let Err(hurried) = left {
+            hurried
+        } else {
+            tokio::select! {
                 _ = &mut joined => return Ok(()),
                 () = self.signals.stop.recv() => AppError::Hurried,
-            },
+            }
         };
         self.stop.now.cancel();
         // The records of what is cut are written while workers end, and the log is closed after them.
@@ -712,13 +710,15 @@ struct StopSignals {
 }
 
 impl Signals {
-    fn new() -> Result<Self, AppError> {
+    /// With a SIGHUP for the configuration.
+    fn new(control: &Runtime) -> Result<(Self, Signal), AppError> {
+        let _entered = control.enter();
         let of = |kind| signal(kind).map_err(AppError::Signal);
         let stop = StopSignals {
             terminate: of(SignalKind::terminate())?,
             interrupt: of(SignalKind::interrupt())?,
         };
-        Ok(Self { stop, hangup: of(SignalKind::hangup())? })
+        Ok((Self { stop, hangup: of(SignalKind::hangup())? }, of(SignalKind::hangup())?))
     }
 }
 

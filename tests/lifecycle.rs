@@ -289,6 +289,28 @@ async fn what_needs_a_restart_is_named_and_nothing_else_of_the_file_is_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_first_route_that_asks_for_a_right_and_the_end_of_the_last_are_named_for_what_they_are()
+{
+    let route = |id: &str, access: &str| {
+        format!("  - id: {id}\n    match: {{ methods: [GET], path: \"/{id}\" }}\n    {access}\n")
+    };
+    let open = route("open", "access: anonymous");
+    let right = "scopes: { all_of: [\"skatteetaten:mva\"] }\n    resource: ske-mva-melding\n    action: read\n    \
+                 party: { token: systemuser_org }";
+    let right = format!("{open}{}", route("right", right));
+    for (before, after, named) in [
+        (&open, &right, "these need a restart: a first route that asks for a right\""),
+        (&right, &open, "these need a restart: that no route asks for a right any more\""),
+    ] {
+        let world = World::start_with(&format!("routes:\n{before}")).await;
+        rewrite(&world, before, after);
+        hang_up(&world, "refused").await;
+        let log = world.proxy.log().join("\n");
+        assert!(log.contains(named), "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_far_too_long_is_refused_and_not_read_to_its_end() {
     let world = World::start().await;
     let (_, before) = world.proxy.memory();
@@ -377,6 +399,24 @@ async fn a_tunnel_ends_with_its_route_and_goes_on_when_another_changes() {
     assert!(last.ends_with(b"\x88\x0f\x03\xf0route_changed"), "1008: {last:?}");
     let record = wait_record(&world, "lapsed").await;
     assert_eq!(record["reason"], "route_changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_ends_where_a_new_one_would_not_be_opened() {
+    let upstream = one_frame().await;
+    let world = world_before(&upstream.section(""), "").await;
+    let good = std::fs::read_to_string(world.proxy.config_path()).unwrap();
+    let narrower = "  - id: narrower\n    match: { methods: [GET], path: \"/v1/parties/310000507/socket\" }\n    \
+                    access: anonymous\n  - id: open\n";
+    for (from, to) in [("[websocket]", "[other]"), ("  - id: open\n", narrower)] {
+        let mut client = open_tunnel(&world).await;
+        rewrite(&world, from, to);
+        hang_up(&world, "taken").await;
+        let last = client.rest().await;
+        assert!(last.ends_with(b"\x88\x0f\x03\xf0route_changed"), "{to}: {last:?}");
+        put(&world, &good);
+        hang_up(&world, "taken").await;
+    }
 }
 
 async fn wait_record(world: &World, code: &str) -> serde_json::Value {
