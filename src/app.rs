@@ -474,6 +474,9 @@ pub fn run(config: Config, origin: Origin, given: Option<Bound>) -> Result<(), A
 /// cannot be told to give one up.
 const LAST_THREADS: Duration = Duration::from_millis(100);
 
+/// Longest wait for the issuer's keys before connections are taken without them.
+const FIRST_KEYS: Duration = Duration::from_secs(3);
+
 /// Longest wait for workers that were told to cut what is in flight.
 const LAST_CUT: Duration = Duration::from_secs(1);
 
@@ -550,6 +553,7 @@ impl Running {
         let (watched, what) = watch::channel(secrets.reloads());
         let watch = Watch::new(what, recorder.metrics.clone());
         supervise(control, &tell, "the watch over certificates", watch.run(stop_control.clone()));
+        wait_for_keys(&keys, control);
         let stop = Stop::default();
         // A socket that was given is taken away by who gave it.
         let own = given.is_none();
@@ -849,6 +853,17 @@ impl Secured {
         let clients = self.clients.values();
         let clients = clients.map(|client| -> Arc<dyn Reloads> { Arc::<TlsClient>::clone(client) });
         self.listener().into_iter().chain(clients).collect()
+    }
+}
+
+/// Before anything is listened on: where the port or the socket is shared with a predecessor, requests come at once,
+/// and without keys they would be refused. An issuer that is away holds the start up for [`FIRST_KEYS`] only.
+fn wait_for_keys(keys: &JwksKeySource, control: &Runtime) {
+    let loaded = control.block_on(async {
+        tokio::time::timeout(FIRST_KEYS, keys.wait_until_loaded()).await.is_ok()
+    });
+    if !loaded {
+        tracing::warn!("the issuer's keys are not there yet; listening without them");
     }
 }
 
