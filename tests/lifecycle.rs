@@ -567,9 +567,9 @@ async fn reloads_under_load_lose_no_request() {
         served(&tally, 100).await;
     }
     // And once without being told.
-    let taken = reloads(&world, "taken").await;
+    let before = reloads(&world, "taken").await;
     rewrite(&world, "\"/open/*\"", "\"/opened/*\"");
-    wait_until("taken by itself", async || reloads(&world, "taken").await > taken).await;
+    wait_until("taken by itself", async || reloads(&world, "taken").await > before).await;
     served(&tally, 100).await;
     assert_eq!(world.proxy.metric("portvakt_connections").await, connections, "none was closed");
     over.cancel();
