@@ -391,7 +391,7 @@ fn start(setting: &Setting, outside: &Outside) -> Program {
         Confirmations::new(Arc::clone(&pdp), ticks.clone(), &confirm, HOUR, Box::new(|_, _| {}));
     let answers = Arc::new(Answers {
         register: Some(reader.clone()),
-        confirmations,
+        confirmations: Arc::new(confirmations),
         notices: Some(Arc::new(notices)),
         ticks,
         no_for: confirm.no_for,

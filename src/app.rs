@@ -4,7 +4,9 @@
 //! its own. Everything else (keys, our own token, the PDP, the admin listener) lives on the control
 //! runtime, so that it is reachable when the workers are not.
 
+mod notify;
 pub mod offline;
+pub mod reload;
 mod snapshot;
 mod told;
 
@@ -14,7 +16,9 @@ use crate::altinn::source::AltinnSource;
 use crate::altinn::token::OwnToken;
 use crate::altinn::{Altinn, AltinnError};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, ListenAddress, RightConfig, RouteConfig, SnapshotConfig};
+use crate::config::{
+    Config, ListenAddress, RightConfig, RouteConfig, ShutdownConfig, SnapshotConfig,
+};
 use crate::domain::party::CheckDigits;
 use crate::domain::resource::{Question, Right};
 use crate::enforce::Enforcer;
@@ -25,6 +29,7 @@ use crate::enforce::notices::Notices;
 use crate::enforce::ports::{KeySource, RemotePdp};
 use crate::enforce::rate::Rates;
 use crate::enforce::route::{RouteConflict, Routes};
+use crate::enforce::vigil::Newest;
 use crate::forward::Forwarder;
 use crate::maskinporten::Issuer;
 use crate::maskinporten::grant::{Grant, SigningKeyError};
@@ -39,15 +44,18 @@ use crate::serve::Worker;
 use crate::serve::admin::{Admin, Readiness};
 use crate::serve::entrance::Entrance;
 use crate::serve::listener::{Bound, Sharing, SocketFile, listen};
-use crate::serve::proxy::Proxy;
+use crate::serve::proxy::{Generation, Proxy, Stop};
 use crate::store;
 use crate::sync::ports::Source;
-use crate::sync::{Parts, Saving, Sync};
+use crate::sync::{Parts, Saving, Sync, distinct};
 use crate::telemetry::metrics::Metrics;
 use crate::tls::TlsError;
 use crate::tls::client::Client as TlsClient;
 use crate::tls::server::Server as TlsServer;
-use crate::tls::watch::{Reloads, Watch};
+use crate::tls::watch::{All, Reloads, Watch};
+use arc_swap::ArcSwap;
+use notify::{Notify, State};
+use reload::{Origin, Reloader, demanded};
 use secrecy::ExposeSecret;
 use snapshot::Taken;
 use std::collections::BTreeMap;
@@ -60,8 +68,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -104,6 +112,9 @@ pub enum AppError {
     /// Our own client's key cannot be used.
     #[error("the key of our own Maskinporten client cannot be used")]
     OwnKey(#[from] SigningKeyError),
+    /// Somebody did not want to wait for what was still in flight.
+    #[error("a second signal ended the program at once: what was in flight is cut")]
+    Hurried,
     /// A part that must live has ended.
     #[error("{0} ended, which it never should; stopping so that the program is started anew")]
     PartEnded(&'static str),
@@ -187,12 +198,13 @@ impl Judge {
         let key_source: Arc<dyn KeySource> = Arc::<JwksKeySource>::clone(&keys);
         let enforcer = Enforcer {
             limits: config.limits.clone(),
-            routes: Routes::new(config.routes.clone())?,
+            routes: Arc::new(Routes::new(config.routes.clone())?),
             authenticator: Authenticator::new(key_source, clock, config.tokens.clone())?,
             rates: Rates::new(&config.limits),
             answers,
             budget: config.altinn.budget,
             check_digits: config.tokens.rules.check_digits,
+            newest: Newest::default(),
         };
         Ok(Self { enforcer, keys, sync, altinn })
     }
@@ -263,15 +275,14 @@ fn rights(
     let ticks = Ticks::new();
     let mut confirmations = confirmations(config, &outside.way.pdp, &ticks, metrics);
     let Some(register) = &config.register else {
-        return Ok((Arc::new(answers(config, confirmations, ticks, None)), None));
+        let confirmations = Arc::new(confirmations);
+        return Ok((Arc::new(answers_by(config, confirmations, ticks, None)), None));
     };
     let rights = routed(config);
     let limits =
         Limits { max_entries: register.max_system_users.get(), max_sets: register::MAX_SETS };
     // Each as its route holds it, since the register knows a right by where its texts lie.
-    let demanded = config.routes.iter().filter_map(RouteConfig::right);
-    let demanded = demanded.map(|right| right.right.clone()).collect();
-    let (writer, reader) = register::open(demanded, limits, ticks.clone())?;
+    let (writer, reader) = register::open(demanded(config), limits, ticks.clone())?;
     let (notices, receiver) = Notices::new(metrics.notices_lost.clone());
     let notices = Arc::new(notices);
     confirmations.tell_no(doubter(reader.clone(), Arc::clone(&notices)));
@@ -281,7 +292,7 @@ fn rights(
         let journal = confirmations.keep_journal();
         (Some(Saving { store, journal, interval: at.save_interval }), loader)
     });
-    let answers = Arc::new(answers(config, confirmations, ticks, kept));
+    let answers = Arc::new(answers_by(config, Arc::new(confirmations), ticks, kept));
     let parts = Parts {
         config: register.clone(),
         rights,
@@ -337,9 +348,9 @@ fn from_hex(text: &str) -> Option<store::Secret> {
     Some(key)
 }
 
-fn answers(
+fn answers_by(
     config: &Config,
-    confirmations: Confirmations,
+    confirmations: Arc<Confirmations>,
     ticks: Ticks,
     kept: Option<(Reader, Arc<Notices>)>,
 ) -> Answers {
@@ -367,13 +378,15 @@ fn graces(config: &Config) -> Vec<(String, Duration)> {
 
 /// What routes ask for, each right once.
 fn routed(config: &Config) -> Vec<Right> {
-    let mut rights: Vec<Right> = Vec::new();
-    for right in config.routes.iter().filter_map(RouteConfig::right) {
-        if !rights.contains(&right.right) {
-            rights.push(right.right.clone());
-        }
-    }
-    rights
+    distinct(&demanded(config))
+}
+
+/// The greatest age at which any answer can be of use.
+fn longest(config: &Config) -> Duration {
+    let both = |right: &RightConfig| [right.read, right.write];
+    let all = config.routes.iter().filter_map(RouteConfig::right).flat_map(both);
+    let longest = all.map(|each| each.max_age.max(each.outage_grace)).max().unwrap_or_default();
+    longest.max(config.confirmations.no_for)
 }
 
 fn confirmations(
@@ -382,9 +395,6 @@ fn confirmations(
     ticks: &Ticks,
     metrics: &Metrics,
 ) -> Confirmations {
-    let both = |right: &RightConfig| [right.read, right.write];
-    let all = config.routes.iter().filter_map(RouteConfig::right).flat_map(both);
-    let longest = all.map(|each| each.max_age.max(each.outage_grace)).max().unwrap_or_default();
     let suspicious = metrics.suspicious.clone();
     let told = move |question: &Question, second: SecondAsking| {
         suspicious.with_label_values(&[second.label()]).inc();
@@ -397,6 +407,7 @@ fn confirmations(
         );
     };
     let pdp = Arc::clone(pdp);
+    let longest = longest(config);
     let config = &config.confirmations;
     Confirmations::new(pdp, ticks.clone(), config, longest, Box::new(told))
 }
@@ -404,7 +415,7 @@ fn confirmations(
 /// Ready when the issuer's keys are there and no stop was asked for.
 struct AppReadiness {
     keys: Arc<JwksKeySource>,
-    enforcer: Arc<Enforcer>,
+    confirmations: Option<Arc<Confirmations>>,
     recorder: Arc<Recorder>,
     stopping: AtomicBool,
     metrics: Metrics,
@@ -436,24 +447,24 @@ impl Readiness for AppReadiness {
         let audit = &self.recorder.audit;
         self.metrics.audit_stopped.set(i64::from(audit.stopped()));
         self.metrics.audit_waiting.set(i64::try_from(audit.waiting()).unwrap_or(i64::MAX));
-        let answers = self.enforcer.answers.as_ref();
-        let held = answers.map_or(0, |answers| answers.confirmations.count());
+        let held = self.confirmations.as_ref().map_or(0, |held| held.count());
         self.metrics.confirmations_held.set(i64::try_from(held).unwrap_or(i64::MAX));
     }
 }
 
-/// Runs until SIGTERM or SIGINT, then drains.
+/// Runs until SIGTERM or SIGINT, then drains. `given` is listened on in place of what would be bound.
 ///
 /// # Errors
 /// [`AppError`] when a part cannot be started, or one that must live has ended.
-pub fn run(config: &Config) -> Result<(), AppError> {
+pub fn run(config: Config, origin: Origin, given: Option<Bound>) -> Result<(), AppError> {
     let control = Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("control")
         .enable_all()
         .build()
         .map_err(AppError::Runtime)?;
-    let result = Running::start(config, &control).and_then(|running| running.wait(&control));
+    let result =
+        Running::start(config, origin, given, &control).and_then(|running| running.wait(&control));
     // Calls to Altinn that nobody waits for any more are not worth waiting for either.
     control.shutdown_timeout(LAST_THREADS);
     result
@@ -462,6 +473,12 @@ pub fn run(config: &Config) -> Result<(), AppError> {
 /// Longest wait for what a runtime still does in threads of its own, look-ups of names above all: the system
 /// cannot be told to give one up.
 const LAST_THREADS: Duration = Duration::from_millis(100);
+
+/// Longest wait for the issuer's keys before connections are taken without them.
+const FIRST_KEYS: Duration = Duration::from_secs(3);
+
+/// Longest wait for workers that were told to cut what is in flight.
+const LAST_CUT: Duration = Duration::from_secs(1);
 
 /// Longest wait for the register to be saved at the end.
 const LAST_SAVE: Duration = Duration::from_secs(5);
@@ -475,98 +492,135 @@ struct Running {
     socket: Option<SocketFile>,
     /// The task that keeps the register.
     sync: Option<tokio::task::JoinHandle<()>>,
-    stop: CancellationToken,
+    shutdown: Arc<ArcSwap<ShutdownConfig>>,
+    notify: Notify,
+    signals: Signals,
+    stop: Stop,
     stop_control: CancellationToken,
     /// Told by every part that ends.
     ended: mpsc::UnboundedReceiver<&'static str>,
 }
 
 impl Running {
-    fn start(config: &Config, control: &Runtime) -> Result<Self, AppError> {
+    fn start(
+        config: Config,
+        origin: Origin,
+        given: Option<Bound>,
+        control: &Runtime,
+    ) -> Result<Self, AppError> {
         let metrics = Metrics::new()?;
-        publish_limits(config, &metrics);
+        publish_limits(&config, &metrics);
+        // Before anybody is told that it is ready: a signal would end the process without them.
+        let (signals, hangup) = Signals::new(control)?;
         let (tell, ended) = mpsc::unbounded_channel();
-        let recorder = Arc::new(Recorder {
-            metrics: metrics.clone(),
-            audit: {
-                let end = End { part: "the thread that writes audit records", tell: tell.clone() };
-                Audit::open(&config.audit, &metrics, move || drop(end))?
-            },
-            pseudonyms: Pseudonyms::new(config.audit.pseudonym_key.as_ref()),
-            refusals: Refusals::default(),
-        });
+        let recorder = Arc::new(recorder(&config, &metrics, &tell)?);
         let Judge { enforcer, keys, sync, altinn } =
-            Judge::build(config, &metrics, control.handle())?;
+            Judge::build(&config, &metrics, control.handle())?;
         let enforcer = Arc::new(enforcer);
         let readiness = Arc::new(AppReadiness {
             keys: Arc::clone(&keys),
-            enforcer: Arc::clone(&enforcer),
+            confirmations: {
+                let answers = enforcer.answers.as_ref();
+                answers.map(|answers| Arc::clone(&answers.confirmations))
+            },
             recorder: Arc::clone(&recorder),
             stopping: AtomicBool::new(false),
             metrics: metrics.clone(),
             gate: altinn.as_ref().map(|way| way.gate.clone()),
         });
         let stop_control = CancellationToken::new();
+        let pages = told::pages(&config, &enforcer, sync.as_ref(), altinn).map(Arc::new);
         let admin = bind(config.admin.address, Sharing::Alone, control)?;
         let admin_address = local(&admin, config.admin.address)?;
         supervise(control, &tell, "the admin listener", {
             let readiness: Arc<dyn Readiness> = Arc::<AppReadiness>::clone(&readiness);
             let recorder = Arc::clone(&recorder);
-            let pages = told::pages(config, &enforcer, sync.as_ref(), altinn);
-            let register = pages.map(Arc::new);
+            let register = pages.clone();
             Admin { metrics, readiness, recorder, register }.run(admin, stop_control.clone())
         });
         supervise(
             control,
             &tell,
             "the refresh of the issuer's keys",
-            keys.run(stop_control.clone()),
+            Arc::clone(&keys).run(stop_control.clone()),
         );
+        let courses = sync.as_ref().map(Sync::courses);
         let sync = sync.map(|sync| {
             let task = sync.run(stop_control.clone());
             supervise(control, &tell, "the task that keeps the register", task)
         });
-        let secrets = Secured::read(config, &recorder.metrics)?;
-        let watch = Watch::new(secrets.reloads(), recorder.metrics.clone());
+        let secrets = Secured::read(&config, &recorder.metrics)?;
+        let (watched, what) = watch::channel(secrets.reloads());
+        let watch = Watch::new(what, recorder.metrics.clone());
         supervise(control, &tell, "the watch over certificates", watch.run(stop_control.clone()));
-        let stop = CancellationToken::new();
-        let listeners = bind_workers(config, control)?;
+        wait_for_keys(&keys, control);
+        let stop = Stop::default();
+        // A socket that was given is taken away by who gave it.
+        let own = given.is_none();
+        let listeners = bind_workers(&config, given, control)?;
         let address = listeners.first().and_then(Bound::address);
         let address = address.unwrap_or_else(|| config.listen.address.clone());
-        let socket = SocketFile::of(&address);
-        let shared = Shared::new(config, enforcer, &recorder, secrets);
-        let mut workers = Vec::new();
+        let socket = if own { SocketFile::of(&address) } else { None };
+        let (listener, clients) = (secrets.listener(), secrets.clients.clone());
+        let shared = Shared::new(&config, enforcer, &recorder, secrets);
+        let (mut workers, mut proxies) = (Vec::new(), Vec::new());
         for listener in listeners {
-            workers.push(shared.spawn_worker(listener, &stop, &tell)?);
+            let (worker, proxy) = shared.spawn_worker(listener, &stop, &tell)?;
+            workers.push(worker);
+            proxies.push(proxy);
         }
+        let (connections, in_flight) =
+            (Arc::clone(&shared.connections), Arc::clone(&shared.in_flight));
         tracing::info!(%address, admin = %admin_address, workers = workers.len(), "listening");
-        Ok(Self { readiness, recorder, workers, socket, sync, stop, stop_control, ended })
+        let shutdown = Arc::new(ArcSwap::from_pointee(config.shutdown));
+        let notify = Notify::of_process();
+        let telling = notify.clone().keep_telling(stop_control.clone());
+        supervise(control, &tell, "what tells the service manager", telling);
+        let reloader = Reloader {
+            origin,
+            hangup,
+            config,
+            proxies,
+            keys,
+            courses,
+            pages,
+            listener,
+            clients,
+            watched,
+            connections,
+            in_flight,
+            shutdown: Arc::clone(&shutdown),
+            notify: notify.clone(),
+            metrics: recorder.metrics.clone(),
+        };
+        let reloads = reloader.run(stop_control.clone());
+        supervise(control, &tell, "the watch over the configuration", reloads);
+        notify.tell(State::Ready);
+        Ok(Self {
+            readiness,
+            recorder,
+            workers,
+            socket,
+            sync,
+            shutdown,
+            notify,
+            signals,
+            stop,
+            stop_control,
+            ended,
+        })
     }
 
-    /// Waits for a signal or for a part to end, then drains.
+    /// Waits for a signal or for a part to end, then stops step by step.
     fn wait(mut self, control: &Runtime) -> Result<(), AppError> {
         let result = control.block_on(async {
-            let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signal)?;
-            let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signal)?;
-            let mut hangup = signal(SignalKind::hangup()).map_err(AppError::Signal)?;
-            loop {
-                tokio::select! {
-                    _ = terminate.recv() => break Ok(()),
-                    _ = interrupt.recv() => break Ok(()),
-                    _ = hangup.recv() => self.recorder.audit.reopen(),
-                    part = self.ended.recv() => {
-                        break Err(AppError::PartEnded(part.unwrap_or("a part")));
-                    }
-                }
-            }
+            let ended = self.serve_on().await;
+            self.readiness.stopping.store(true, Ordering::Release);
+            self.notify.tell(State::Stopping);
+            let left = if ended.is_ok() { self.leave().await } else { Ok(()) };
+            let closed = self.close(left).await;
+            ended.and(closed)
         });
-        tracing::info!("stopping: no new connections, requests in flight are served to their end");
-        self.readiness.stopping.store(true, Ordering::Release);
-        self.stop.cancel();
-        for worker in self.workers {
-            // A worker that panicked has been told of by its end.
-            let _ = worker.join();
-        }
         drop(self.socket);
         self.stop_control.cancel();
         if let Some(sync) = self.sync {
@@ -576,6 +630,109 @@ impl Running {
         self.recorder.audit.close();
         tracing::info!("stopped");
         result
+    }
+
+    /// Until somebody wants it to stop.
+    async fn serve_on(&mut self) -> Result<(), AppError> {
+        let signals = &mut self.signals;
+        loop {
+            tokio::select! {
+                () = signals.stop.recv() => return Ok(()),
+                _ = signals.hangup.recv() => self.recorder.audit.reopen(),
+                part = self.ended.recv() => {
+                    return Err(AppError::PartEnded(part.unwrap_or("a part")));
+                }
+            }
+        }
+    }
+
+    /// Not ready any more, but serving: whoever sends us requests has time to notice.
+    async fn leave(&mut self) -> Result<(), AppError> {
+        let signals = &mut self.signals;
+        let wait = self.shutdown.load().wait;
+        tracing::info!(seconds = wait.as_secs(), "stopping: not ready any more, still serving");
+        self.stop.leaving.cancel();
+        let end = tokio::time::sleep(wait);
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                () = &mut end => return Ok(()),
+                () = signals.stop.recv() => return Err(AppError::Hurried),
+                _ = signals.hangup.recv() => self.recorder.audit.reopen(),
+                // Stopping is all that is left to do about it.
+                _ = self.ended.recv() => return Ok(()),
+            }
+        }
+    }
+
+    /// Ends connections after what is in flight on them, each worker within the limit of the drain; at once when
+    /// somebody would not wait even for what was `left`.
+    async fn close(&mut self, left: Result<(), AppError>) -> Result<(), AppError> {
+        tracing::info!("stopping: no new connections, requests in flight are served to their end");
+        self.stop.leaving.cancel();
+        self.stop.closing.cancel();
+        let (grace, streams) = (self.shutdown.load().stream_grace, self.stop.streams.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(grace).await;
+            streams.cancel();
+        });
+        let workers = std::mem::take(&mut self.workers);
+        let joined = tokio::task::spawn_blocking(move || {
+            for worker in workers {
+                // A worker that panicked has been told of by its end.
+                let _ = worker.join();
+            }
+        });
+        tokio::pin!(joined);
+        let hurried = if let Err(hurried) = left {
+            hurried
+        } else {
+            tokio::select! {
+                _ = &mut joined => return Ok(()),
+                () = self.signals.stop.recv() => AppError::Hurried,
+            }
+        };
+        self.stop.now.cancel();
+        // The records of what is cut are written while workers end, and the log is closed after them.
+        if tokio::time::timeout(LAST_CUT, joined).await.is_err() {
+            tracing::error!("a worker does not end; what was in flight there is not recorded");
+        }
+        Err(hurried)
+    }
+}
+
+/// What the program is told from outside.
+struct Signals {
+    stop: StopSignals,
+    hangup: Signal,
+}
+
+/// What the program is told from outside to make it stop.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// With a SIGHUP for the configuration.
+    fn new(control: &Runtime) -> Result<(Self, Signal), AppError> {
+        let _entered = control.enter();
+        let of = |kind| signal(kind).map_err(AppError::Signal);
+        let stop = StopSignals {
+            terminate: of(SignalKind::terminate())?,
+            interrupt: of(SignalKind::interrupt())?,
+        };
+        Ok((Self { stop, hangup: of(SignalKind::hangup())? }, of(SignalKind::hangup())?))
+    }
+}
+
+impl StopSignals {
+    /// SIGTERM or SIGINT.
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 
@@ -613,47 +770,52 @@ impl<'c> Shared<'c> {
     fn spawn_worker(
         &self,
         listener: Bound,
-        stop: &CancellationToken,
+        stop: &Stop,
         tell: &mpsc::UnboundedSender<&'static str>,
-    ) -> Result<JoinHandle<()>, AppError> {
+    ) -> Result<(JoinHandle<()>, Arc<Proxy>), AppError> {
         let metrics = self.recorder.metrics.clone();
-        let proxy = Proxy {
+        let generation = Generation {
             enforcer: Arc::clone(&self.enforcer),
             forwarder: Forwarder::new(
                 &self.config.upstreams,
                 &self.upstream_tls,
                 self.config.forwarded.clone(),
                 metrics.clone(),
+                None,
             ),
+            default_language: self.config.refusals.default_language,
+            altinn: self.config.altinn.url.to_string(),
+        };
+        let proxy = Arc::new(Proxy {
+            generation: ArcSwap::from_pointee(generation),
             recorder: Arc::clone(&self.recorder),
             clock: Arc::new(SystemClock),
             in_flight: Arc::clone(&self.in_flight),
-            default_language: self.config.refusals.default_language,
-            altinn: self.config.altinn.url.to_string(),
             tasks: TaskTracker::new(),
-        };
+            stop: stop.clone(),
+        });
         let worker = Worker {
-            proxy: Arc::new(proxy),
-            limits: self.config.limits.clone(),
+            proxy: Arc::clone(&proxy),
             connections: Arc::clone(&self.connections),
             entrance: Arc::clone(&self.entrance),
             metrics,
         };
         let runtime =
             Builder::new_current_thread().enable_all().build().map_err(AppError::Runtime)?;
-        let (stop, end) = (stop.clone(), End { part: "a worker", tell: tell.clone() });
+        let end = End { part: "a worker", tell: tell.clone() };
         let serve = move || {
             let _end = end;
             runtime.block_on(async {
                 match listener.into_listener() {
-                    Ok(listener) => worker.run(listener, stop).await,
+                    Ok(listener) => worker.run(listener).await,
                     Err(error) => tracing::error!(%error, "a listener cannot be used"),
                 }
             });
             // Dropped, it would wait without bound, and audit records are still to be written.
             runtime.shutdown_timeout(LAST_THREADS);
         };
-        std::thread::Builder::new().name("worker".into()).spawn(serve).map_err(AppError::Runtime)
+        let spawned = std::thread::Builder::new().name("worker".into()).spawn(serve);
+        Ok((spawned.map_err(AppError::Runtime)?, proxy))
     }
 }
 
@@ -674,21 +836,34 @@ impl Secured {
             if let Some(tls) = &upstream.tls {
                 let client = TlsClient::new(tls.clone(), metrics.clone())
                     .map_err(|error| AppError::Tls(format!("the upstream `{name}`"), error))?;
+                client.tell();
                 clients.insert(name.clone(), Arc::new(client));
             }
         }
         Ok(Self { server: server.transpose()?, clients })
     }
 
-    fn reloads(&self) -> Vec<Arc<dyn Reloads>> {
-        let mut all: Vec<Arc<dyn Reloads>> = Vec::new();
-        if let Some(server) = &self.server {
-            all.push(Arc::<TlsServer>::clone(server));
-        }
-        for client in self.clients.values() {
-            all.push(Arc::<TlsClient>::clone(client));
-        }
-        all
+    /// What is made for clients.
+    fn listener(&self) -> All {
+        let server = self.server.iter();
+        server.map(|server| -> Arc<dyn Reloads> { Arc::<TlsServer>::clone(server) }).collect()
+    }
+
+    fn reloads(&self) -> All {
+        let clients = self.clients.values();
+        let clients = clients.map(|client| -> Arc<dyn Reloads> { Arc::<TlsClient>::clone(client) });
+        self.listener().into_iter().chain(clients).collect()
+    }
+}
+
+/// Before anything is listened on: where the port or the socket is shared with a predecessor, requests come at once,
+/// and without keys they would be refused. An issuer that is away holds the start up for [`FIRST_KEYS`] only.
+fn wait_for_keys(keys: &JwksKeySource, control: &Runtime) {
+    let loaded = control.block_on(async {
+        tokio::time::timeout(FIRST_KEYS, keys.wait_until_loaded()).await.is_ok()
+    });
+    if !loaded {
+        tracing::warn!("the issuer's keys are not there yet; listening without them");
     }
 }
 
@@ -728,11 +903,36 @@ fn local(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr, AppErr
 }
 
 /// One listener a worker, all on the port or socket that the first one got.
-fn bind_workers(config: &Config, control: &Runtime) -> Result<Vec<Bound>, AppError> {
+fn bind_workers(
+    config: &Config,
+    given: Option<Bound>,
+    control: &Runtime,
+) -> Result<Vec<Bound>, AppError> {
     let _entered = control.enter();
     let listen = &config.listen;
-    Bound::all(&listen.address, listen.workers.get())
-        .map_err(|error| AppError::Listen(listen.address.clone(), error))
+    let workers = listen.workers.get();
+    let all = match given {
+        Some(given) => given.shared(&listen.address, workers),
+        None => Bound::all(&listen.address, workers),
+    };
+    all.map_err(|error| AppError::Listen(listen.address.clone(), error))
+}
+
+/// Where records go.
+fn recorder(
+    config: &Config,
+    metrics: &Metrics,
+    tell: &mpsc::UnboundedSender<&'static str>,
+) -> Result<Recorder, AppError> {
+    Ok(Recorder {
+        metrics: metrics.clone(),
+        audit: {
+            let end = End { part: "the thread that writes audit records", tell: tell.clone() };
+            Audit::open(&config.audit, metrics, move || drop(end))?
+        },
+        pseudonyms: Pseudonyms::new(config.audit.pseudonym_key.as_ref()),
+        refusals: Refusals::default(),
+    })
 }
 
 /// The bounds of the configuration, as metrics beside what they bound, and what its names begin at 0.

@@ -5,9 +5,11 @@ pub mod explain;
 pub mod register;
 
 use crate::app;
+use crate::app::reload::Origin;
 use crate::config::Config;
 use crate::config::ConfigErrors;
-use crate::config::source::{self, ProcessEnv};
+use crate::config::source::{self, ProcessEnv, Written};
+use crate::serve::listener::Bound;
 use crate::telemetry;
 use clap::{Parser, Subcommand};
 use std::error::Error;
@@ -78,7 +80,13 @@ fn load(path: &Path) -> Result<Config, ConfigErrors> {
 }
 
 fn serve(path: &Path) -> ExitCode {
-    let config = match load(path) {
+    let given = match Bound::given() {
+        Ok(given) => given,
+        Err(error) => return complain(&error),
+    };
+    let written = Written::read(path);
+    let origin = Origin::of(path, &written);
+    let config = match written.load(&ProcessEnv) {
         Ok(config) => config,
         Err(errors) => return complain(&errors),
     };
@@ -88,7 +96,7 @@ fn serve(path: &Path) -> ExitCode {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    match app::run(&config) {
+    match app::run(config, origin, given) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(cause = chain(&error), "portvakt ended");

@@ -46,6 +46,8 @@ pub struct Config {
     pub confirmations: ConfirmationConfig,
     /// Bounds on what a request may cost.
     pub limits: LimitConfig,
+    /// How the program stops.
+    pub shutdown: ShutdownConfig,
     /// The routes, in the order written.
     pub routes: Vec<RouteConfig>,
     /// Headers towards the upstream that tell of the client.
@@ -72,7 +74,7 @@ pub enum Environment {
 }
 
 /// Where requests come in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ListenConfig {
     /// Where.
     pub address: ListenAddress,
@@ -103,7 +105,7 @@ impl fmt::Display for ListenAddress {
 }
 
 /// TLS towards clients.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ListenTlsConfig {
     /// At least one; the first is for clients that name no server, or one that no certificate is for.
     pub certificates: Vec<CertificateFiles>,
@@ -118,7 +120,7 @@ pub struct ListenTlsConfig {
 }
 
 /// A certificate and its key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CertificateFiles {
     /// PEM: the certificate, and behind it those that lead to the authority.
     pub certificate: PathBuf,
@@ -127,7 +129,7 @@ pub struct CertificateFiles {
 }
 
 /// Which clients show a certificate.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClientCertificateConfig {
     /// PEM: the authorities that sign clients' certificates.
     pub authorities: PathBuf,
@@ -145,14 +147,14 @@ pub enum TlsVersion {
 }
 
 /// Where operators look.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AdminConfig {
     /// Address and port; port 0 takes a free one.
     pub address: SocketAddr,
 }
 
 /// One upstream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct UpstreamConfig {
     /// `host:port`, as it stands in the configuration; `localhost` for a Unix socket.
     pub authority: http::uri::Authority,
@@ -192,7 +194,7 @@ pub enum UpstreamProtocol {
 }
 
 /// TLS towards an upstream. Its certificate is always verified, name and time included.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct UpstreamTlsConfig {
     /// PEM: the only authorities that are trusted; `None` trusts those of the system.
     pub authorities: Option<PathBuf>,
@@ -306,7 +308,7 @@ pub struct RegisterConfig {
 }
 
 /// When policies are read, and how old they may be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PolicyConfig {
     /// Time between two looks at the feed of changes.
     pub poll: Duration,
@@ -369,6 +371,15 @@ pub struct LimitConfig {
     pub consumer_rate: Option<RateConfig>,
     /// How often a system user may call; `None` for as often as it likes.
     pub system_user_rate: Option<RateConfig>,
+}
+
+/// How the program stops.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ShutdownConfig {
+    /// How long connections are still taken once it is not ready any more.
+    pub wait: Duration,
+    /// How long streams may go on after that.
+    pub stream_grace: Duration,
 }
 
 /// How often somebody may call.
@@ -459,7 +470,7 @@ impl RightConfig {
 }
 
 /// Where the party of a request is read: every source that is present must agree.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct PartyConfig {
     /// Name of a path variable.
     pub path: Option<String>,
@@ -541,7 +552,7 @@ pub enum OnLoss {
 }
 
 /// When a new audit file is begun; what is `None` calls for none.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct RotateConfig {
     /// Size, in bytes, at which it is.
     pub max_bytes: Option<u64>,
@@ -574,7 +585,7 @@ pub enum AuditOutput {
 }
 
 /// The operator's log, on standard error.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LogConfig {
     /// Filter in the notation of `tracing`, such as `info` or `portvakt=debug`.
     pub filter: String,

@@ -43,6 +43,7 @@ use scope::scope;
 use std::sync::Arc;
 use std::time::Duration;
 use trail::{Step, Trail};
+use vigil::Newest;
 
 /// Everything that a request is judged by.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ pub struct Enforcer {
     /// Bounds.
     pub limits: LimitConfig,
     /// Where a method and a path lead.
-    pub routes: Routes,
+    pub routes: Arc<Routes>,
     /// Who a token names.
     pub authenticator: Authenticator,
     /// How often somebody may call.
@@ -61,6 +62,8 @@ pub struct Enforcer {
     pub budget: Duration,
     /// Whether check digits of organisation numbers must be right.
     pub check_digits: CheckDigits,
+    /// The routes of the newest configuration.
+    pub newest: Newest,
 }
 
 /// Leave to forward a request.

@@ -31,7 +31,7 @@ use tokio::time::Instant;
 /// The upstreams of one worker, each with its own connections.
 #[derive(Debug)]
 pub struct Forwarder {
-    upstreams: BTreeMap<String, Upstream>,
+    upstreams: BTreeMap<String, Arc<Upstream>>,
     forwarded: ForwardedConfig,
     metrics: Metrics,
 }
@@ -41,6 +41,7 @@ struct Upstream {
     config: UpstreamConfig,
     /// Its own name, as a value of `Host`.
     host: Option<HeaderValue>,
+    tls: Option<Arc<TlsClient>>,
     pool: Pool,
 }
 
@@ -93,18 +94,26 @@ pub struct Answered {
 }
 
 impl Forwarder {
-    /// No connection is made before the first request. `tls` holds what the upstreams with TLS need.
+    /// No connection is made before the first request. `tls` holds what the upstreams with TLS need. An upstream that is
+    /// the same in `before` keeps its connections.
     #[must_use]
     pub fn new(
         configs: &BTreeMap<String, UpstreamConfig>,
         tls: &BTreeMap<String, Arc<TlsClient>>,
         forwarded: ForwardedConfig,
         metrics: Metrics,
+        before: Option<&Self>,
     ) -> Self {
         let upstream = |(name, config): (&String, &UpstreamConfig)| {
-            let pool = Pool::new(name, config.clone(), tls.get(name).cloned(), &metrics);
-            let host = HeaderValue::from_str(config.authority.as_str()).ok();
-            (name.clone(), Upstream { config: config.clone(), host, pool })
+            let tls = tls.get(name);
+            let same = before.and_then(|before| before.upstreams.get(name));
+            let same = same.filter(|upstream| upstream.config == *config && upstream.has(tls));
+            let upstream = same.cloned().unwrap_or_else(|| {
+                let pool = Pool::new(name, config.clone(), tls.cloned(), &metrics);
+                let host = HeaderValue::from_str(config.authority.as_str()).ok();
+                Arc::new(Upstream { config: config.clone(), host, tls: tls.cloned(), pool })
+            });
+            (name.clone(), upstream)
         };
         let upstreams = configs.iter().map(upstream).collect();
         Self { upstreams, forwarded, metrics }
@@ -168,6 +177,14 @@ impl Forwarder {
 }
 
 impl Upstream {
+    fn has(&self, tls: Option<&Arc<TlsClient>>) -> bool {
+        match (&self.tls, tls) {
+            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
     async fn send(
         &self,
         request: Request<Outgoing>,

@@ -45,6 +45,11 @@ impl RightIndex {
         usize::from(self.0)
     }
 
+    /// The number after so many others; `None` when there are no more.
+    fn nth(count: usize) -> Option<Self> {
+        u16::try_from(count).ok().filter(|number| *number < u16::MAX).map(Self)
+    }
+
     fn all(rights: &[Right]) -> impl Iterator<Item = Self> {
         (0..u16::MAX).map(Self).take(rights.len())
     }
@@ -212,8 +217,7 @@ pub fn open(
     ticks: Ticks,
 ) -> Result<(Writer, Reader), TooManyRights> {
     let rights = Rights::new(rights)?;
-    let distinct = rights.iter().map(|(right, _)| right.clone()).collect();
-    let scribe = Scribe::new(distinct, limits.max_sets.min(MAX_SETS));
+    let scribe = Scribe::new(Arc::new(rights), limits.max_sets.min(MAX_SETS));
     let empty: Arc<Shard> = Arc::default();
     let shared = Arc::new(Shared {
         ticks,
@@ -221,7 +225,6 @@ pub fn open(
         shards: (0..SHARDS).map(|_| ArcSwap::new(Arc::clone(&empty))).collect(),
         book: ArcSwap::new(scribe.book()),
         systems: ArcSwap::default(),
-        rights,
         marks: Mutex::new(()),
         totals: Totals::default(),
     });
@@ -236,7 +239,6 @@ struct Shared {
     shards: Box<[ArcSwap<Shard>]>,
     book: ArcSwap<Book>,
     systems: ArcSwap<Chunked<SystemId>>,
-    rights: Rights,
     /// Held while a doubt is noted, and while the members of a shard change: neither loses the other.
     marks: Mutex<()>,
     totals: Totals,

@@ -41,8 +41,6 @@ use tokio_util::sync::CancellationToken;
 pub struct Worker {
     /// What judges and forwards.
     pub proxy: Arc<Proxy>,
-    /// Bounds.
-    pub limits: LimitConfig,
     /// Connections that may still be opened, all workers together.
     pub connections: Arc<Semaphore>,
     /// What a connection passes before it can carry requests, the same for all workers.
@@ -52,14 +50,10 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Accepts and serves until `stop`, then lets requests in flight end, for a bounded time.
-    pub async fn run(self, listener: Listener, stop: CancellationToken) {
-        let server = self.server();
-        let patience = Patience {
-            first: self.limits.header_timeout,
-            idle: self.limits.header_timeout * IDLE_HEADS,
-        };
-        let serving = Arc::new(Serving { worker: self, server, patience });
+    /// Accepts and serves until it is to close, then lets requests in flight end, for a bounded time.
+    pub async fn run(self, listener: Listener) {
+        let stop = self.proxy.stop.closing.clone();
+        let serving = Arc::new(Serving { worker: self });
         let worker = &serving.worker;
         loop {
             tokio::select! {
@@ -70,34 +64,20 @@ impl Worker {
                 () = stop.cancelled() => break,
             }
         }
-        drop(listener);
+        // Whoever is in the queue has been told that it is connected.
+        listener.drain(|socket, peer| serving.take(socket, peer, &stop));
         // Connections and the tunnels that some of them have become.
         worker.proxy.tasks.close();
-        let drained = tokio::time::timeout(worker.limits.drain_timeout, worker.proxy.tasks.wait());
-        if drained.await.is_err() {
+        let limit = worker.proxy.limits().drain_timeout;
+        let drained = tokio::time::timeout(limit, worker.proxy.tasks.wait());
+        let cut = tokio::select! {
+            drained = drained => drained.is_err(),
+            () = worker.proxy.stop.now.cancelled() => true,
+        };
+        if cut {
+            // With the runtime, which is dropped next: each record is written as it is dropped.
             tracing::warn!("requests were still in flight at the end of the drain and are cut");
         }
-    }
-
-    fn server(&self) -> auto::Builder<Streams> {
-        let mut server = auto::Builder::new(Streams { limit: self.limits.body_idle_timeout });
-        // The library's own limits are wider than ours, so that ours are met first and recorded.
-        let head = self.limits.header_bytes + self.limits.target_bytes;
-        server
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.header_timeout)
-            .max_headers(self.limits.header_count * 2 + 16)
-            .max_buf_size((head * 2).max(64 * 1024));
-        let list = u32::try_from(head * 2).unwrap_or(u32::MAX);
-        server
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(self.limits.streams_per_connection)
-            .max_header_list_size(list)
-            .keep_alive_interval(Duration::from_secs(30))
-            .keep_alive_timeout(Duration::from_secs(10));
-        server
     }
 
     /// Out of descriptors, or the like: wait for some to come back instead of spinning.
@@ -112,11 +92,30 @@ impl Worker {
     }
 }
 
+fn server(limits: &LimitConfig) -> auto::Builder<Streams> {
+    let mut server = auto::Builder::new(Streams { limit: limits.body_idle_timeout });
+    // The library's own limits are wider than ours, so that ours are met first and recorded.
+    let head = limits.header_bytes + limits.target_bytes;
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_headers(limits.header_count * 2 + 16)
+        .max_buf_size((head * 2).max(64 * 1024));
+    let list = u32::try_from(head * 2).unwrap_or(u32::MAX);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams_per_connection)
+        .max_header_list_size(list)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(10));
+    server
+}
+
 /// A worker at work.
 struct Serving {
     worker: Worker,
-    server: auto::Builder<Streams>,
-    patience: Patience,
 }
 
 impl Serving {
@@ -129,37 +128,46 @@ impl Serving {
         let (serving, stop) = (Arc::clone(self), stop.clone());
         let place = Place::new(permit, self.worker.metrics.connections.clone());
         self.worker.proxy.tasks.spawn(async move {
-            let entering = serving.worker.entrance.enter(socket, peer, &serving.worker.metrics);
+            // A connection keeps to the bounds that it came in with; its requests are judged by the newest.
+            let limits = serving.worker.proxy.limits();
+            let Worker { entrance, metrics, .. } = &serving.worker;
+            let entering = entrance.enter(socket, peer, &limits, metrics);
             let entered = tokio::select! {
                 entered = entering => entered.map_err(Some),
-                // Without a request there is nothing to wait for.
-                () = stop.cancelled() => Err(None),
+                () = late(&stop, &limits) => Err(None),
             };
             match entered {
-                Ok(entered) => serving.serve(entered, place, &stop).await,
+                Ok(entered) => serving.serve(entered, place, &limits, &stop).await,
                 Err(Some(refused)) => serving.worker.refused(refused.label()),
                 Err(None) => {}
             }
         });
     }
 
-    async fn serve(&self, entered: Entered, place: Place, stop: &CancellationToken) {
+    async fn serve(
+        &self,
+        entered: Entered,
+        place: Place,
+        limits: &LimitConfig,
+        stop: &CancellationToken,
+    ) {
         let Entered { stream, client, guest } = entered;
         let stream = Placed { stream, _place: place, _guest: guest };
-        let (proxy, patience, address) = (&self.worker.proxy, self.patience, client.address);
+        let (proxy, address) = (&self.worker.proxy, client.address);
+        let (server, patience) = (server(limits), Patience::of(limits));
         let activity = Activity::new();
         let (begins, judge) = (Arc::clone(&activity), Arc::clone(proxy));
         let service = hyper::service::service_fn(move |request| {
             let (proxy, client, busy) = (Arc::clone(&judge), Arc::clone(&client), begins.begin());
             async move { proxy.handle(request, &client, busy).await }
         });
-        let connection = self.server.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         let mut stopping = false;
         let ended = loop {
             tokio::select! {
                 ended = connection.as_mut() => break ended.map_err(Ending::Broken),
-                () = stop.cancelled(), if !stopping => {
+                () = ending(stop, &activity, limits), if !stopping => {
                     stopping = true;
                     connection.as_mut().graceful_shutdown();
                 }
@@ -182,6 +190,23 @@ impl Serving {
     }
 }
 
+/// How long who connected at the last moment has for a first request, when no more connections are taken.
+const LATE: Duration = Duration::from_secs(1);
+
+/// Ends when it is too late for a first request.
+async fn late(stop: &CancellationToken, limits: &LimitConfig) {
+    stop.cancelled().await;
+    tokio::time::sleep(LATE.min(limits.drain_timeout / 2)).await;
+}
+
+/// Ends when a connection is to end after what is in flight on it: its first request has begun, or will not come.
+async fn ending(stop: &CancellationToken, activity: &Activity, limits: &LimitConfig) {
+    tokio::select! {
+        () = async { stop.cancelled().await; activity.first().await } => {}
+        () = late(stop, limits) => {}
+    }
+}
+
 /// A connection without a request in flight is kept for as long as so many heads may take.
 const IDLE_HEADS: u32 = 6;
 
@@ -192,6 +217,13 @@ struct Patience {
     first: Duration,
     /// After any other.
     idle: Duration,
+}
+
+impl Patience {
+    fn of(limits: &LimitConfig) -> Self {
+        let first = limits.header_timeout;
+        Self { first, idle: first * IDLE_HEADS }
+    }
 }
 
 /// Why a connection did not end in good order.

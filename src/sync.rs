@@ -40,7 +40,7 @@ use status::StatusReader;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -113,6 +113,19 @@ pub struct Sync {
     graces: Vec<(String, Duration)>,
     status: StatusReader,
     tasks: JoinSet<Done>,
+    told: watch::Receiver<Option<Arc<Course>>>,
+    tell: watch::Sender<Option<Arc<Course>>>,
+}
+
+/// What the configuration says of the register: another one while it runs.
+#[derive(Debug)]
+pub struct Course {
+    /// Bounds and intervals; what says where the register is saved, and whose access lists are read, stays.
+    pub config: RegisterConfig,
+    /// The rights of all routes, as each route holds its own.
+    pub rights: Vec<Right>,
+    /// Routes by name, with the age up to which they are served while Altinn cannot be reached.
+    pub graces: Vec<(String, Duration)>,
 }
 
 impl std::fmt::Debug for Sync {
@@ -163,6 +176,7 @@ impl Sync {
             ..
         } = parts;
         let index = |right: Right| writer.right_index(&right).map(|index| (right, index));
+        let (tell, told) = watch::channel(None);
         let mirror = Mirror::new(&rights, config.policies, config.access_lists_owner.clone(), now);
         Self {
             rights: rights.into_iter().filter_map(index).collect(),
@@ -190,7 +204,15 @@ impl Sync {
             notices,
             metrics,
             mirror,
+            told,
+            tell,
         }
+    }
+
+    /// Where it is told of another configuration while it runs. Only the last counts.
+    #[must_use]
+    pub fn courses(&self) -> watch::Sender<Option<Arc<Course>>> {
+        self.tell.clone()
     }
 
     /// Tells how it stands, while it runs.
@@ -251,8 +273,43 @@ impl Sync {
                     Err(error) => tracing::error!(%error, "a reading ended in a panic"),
                 },
                 _ = second.tick() => self.every_second(),
+                Ok(()) = self.told.changed() => {
+                    let course = self.told.borrow_and_update().clone();
+                    if let Some(course) = course {
+                        self.change(&course);
+                    }
+                }
             }
             self.dispatch();
+        }
+    }
+
+    /// Goes on by another configuration. What is known stays: of a right that is routed no more nothing is derived, and
+    /// for a new one the PDP is asked until its policy is read.
+    fn change(&mut self, course: &Course) {
+        let Course { config, rights, graces } = course;
+        let distinct: Vec<Right> = distinct(rights);
+        if let Err(error) = self.writer.route(rights.clone(), config.max_system_users.get()) {
+            // Seen to before; without it, what is new is asked for.
+            tracing::error!(%error, "the register goes on with the rights that it had");
+            return;
+        }
+        let now = Instant::now();
+        for (route, _) in &self.graces {
+            let _gone = self.metrics.grace_seconds.remove_label_values(&[route.as_str()]);
+        }
+        self.mirror.route(&distinct, config.policies, self.ticks.now(), now);
+        let index = |right: Right| self.writer.right_index(&right).map(|index| (right, index));
+        self.rights = distinct.into_iter().filter_map(index).collect();
+        (self.graces, self.config) = (graces.clone(), config.clone());
+        self.next_eviction = now;
+        self.set_policies();
+        for (state, count) in self.mirror.count() {
+            self.metrics.policies.with_label_values(&[state]).set(count);
+        }
+        self.tell_policies();
+        if let Some(saver) = &mut self.saver {
+            saver.policies_changed();
         }
     }
 
@@ -719,6 +776,13 @@ impl Sync {
             self.metrics.policies_age_seconds.set(verified.map_or(-1, seconds));
         }
     }
+}
+
+/// Each right once.
+#[must_use]
+pub fn distinct(rights: &[Right]) -> Vec<Right> {
+    let mut seen = HashSet::new();
+    rights.iter().filter(|right| seen.insert(*right)).cloned().collect()
 }
 
 const OWN: Call = Call { account: Account::Own, urgency: Urgency::Behind };

@@ -115,7 +115,7 @@ fn stage() -> Stage {
         Confirmations::new(Arc::new(Pdp), ticks.clone(), &config, DAY, Box::new(|_, _| {}));
     let answers = Answers {
         register: Some(reader),
-        confirmations,
+        confirmations: Arc::new(confirmations),
         notices: None,
         ticks,
         no_for: DAY,

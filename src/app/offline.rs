@@ -1,6 +1,6 @@
 //! Judging, and showing the register, from what was saved: nothing is asked, nothing is written.
 
-use super::{AppError, answers, confirmations, routed, snapshot_options, told};
+use super::{AppError, answers_by, confirmations, routed, snapshot_options, told};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, RegisterConfig};
 use crate::domain::decision::{Cause, Undecided, Verdict};
@@ -11,6 +11,7 @@ use crate::enforce::authenticate::Authenticator;
 use crate::enforce::ports::{Call, EdgeFuture, KeyError, KeySource, RemotePdp, VerificationKey};
 use crate::enforce::rate::Rates;
 use crate::enforce::route::Routes;
+use crate::enforce::vigil::Newest;
 use crate::maskinporten::key_set::ParsedKeySet;
 use crate::register::{self, Limits, Reader, Ticks};
 use crate::serve::register::RegisterPages;
@@ -101,7 +102,7 @@ pub fn enforcer(
 ) -> Result<Enforcer, OfflineError> {
     let ticks = Ticks::new();
     let pdp: Arc<dyn RemotePdp> = Arc::new(Away);
-    let confirmations = confirmations(config, &pdp, &ticks, metrics);
+    let confirmations = Arc::new(confirmations(config, &pdp, &ticks, metrics));
     let held = match &config.register {
         Some(register) if register.snapshot.is_some() => Some(held(config, register, &ticks)?),
         Some(_) | None => None,
@@ -110,18 +111,19 @@ pub fn enforcer(
         confirmations.restore(question.question(), *asked);
     }
     let register = held.map(|held| held.reader);
-    let answers = Answers { register, ..answers(config, confirmations, ticks, None) };
+    let answers = Answers { register, ..answers_by(config, confirmations, ticks, None) };
     let rates = Rates::new(&config.limits);
     let (limits, tokens) = (config.limits.clone(), config.tokens.clone());
     let authenticator = Authenticator::new(keys, Arc::new(SystemClock), tokens);
     Ok(Enforcer {
         limits,
-        routes: Routes::new(config.routes.clone()).map_err(AppError::from)?,
+        routes: Arc::new(Routes::new(config.routes.clone()).map_err(AppError::from)?),
         authenticator: authenticator.map_err(AppError::from)?,
         rates,
         answers: Some(Arc::new(answers)),
         budget: config.altinn.budget,
         check_digits: config.tokens.rules.check_digits,
+        newest: Newest::default(),
     })
 }
 

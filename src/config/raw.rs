@@ -42,6 +42,8 @@ pub struct RawConfig {
     pub confirmations: Setting<RawConfirmations>,
     /// Bounds on what a request may cost.
     pub limits: Setting<RawLimits>,
+    /// How the program stops.
+    pub shutdown: Setting<RawShutdown>,
     /// The routes; a request that none of them matches is refused.
     pub routes: Setting<Vec<Setting<RawRoute>>>,
     /// Headers towards the upstream that tell of the client.
@@ -398,6 +400,16 @@ pub struct RawLimits {
     pub consumer_rate: Setting<RawRate>,
     /// How often one system user may call.
     pub system_user_rate: Setting<RawRate>,
+}
+
+/// How the program stops; `limits.drain_timeout` bounds it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawShutdown {
+    /// How long connections are still taken after `/readyz` has begun to answer 503; `0s` for not at all.
+    pub wait: Setting<Time>,
+    /// How long event streams, gRPC streams and tunnels may go on after that; at most `limits.drain_timeout`.
+    pub stream_grace: Setting<Time>,
 }
 
 /// How often somebody may call, each replica for itself.

@@ -56,6 +56,7 @@ impl Resolver<'_> {
         let freshness = self.freshness_by_method(raw.freshness);
         let confirmations = self.confirmations(raw.confirmations);
         let limits = self.limits(raw.limits, tokens.max_bytes);
+        let shutdown = self.shutdown(raw.shutdown, &limits);
         let routes = self.routes(&raw.routes, &upstreams, freshness);
         let forwarded = self.forwarded(raw.forwarded);
         let refusals = Self::refusals(raw.refusals);
@@ -75,6 +76,7 @@ impl Resolver<'_> {
             register,
             confirmations,
             limits,
+            shutdown,
             routes,
             forwarded,
             refusals,

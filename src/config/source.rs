@@ -35,16 +35,64 @@ impl Env for ProcessEnv {
     }
 }
 
+/// What a configuration file held when it was read.
+pub struct Written {
+    file: String,
+    text: Result<String, FileError>,
+    lasting: bool,
+}
+
+impl std::fmt::Debug for Written {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The text may hold secrets.
+        f.debug_struct("Written").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+impl Written {
+    /// Reads it, once. What is too long is not read to its end.
+    #[must_use]
+    pub fn read(path: &Path) -> Self {
+        let (text, lasting) = match std::fs::File::open(path) {
+            Ok(file) => {
+                let lasting = file.metadata().is_ok_and(|found| found.is_file());
+                (read_open(file, MAX_BYTES), lasting)
+            }
+            Err(error) => (Err(FileError::Unreadable(error.kind())), false),
+        };
+        Self { file: path.display().to_string(), text, lasting }
+    }
+
+    /// The text; `None` where it could not be read whole.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        self.text.as_deref().ok()
+    }
+
+    /// Whether the same can be read again: of a pipe it cannot.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        self.lasting
+    }
+
+    /// Checks it, with the secrets that it refers to, which are read now.
+    ///
+    /// # Errors
+    /// [`ConfigErrors`] with everything that is wrong.
+    pub fn load(&self, env: &dyn Env) -> Result<Config, ConfigErrors> {
+        match &self.text {
+            Ok(text) => load_text(text, &self.file, env),
+            Err(error) => Err(unreadable(&self.file, error)),
+        }
+    }
+}
+
 /// Reads and checks a configuration file, with the secrets that it refers to.
 ///
 /// # Errors
 /// [`ConfigErrors`] with everything that is wrong.
 pub fn load(path: &Path, env: &dyn Env) -> Result<Config, ConfigErrors> {
-    let file = path.display().to_string();
-    match read_text(path, MAX_BYTES) {
-        Ok(text) => load_text(&text, &file, env),
-        Err(error) => Err(unreadable(&file, &error)),
-    }
+    Written::read(path).load(env)
 }
 
 /// Checks the text of a configuration file; `file` is its name in messages.
@@ -97,6 +145,10 @@ pub(super) enum FileError {
 /// Reads a file of at most `most` bytes.
 pub(super) fn read_text(path: &Path, most: u64) -> Result<String, FileError> {
     let file = std::fs::File::open(path).map_err(|error| FileError::Unreadable(error.kind()))?;
+    read_open(file, most)
+}
+
+fn read_open(file: std::fs::File, most: u64) -> Result<String, FileError> {
     let mut bytes = Vec::new();
     let read = file.take(most + 1).read_to_end(&mut bytes);
     let read = read.map_err(|error| FileError::Unreadable(error.kind()))?;

@@ -39,7 +39,7 @@ pub struct SystemUserClaims {
 }
 
 /// What a token must meet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClaimRules {
     /// The issuer, byte for byte.
     pub issuer: String,

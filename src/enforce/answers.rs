@@ -24,7 +24,7 @@ pub struct Answers {
     /// The register of rights; `None` when it is switched off.
     pub register: Option<Reader>,
     /// Exact answers of the PDP.
-    pub confirmations: Confirmations,
+    pub confirmations: Arc<Confirmations>,
     /// What is told to the task that keeps the register; `None` when nothing does.
     pub notices: Option<Arc<Notices>>,
     /// The register's clock.

@@ -170,6 +170,21 @@ impl Authenticator {
         Ok(Self { keys, clock, config, hash_key, verified })
     }
 
+    /// The same with other rules. What was verified stays verified where the rules of claims are the same: the length of
+    /// a token, its end, its key and its scopes are judged on every request anyway.
+    ///
+    /// # Errors
+    /// [`NoRandomness`].
+    pub fn next(&self, config: TokenConfig) -> Result<Self, NoRandomness> {
+        let (keys, clock) = (Arc::clone(&self.keys), Arc::clone(&self.clock));
+        let (ours, theirs) = (&self.config, &config);
+        if ours.rules != theirs.rules || ours.cache_entries != theirs.cache_entries {
+            return Self::new(keys, clock, config);
+        }
+        let (hash_key, verified) = (self.hash_key.clone(), self.verified.clone());
+        Ok(Self { keys, clock, config, hash_key, verified })
+    }
+
     /// How long after its end a token is still good.
     pub(super) fn leeway(&self) -> Duration {
         self.config.rules.leeway

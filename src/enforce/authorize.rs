@@ -445,7 +445,7 @@ mod tests {
         confirmations.tell_no(doubter(reader.clone(), Arc::clone(&notices)));
         let answers = Answers {
             register: Some(reader),
-            confirmations,
+            confirmations: Arc::new(confirmations),
             notices: Some(notices),
             ticks,
             no_for: 5 * SECOND,

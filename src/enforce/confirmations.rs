@@ -9,9 +9,10 @@ use crate::config::ConfirmationConfig;
 use crate::domain::decision::{Undecided, Verdict};
 use crate::domain::resource::Question;
 use crate::register::{Tick, Ticks};
+use moka::Expiry;
 use moka::ops::compute::Op;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -76,6 +77,38 @@ pub struct Confirmations {
     on_second_asking: OnSecondAsking,
     on_no: Option<OnNo>,
     journal: Arc<OnceLock<Journal>>,
+    kept: Kept,
+}
+
+/// How long an answer is kept, in milliseconds: past the greatest age at which any can be of use.
+#[derive(Clone, Debug, Default)]
+struct Kept(Arc<AtomicU64>);
+
+impl Kept {
+    fn time(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+impl Expiry<Question, Confirmation> for Kept {
+    fn expire_after_create(
+        &self,
+        _: &Question,
+        _: &Confirmation,
+        _: std::time::Instant,
+    ) -> Option<Duration> {
+        Some(self.time())
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &Question,
+        _: &Confirmation,
+        _: std::time::Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(self.time())
+    }
 }
 
 /// One asking, for all who wait for it.
@@ -133,8 +166,9 @@ impl Confirmations {
         let (most, suspicious) = (config.max_entries, config.suspicious_for);
         let journal: Arc<OnceLock<Journal>> = Arc::default();
         let let_go = Arc::clone(&journal);
+        let kept = Kept::default();
         let held = moka::sync::Cache::builder();
-        let held = held.max_capacity(most).time_to_live(longest.max(config.no_for));
+        let held = held.max_capacity(most).expire_after(kept.clone());
         // What is of no use any more must not stay on disk for ever.
         let held = held.eviction_listener(move |question: Arc<Question>, _, cause| {
             if cause.was_evicted()
@@ -148,7 +182,17 @@ impl Confirmations {
         let permitted = permitted.max_capacity(most).time_to_live(suspicious).build();
         let flights = moka::future::Cache::builder();
         let flights = flights.max_capacity(most).time_to_live(LANDED).build();
-        Self { pdp, ticks, held, flights, permitted, on_second_asking, on_no: None, journal }
+        let on_no = None;
+        let new =
+            Self { pdp, ticks, held, flights, permitted, on_second_asking, on_no, journal, kept };
+        new.keep_for(longest.max(config.no_for));
+        new
+    }
+
+    /// Keeps what is answered from now on for so long.
+    pub fn keep_for(&self, longest: Duration) {
+        let longest = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+        self.kept.0.store(longest, Ordering::Relaxed);
     }
 
     /// From now on tells of every no.

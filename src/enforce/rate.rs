@@ -19,15 +19,23 @@ use tokio::time::Instant;
 /// The meters of all who hold a token that is remembered.
 #[derive(Debug)]
 pub struct Rates {
+    all: Arc<AllMeters>,
+    consumers: Option<Rate>,
+    system_users: Option<Rate>,
+}
+
+/// Every meter. They know nothing of the rates that they are held against, and so outlive a change of these.
+#[derive(Debug)]
+struct AllMeters {
     begun: Instant,
-    consumers: Option<Meters<Consumer>>,
-    system_users: Option<Meters<SystemUserId>>,
+    consumers: Meters<Consumer>,
+    system_users: Meters<SystemUserId>,
 }
 
 /// The meters that a token's requests go through: found once, and kept with the token.
 #[derive(Debug)]
 pub(super) struct Pace {
-    consumer: Option<Arc<Meter>>,
+    consumer: Arc<Meter>,
     system_user: Option<Arc<Meter>>,
 }
 
@@ -36,10 +44,6 @@ type Meter = AtomicU64;
 
 #[derive(Debug)]
 struct Meters<K> {
-    /// Between two requests at the allowed rate, in nanoseconds.
-    interval: u64,
-    /// How far ahead of its time a request may be, in nanoseconds.
-    ahead: u64,
     known: Mutex<Known<K>>,
 }
 
@@ -54,10 +58,25 @@ impl Rates {
     /// No request has come yet.
     #[must_use]
     pub fn new(limits: &LimitConfig) -> Self {
-        Self {
+        let all = AllMeters {
             begun: Instant::now(),
-            consumers: limits.consumer_rate.map(Meters::new),
-            system_users: limits.system_user_rate.map(Meters::new),
+            consumers: Meters::new(),
+            system_users: Meters::new(),
+        };
+        Self::of(Arc::new(all), limits)
+    }
+
+    /// The same meters, held against other rates.
+    #[must_use]
+    pub fn next(&self, limits: &LimitConfig) -> Self {
+        Self::of(Arc::clone(&self.all), limits)
+    }
+
+    fn of(all: Arc<AllMeters>, limits: &LimitConfig) -> Self {
+        Self {
+            all,
+            consumers: limits.consumer_rate.map(Rate::new),
+            system_users: limits.system_user_rate.map(Rate::new),
         }
     }
 
@@ -71,9 +90,9 @@ impl Rates {
             return Ok(());
         }
         let pace = token.pace(|claims| self.pace(claims));
-        let now = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let own = self.system_users.as_ref().map(Meters::rate).zip(pace.system_user.as_deref());
-        let vendors = self.consumers.as_ref().map(Meters::rate).zip(pace.consumer.as_deref());
+        let now = u64::try_from(self.all.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let own = self.system_users.zip(pace.system_user.as_deref());
+        let vendors = self.consumers.map(|rate| (rate, &*pace.consumer));
         if let Some((rate, meter)) = own {
             rate.take(meter, now).map_err(|wait| Rejection::TooFast(Paced::SystemUser, wait))?;
         }
@@ -91,28 +110,43 @@ impl Rates {
     fn pace(&self, claims: &Claims) -> Pace {
         let id = claims.system_user.as_ref().and_then(|user| user.ids.first());
         Pace {
-            consumer: self.consumers.as_ref().map(|meters| meters.of(claims.consumer)),
-            system_user: self.system_users.as_ref().zip(id).map(|(meters, id)| meters.of(*id)),
+            consumer: self.all.consumers.of(claims.consumer),
+            system_user: id.map(|id| self.all.system_users.of(*id)),
         }
     }
 }
 
 /// What a meter is held against.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Rate {
+    /// Between two requests at the allowed rate, in nanoseconds.
     interval: u64,
+    /// How far ahead of its time a request may be, in nanoseconds.
     ahead: u64,
 }
 
 impl Rate {
+    fn new(rate: RateConfig) -> Self {
+        let per = u64::try_from(rate.per.as_nanos()).unwrap_or(u64::MAX);
+        let interval = per / u64::from(rate.requests.get());
+        Self { interval, ahead: interval.saturating_mul(rate.burst.get().into()) }
+    }
+
+    /// Further ahead than this rate lets anybody be, it ran at another one before: who was held up by that begins with one
+    /// request. A second is left for workers that read the clock one after the other.
+    fn here(self, due: u64, now: u64) -> u64 {
+        let most = now.saturating_add(self.ahead);
+        if due > most.saturating_add(1_000_000_000) { most - self.interval } else { due }
+    }
+
     /// Counts a request at `now`, or tells how long it is too early.
     fn take(self, meter: &Meter, now: u64) -> Result<(), Duration> {
         let next = |due: u64| {
-            let due = due.max(now).saturating_add(self.interval);
+            let due = self.here(due, now).max(now).saturating_add(self.interval);
             (due - now <= self.ahead).then_some(due)
         };
         meter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).map(drop).map_err(|due| {
-            let ahead = due.max(now).saturating_add(self.interval) - now;
+            let ahead = self.here(due, now).max(now).saturating_add(self.interval) - now;
             Duration::from_nanos(ahead - self.ahead)
         })
     }
@@ -124,16 +158,9 @@ impl Rate {
 }
 
 impl<K: Eq + Hash + Copy> Meters<K> {
-    fn new(rate: RateConfig) -> Self {
-        let per = u64::try_from(rate.per.as_nanos()).unwrap_or(u64::MAX);
-        let interval = per / u64::from(rate.requests.get());
-        let ahead = interval.saturating_mul(rate.burst.get().into());
+    fn new() -> Self {
         let known = Known { meters: HashMap::new(), sweep_at: 1024 };
-        Self { interval, ahead, known: Mutex::new(known) }
-    }
-
-    fn rate(&self) -> Rate {
-        Rate { interval: self.interval, ahead: self.ahead }
+        Self { known: Mutex::new(known) }
     }
 
     fn of(&self, who: K) -> Arc<Meter> {
@@ -158,16 +185,15 @@ mod tests {
     use proptest::prelude::*;
     use std::num::NonZeroU32;
 
-    fn meters(per_second: u32, burst: u32) -> Meters<u32> {
+    fn rate(per_second: u32, burst: u32) -> Rate {
         let [requests, burst] = [per_second, burst].map(|number| NonZeroU32::new(number).unwrap());
-        Meters::new(RateConfig { requests, per: Duration::from_secs(1), burst })
+        Rate::new(RateConfig { requests, per: Duration::from_secs(1), burst })
     }
 
     #[test]
     fn a_burst_passes_and_then_the_rate() {
-        let meters = meters(10, 3);
-        let meter = meters.of(1);
-        let take = |milliseconds: u64| meters.rate().take(&meter, milliseconds * 1_000_000);
+        let (rate, meter) = (rate(10, 3), Meters::new().of(1));
+        let take = |milliseconds: u64| rate.take(&meter, milliseconds * 1_000_000);
         assert_eq!([take(0), take(0), take(0)], [Ok(()); 3]);
         assert_eq!(take(0), Err(Duration::from_millis(100)), "the fourth at once");
         assert_eq!(take(99), Err(Duration::from_millis(1)), "a moment early");
@@ -178,8 +204,20 @@ mod tests {
     }
 
     #[test]
+    fn a_meter_goes_on_at_another_rate() {
+        let (slow, fast, meter) = (rate(1, 1000), rate(1000, 10), Meters::new().of(1));
+        for _ in 0..1000 {
+            assert_eq!(slow.take(&meter, 0), Ok(()));
+        }
+        assert!(slow.take(&meter, 0).is_err());
+        assert_eq!(fast.take(&meter, 0), Ok(()), "not held up by what was");
+        assert_eq!(fast.take(&meter, 0), Err(Duration::from_millis(1)), "and nothing is given");
+        assert_eq!(slow.take(&meter, 0), Ok(()));
+    }
+
+    #[test]
     fn each_has_a_meter_of_its_own_for_as_long_as_somebody_holds_it() {
-        let meters = meters(1, 1);
+        let meters = Meters::new();
         let one = meters.of(1);
         assert!(Arc::ptr_eq(&one, &meters.of(1)));
         assert!(!Arc::ptr_eq(&one, &meters.of(2)));
@@ -198,18 +236,17 @@ mod tests {
             (per_second, burst) in (1..1000_u32, 1..50_u32),
             gaps in prop::collection::vec(0..2_000_000_000_u64, 1..200),
         ) {
-            let meters = meters(per_second, burst);
-            let meter = meters.of(1);
+            let (rate, meter) = (rate(per_second, burst), Meters::new().of(1));
             // Filled in nanoseconds of the interval, so that no fraction is lost.
-            let (mut now, mut held) = (0, u128::from(meters.ahead));
+            let (mut now, mut held) = (0, u128::from(rate.ahead));
             for gap in gaps {
                 now += gap / 100;
-                held = (held + u128::from(gap / 100)).min(meters.ahead.into());
-                let passes = held >= meters.interval.into();
+                held = (held + u128::from(gap / 100)).min(rate.ahead.into());
+                let passes = held >= rate.interval.into();
                 if passes {
-                    held -= u128::from(meters.interval);
+                    held -= u128::from(rate.interval);
                 }
-                prop_assert_eq!(meters.rate().take(&meter, now).is_ok(), passes);
+                prop_assert_eq!(rate.take(&meter, now).is_ok(), passes);
             }
         }
     }

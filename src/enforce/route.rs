@@ -86,21 +86,29 @@ impl Routes {
     /// # Errors
     /// [`Rejection::NoRoute`].
     pub fn route<'r>(&self, admitted: Admitted<'r>) -> Result<Routed<'r>, Rejection> {
-        let found = self.table.at(admitted.path.as_str()).map_err(|_| Rejection::NoRoute)?;
-        let route = found
-            .value
-            .iter()
-            .find(|route| route.serves(admitted.facts.method))
-            .ok_or(Rejection::NoRoute)?;
-        if !self.is_same_to_a_lax_reader(admitted.path, route) {
-            return Err(Rejection::NoRoute);
-        }
-        let values = found.params.iter().map(|(_, value)| value).collect();
+        let found = self.find(admitted.facts.method, admitted.path).ok_or(Rejection::NoRoute)?;
+        let (route, values) = found;
+        let values = values.iter().map(|(_, value)| value).collect();
         Ok(Routed { admitted, route: Arc::clone(route), values })
     }
-}
 
-impl Routes {
+    /// The route that a request for `path` has, if it has one.
+    pub(super) fn of(&self, method: &Method, path: &str) -> Option<&Arc<Route>> {
+        self.find(method, CanonicalPath::parse(path).ok()?).map(|(route, _)| route)
+    }
+
+    /// The route, and its variables from left to right.
+    fn find<'p>(
+        &self,
+        method: &Method,
+        path: CanonicalPath<'p>,
+    ) -> Option<(&Arc<Route>, matchit::Params<'_, 'p>)> {
+        let found = self.table.at(path.as_str()).ok()?;
+        let route = found.value.iter().find(|route| route.serves(method))?;
+        let same = self.is_same_to_a_lax_reader(path, route);
+        same.then_some((route, found.params))
+    }
+
     fn is_same_to_a_lax_reader(&self, path: CanonicalPath<'_>, route: &Arc<Route>) -> bool {
         // Most paths are in this form already, which is seen without making it.
         if is_lax(path.as_str()) {
@@ -126,7 +134,7 @@ fn table(places: BTreeMap<String, Vec<Arc<Route>>>) -> Result<Table, RouteConfli
 }
 
 impl Route {
-    fn serves(&self, method: &Method) -> bool {
+    pub(super) fn serves(&self, method: &Method) -> bool {
         // HEAD is GET without the body (RFC 9110 §9.3.2).
         let head = *method == Method::HEAD && self.config.methods.contains(&Method::GET);
         head || self.config.methods.contains(method)

@@ -73,6 +73,11 @@ impl Allowance {
         Self { interval, last: None }
     }
 
+    /// From now on at most one in `interval`.
+    pub(crate) fn keep_to(&mut self, interval: Duration) {
+        self.interval = interval;
+    }
+
     /// Whether it may happen now; then not again before the interval has passed.
     pub(crate) fn take(&mut self, now: Instant) -> bool {
         let free = self.last.is_none_or(|last| now.duration_since(last) >= self.interval);

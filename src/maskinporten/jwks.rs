@@ -13,7 +13,7 @@ use crate::config::MaskinportenConfig;
 use crate::enforce::ports::{EdgeFuture, KeyError, KeySource, VerificationKey};
 use crate::telemetry::metrics::Metrics;
 use ::http::StatusCode;
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use jsonwebtoken::{DecodingKey, DecodingKeyKind};
 use std::collections::HashMap;
@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -33,8 +33,9 @@ pub struct JwksKeySource {
 
 struct Shared {
     issuer: Arc<Issuer>,
-    refresh: Duration,
-    max_age: Duration,
+    pace: ArcSwap<Pace>,
+    /// Wakes what keeps the set fresh: another pace is kept to.
+    repaced: Notify,
     held: ArcSwapOption<HeldSet>,
     flight: SingleFlight,
     /// For unknown key ids, whatever they are and however the fetch ends. Background fetches do not use
@@ -45,6 +46,19 @@ struct Shared {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     runtime: Handle,
+}
+
+/// How often keys are fetched, and how long they are used.
+#[derive(Debug)]
+struct Pace {
+    refresh: Duration,
+    max_age: Duration,
+}
+
+impl Pace {
+    fn of(config: &MaskinportenConfig) -> Self {
+        Self { refresh: config.refresh, max_age: config.max_age }
+    }
 }
 
 /// One accepted set.
@@ -112,8 +126,8 @@ impl JwksKeySource {
         Self {
             shared: Arc::new(Shared {
                 issuer,
-                refresh: config.refresh,
-                max_age: config.max_age,
+                pace: ArcSwap::from_pointee(Pace::of(config)),
+                repaced: Notify::new(),
                 held: ArcSwapOption::empty(),
                 flight: SingleFlight::default(),
                 allowance: Mutex::new(Allowance::one_per(config.unknown_kid_interval)),
@@ -124,6 +138,27 @@ impl JwksKeySource {
                 runtime,
             }),
         }
+    }
+
+    /// Makes ready for the times of `config`: keys that are due by them are fetched now, so that none is too old when
+    /// they are kept to. Ends with that fetch, done well or not: within the time limits of two calls.
+    pub async fn prepare(&self, config: &MaskinportenConfig) {
+        let shared = &self.shared;
+        let age = shared.held.load().as_ref().map(|set| set.fetched.elapsed());
+        if age.is_some_and(|age| age > config.refresh.min(config.max_age)) {
+            let renew = || Some(Arc::clone(shared).renew(Trigger::Refresh));
+            if let Some(landing) = shared.flight.join_or_start(&shared.runtime, renew) {
+                let _ = landing.landed().await;
+            }
+        }
+    }
+
+    /// Keeps to the times of `config` from now on, the time until the next fetch included.
+    pub fn keep_to(&self, config: &MaskinportenConfig) {
+        self.shared.pace.store(Arc::new(Pace::of(config)));
+        self.shared.repaced.notify_one();
+        let mut allowance = self.shared.allowance.lock().unwrap_or_else(PoisonError::into_inner);
+        allowance.keep_to(config.unknown_kid_interval);
     }
 
     /// Keeps the set fresh until `shutdown`: fetches at once, backs off from about 250 ms to 30 s
@@ -163,13 +198,13 @@ impl KeySource for JwksKeySource {
 
 impl Shared {
     fn current(&self) -> Option<Arc<HeldSet>> {
-        self.held.load_full().filter(|set| set.fetched.elapsed() <= self.max_age)
+        self.held.load_full().filter(|set| set.fetched.elapsed() <= self.pace.load().max_age)
     }
 
     fn find(&self, key_id: &str) -> Result<Arc<VerificationKey>, KeyError> {
         let held = self.held.load();
         match held.as_ref() {
-            Some(set) if set.fetched.elapsed() <= self.max_age => {
+            Some(set) if set.fetched.elapsed() <= self.pace.load().max_age => {
                 set.keys.get(key_id).map(Arc::clone).ok_or(KeyError::Unknown)
             }
             Some(_) | None => Err(KeyError::Unavailable),
@@ -215,14 +250,20 @@ impl Shared {
                 Some(landing) => landing.landed().await,
                 None => false,
             };
-            let pause = if renewed {
+            if renewed {
                 trigger = Trigger::Refresh;
                 backoff = retry_delays();
-                spread(self.refresh)
-            } else {
-                backoff.next().unwrap_or(self.refresh).min(self.refresh)
-            };
-            tokio::time::sleep(pause).await;
+            }
+            let (ended, retry) = (Instant::now(), if renewed { None } else { backoff.next() });
+            loop {
+                let refresh = self.pace.load().refresh;
+                let pause =
+                    if renewed { spread(refresh) } else { retry.unwrap_or(refresh).min(refresh) };
+                tokio::select! {
+                    () = tokio::time::sleep_until(ended + pause) => break,
+                    () = self.repaced.notified() => {}
+                }
+            }
         }
     }
 
@@ -365,8 +406,8 @@ mod tests {
         (stub, served)
     }
 
-    fn source(url: &reqwest::Url, interval: Duration) -> Arc<JwksKeySource> {
-        let config = MaskinportenConfig {
+    fn config(url: &reqwest::Url, interval: Duration) -> MaskinportenConfig {
+        MaskinportenConfig {
             issuer: url.to_string(),
             metadata_url: url.join("/.well-known/oauth-authorization-server").unwrap(),
             refresh: Duration::from_secs(3600),
@@ -374,7 +415,11 @@ mod tests {
             unknown_kid_interval: interval,
             timeout: Duration::from_millis(500),
             client: None,
-        };
+        }
+    }
+
+    fn source(url: &reqwest::Url, interval: Duration) -> Arc<JwksKeySource> {
+        let config = config(url, interval);
         let issuer = Arc::new(Issuer::new(&config).unwrap());
         let metrics = Arc::new(Metrics::new().unwrap());
         let runtime = Handle::current();
@@ -530,6 +575,45 @@ mod tests {
         tokio::time::advance(Duration::from_millis(1)).await;
         assert_eq!(source.find("a").unwrap_err(), KeyError::Unavailable);
         assert!(!source.loaded());
+    }
+
+    #[tokio::test]
+    async fn a_shorter_age_is_kept_to_from_then_on_and_no_key_expires_that_is_still_given() {
+        let (stub, _) = issuer(Answer::ok(set(&["a"]))).await;
+        let source = started(&stub, MINUTE).await;
+        let (refresh, max_age) = (Duration::from_millis(100), Duration::from_secs(3));
+        let shorter = MaskinportenConfig { refresh, max_age, ..config(&stub.url, MINUTE) };
+        source.keep_to(&shorter);
+        let begun = Instant::now();
+        while begun.elapsed() < max_age + max_age / 3 {
+            assert!(source.find("a").is_ok(), "after {:?}", begun.elapsed());
+            tokio::time::sleep(refresh / 10).await;
+        }
+        assert!(stub.calls_to(KEYS) >= 8, "one in a tenth of a second");
+    }
+
+    #[tokio::test]
+    async fn what_is_too_old_by_another_age_is_fetched_before_that_is_kept_to() {
+        let (stub, served) = issuer(Answer::ok(set(&["a"]))).await;
+        let source = started(&stub, MINUTE).await;
+        let max_age = Duration::from_millis(200);
+        tokio::time::sleep(max_age * 2).await;
+        let usual = config(&stub.url, MINUTE);
+        source.prepare(&usual).await;
+        assert_eq!(stub.calls_to(KEYS), 1, "not due");
+        let shorter = MaskinportenConfig { max_age, ..usual };
+        source.prepare(&shorter).await;
+        assert_eq!(stub.calls_to(KEYS), 2);
+        source.keep_to(&shorter);
+        assert!(source.find("a").is_ok());
+        // Where the issuer gives none, the new age holds all the same.
+        tokio::time::sleep(max_age * 2).await;
+        *served.lock().unwrap() = Answer::status(500);
+        source.keep_to(&config(&stub.url, MINUTE));
+        assert!(source.find("a").is_ok());
+        source.prepare(&shorter).await;
+        source.keep_to(&shorter);
+        assert_eq!(source.find("a").unwrap_err(), KeyError::Unavailable);
     }
 
     #[test]

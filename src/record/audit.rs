@@ -184,7 +184,7 @@ impl Audit {
     pub fn admit(&self) -> Result<Option<Place>, Stopped> {
         match self.on_loss {
             OnLoss::Count => Ok(None),
-            OnLoss::Stop if self.shared.failing.load(Ordering::Acquire) => Err(Stopped),
+            OnLoss::Stop if self.writes_nothing() => Err(Stopped),
             OnLoss::Stop => self.place().map(Some).ok_or(Stopped),
         }
     }
@@ -193,7 +193,12 @@ impl Audit {
     #[must_use]
     pub fn stopped(&self) -> bool {
         let full = || self.waiting() >= self.places;
-        self.on_loss == OnLoss::Stop && (self.shared.failing.load(Ordering::Acquire) || full())
+        self.on_loss == OnLoss::Stop && (self.writes_nothing() || full())
+    }
+
+    /// The output takes nothing, or the log is closed.
+    fn writes_nothing(&self) -> bool {
+        self.shared.failing.load(Ordering::Acquire) || self.shared.closed.load(Ordering::Acquire)
     }
 
     /// Places taken: by records that wait to be written, and by requests that were promised one.
@@ -468,6 +473,19 @@ mod tests {
             audit.write(b"{}".to_vec(), None);
             // The one that it left behind, and the one that came after.
             assert_eq!(metrics.audit_records.with_label_values(&["dropped"]).get(), 2);
+        }
+    }
+
+    #[test]
+    fn a_closed_log_stops_traffic_where_that_was_chosen() {
+        for on_loss in [OnLoss::Stop, OnLoss::Count] {
+            let metrics = Metrics::new().unwrap();
+            let config = AuditConfig { on_loss, ..config(AuditOutput::File("/dev/null".into())) };
+            let audit = Audit::open(&config, &metrics, || ()).unwrap();
+            assert!(audit.admit().is_ok() && !audit.stopped());
+            audit.close();
+            let stops = on_loss == OnLoss::Stop;
+            assert_eq!((audit.admit().is_err(), audit.stopped()), (stops, stops));
         }
     }
 

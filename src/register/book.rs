@@ -4,6 +4,7 @@
 //! watched set holds the number of one, and deciding is the test of one bit.
 
 use super::chunked::Chunked;
+use super::rights::Rights;
 use super::ticks::Tick;
 use super::{NotDerived, PolicyVersion, RightIndex};
 use crate::domain::delegation::{PackageId, PartyRights};
@@ -135,6 +136,7 @@ impl fmt::Debug for Gate {
 /// Everything but the watched set, as one value.
 #[derive(Clone, Debug)]
 pub(super) struct Book {
+    pub(super) rights: Arc<Rights>,
     gates: Arc<[Gate]>,
     switched_off: Arc<[bool]>,
     sets: Chunked<Evaluated>,
@@ -258,10 +260,12 @@ pub(super) struct Scribe {
 }
 
 impl Scribe {
-    pub(super) fn new(rights: Arc<[Right]>, max_sets: usize) -> Self {
+    pub(super) fn new(numbered: Arc<Rights>, max_sets: usize) -> Self {
+        let rights = distinct(&numbered);
         let unread = || PolicyState::NotDerivable(NotDerived::PolicyUnread);
         let states: Vec<_> = rights.iter().map(|_| unread()).collect();
         let book = Book {
+            rights: numbered,
             gates: states.iter().zip(&*rights).map(|(state, right)| gate(state, right)).collect(),
             switched_off: rights.iter().map(|_| false).collect(),
             sets: Chunked::default(),
@@ -338,8 +342,31 @@ impl Scribe {
         self.book.sets = self.book.sets.iter().map(|old| self.evaluated(old, &named)).collect();
     }
 
+    /// Takes up the rights that are routed from now on, with every number that was given before.
+    pub(super) fn route(&mut self, rights: Arc<Rights>) {
+        self.rights = distinct(&rights);
+        let unread = || PolicyState::NotDerivable(NotDerived::PolicyUnread);
+        self.states.resize_with(self.rights.len(), unread);
+        for ((_, index), state) in rights.iter().zip(&mut self.states) {
+            let unrouted = matches!(state, PolicyState::NotDerivable(NotDerived::NotRouted));
+            match rights.is_routed(index) {
+                false => *state = PolicyState::NotDerivable(NotDerived::NotRouted),
+                true if unrouted => *state = unread(),
+                true => {}
+            }
+        }
+        self.book.rights = rights;
+        let is_off = |right: &Right| self.off.contains(&right.resource);
+        self.book.switched_off = self.rights.iter().map(is_off).collect();
+        self.set_policies(Vec::new());
+    }
+
     fn evaluated(&self, old: &Evaluated, rights: &[RightIndex]) -> Evaluated {
         let mut new = old.clone();
+        // There may be more rights since.
+        let mut opens = new.opens.into_vec();
+        opens.resize(self.rights.len().div_ceil(64), 0);
+        new.opens = opens.into();
         for right in rights {
             let opens = self.states.get(right.place()).is_some_and(|state| new.set.opens(state));
             set_bit(&mut new.opens, *right, opens);
@@ -362,6 +389,10 @@ impl Scribe {
         let is_off = |right: &Right| self.off.contains(&right.resource);
         self.book.switched_off = self.rights.iter().map(is_off).collect();
     }
+}
+
+fn distinct(rights: &Rights) -> Arc<[Right]> {
+    rights.iter().map(|(right, _)| right.clone()).collect()
 }
 
 fn gate(state: &PolicyState, right: &Right) -> Gate {

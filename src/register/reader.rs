@@ -3,7 +3,10 @@
 use super::book::Book;
 use super::shard::{Found, Grant, Shard};
 use super::ticks::{Moment, Tick, Ticks};
-use super::{DerivedPermit, LookUp, NotDerived, PolicyVersion, RightIndex, Shared, Spot, Watched};
+use super::{
+    DerivedPermit, LookUp, NotDerived, PolicyVersion, RightIndex, Shared, Spot, TooManyRights,
+    Watched,
+};
 use crate::domain::delegation::{PackageId, PartyRights};
 use crate::domain::party::{OrgNumber, Party};
 use crate::domain::policy;
@@ -116,7 +119,15 @@ impl Reader {
     /// The place of a right among those that routes ask for.
     #[must_use]
     pub fn right_index(&self, right: &Right) -> Option<RightIndex> {
-        self.shared.rights.index(right)
+        self.shared.book.load().rights.index(right)
+    }
+
+    /// Whether routes may ask for these rights from now on: [`Writer::route`](super::Writer::route) will take them.
+    ///
+    /// # Errors
+    /// [`TooManyRights`].
+    pub fn can_route(&self, rights: Vec<Right>) -> Result<(), TooManyRights> {
+        self.shared.book.load().rights.next(rights).map(drop)
     }
 
     /// What the register says to a question; marks the system user as used. Allocates nothing.
@@ -138,8 +149,9 @@ impl Reader {
 
     /// Of one that is not watched it is known whether the resource has a policy at all.
     fn unwatched(&self, question: &Question) -> LookUp {
-        let right = self.right_index(question.right());
-        let missing = right.is_some_and(|right| self.shared.book.load().is_missing(right));
+        let book = self.shared.book.load();
+        let right = book.rights.index(question.right());
+        let missing = right.is_some_and(|right| book.is_missing(right));
         let why = if missing { NotDerived::PolicyMissing } else { NotDerived::Unwatched };
         LookUp { watched: None, derived: Err(why) }
     }
@@ -157,7 +169,7 @@ impl Reader {
             .map_or((unwatched, None, None), |(look_up, user, grant)| (look_up, user, grant));
         let held = grant.and_then(|grant| book.set(grant.rights));
         let packages = held.map(|set| set.packages.to_vec()).unwrap_or_default();
-        let right = self.right_index(question.right());
+        let right = book.rights.index(question.right());
         Explanation {
             look_up,
             user,
@@ -234,12 +246,12 @@ impl Reader {
         let book = self.shared.book.load();
         // Those that have names, as in the view.
         let named = found.grants().iter().filter(|grant| book.set(grant.rights).is_some());
-        let derives = named.map(|grant| self.derives(&book, found, *grant)).collect();
+        let derives = named.map(|grant| Self::derives(&book, found, *grant)).collect();
         Some(Shown { user, derives })
     }
 
     /// What [`look_up`](Self::look_up) derives for one party.
-    fn derives(&self, book: &Book, found: &Found<'_>, grant: Grant) -> Vec<Right> {
+    fn derives(book: &Book, found: &Found<'_>, grant: Grant) -> Vec<Right> {
         let (Some(fetched), Some(verified)) = (found.row.fetched, book.verified) else {
             return Vec::new();
         };
@@ -247,7 +259,7 @@ impl Reader {
             return Vec::new();
         }
         let derived = |right| book.permits(right, grant.party, grant.rights, fetched).is_ok();
-        let all = self.shared.rights.iter();
+        let all = book.rights.iter();
         all.filter(|(_, index)| derived(*index)).map(|(right, _)| right.clone()).collect()
     }
 
@@ -268,17 +280,16 @@ impl Reader {
                 lost: row.lost,
                 policies_verified: book.verified,
             }),
-            derived: self.derive(question, found, &book),
+            derived: Self::derive(question, found, &book),
         }
     }
 
     fn derive(
-        &self,
         question: &Question,
         found: &Found<'_>,
         book: &Book,
     ) -> Result<DerivedPermit, NotDerived> {
-        let right = self.right_index(question.right()).ok_or(NotDerived::NotRouted)?;
+        let right = book.rights.index(question.right()).ok_or(NotDerived::NotRouted)?;
         // Told whoever asks, and for whom: it closes what is known otherwise too.
         if book.is_missing(right) {
             return Err(NotDerived::PolicyMissing);

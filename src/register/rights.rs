@@ -1,4 +1,5 @@
-//! The rights that routes ask for, numbered once.
+//! The rights that routes ask for, numbered once and for ever: a number never comes to mean another right, also when
+//! routes change while the program runs.
 //!
 //! A question of a request names its right by copies of the texts in the configuration, which lie where they
 //! always lay: so a right is mostly known by where it lies, without reading it.
@@ -6,8 +7,10 @@
 use super::{RightIndex, TooManyRights};
 use crate::domain::resource::Right;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
-/// The rights, and their numbers.
+/// The rights, and their numbers: those that are routed now, and those that were.
+#[derive(Debug, Default)]
 pub(super) struct Rights {
     indices: HashMap<Right, RightIndex>,
     /// In the order of their numbers.
@@ -22,14 +25,22 @@ type Place = (usize, usize);
 impl Rights {
     /// Numbers them in order; one named twice counts once.
     pub(super) fn new(all: Vec<Right>) -> Result<Self, TooManyRights> {
-        let mut indices = HashMap::with_capacity(all.len());
-        let (mut distinct, mut placed) = (Vec::new(), Vec::with_capacity(all.len()));
+        Self::default().next(all)
+    }
+
+    /// Those that are routed from now on. All that had a number keep it.
+    pub(super) fn next(&self, all: Vec<Right>) -> Result<Self, TooManyRights> {
+        let (mut indices, mut distinct) = (self.indices.clone(), self.distinct.clone());
+        let mut placed = Vec::with_capacity(all.len());
         for right in all {
-            let next = u16::try_from(distinct.len()).map_err(|_| TooManyRights)?;
-            let index = *indices.entry(right.clone()).or_insert_with(|| {
-                distinct.push(right.clone());
-                RightIndex(next)
-            });
+            let index = match indices.entry(right.clone()) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(new) => {
+                    let next = RightIndex::nth(distinct.len()).ok_or(TooManyRights)?;
+                    distinct.push(right.clone());
+                    *new.insert(next)
+                }
+            };
             placed.push((place(&right), index, right));
         }
         placed.sort_unstable_by_key(|(place, ..)| *place);
@@ -41,6 +52,11 @@ impl Rights {
         let known = self.placed.binary_search_by_key(&place(right), |(place, ..)| *place);
         let placed = known.ok().and_then(|number| self.placed.get(number));
         placed.map(|(_, index, _)| *index).or_else(|| self.indices.get(right).copied())
+    }
+
+    /// Whether a route asks for it now.
+    pub(super) fn is_routed(&self, index: RightIndex) -> bool {
+        self.placed.iter().any(|(_, routed, _)| *routed == index)
     }
 
     /// Each of them, once, in the order of their numbers.
@@ -77,5 +93,26 @@ mod tests {
         let mixed = Right { resource: read.resource.clone(), action: write.action.clone() };
         assert_eq!(rights.index(&mixed), Some(RightIndex(1)));
         assert!(rights.iter().map(|(right, _)| right).eq([&read, &write]));
+
+        let sign = right("ex-returns", "sign");
+        let later = rights.next(vec![sign.clone(), elsewhere.clone()]).unwrap();
+        for (right, number, routed) in [(&read, 0, false), (&elsewhere, 1, true), (&sign, 2, true)]
+        {
+            assert_eq!(later.index(right), Some(RightIndex(number)));
+            assert_eq!(later.is_routed(RightIndex(number)), routed);
+        }
+    }
+
+    #[test]
+    fn every_number_is_given_and_who_has_one_keeps_it_when_there_are_no_more() {
+        let all: Vec<Right> = (0..65_535).map(|n| right("ex-returns", &format!("a{n}"))).collect();
+        let rights = Rights::new(all.clone()).unwrap();
+        assert_eq!(rights.iter().count(), all.len());
+        let last = all.last().unwrap();
+        assert_eq!(rights.iter().last(), Some((last, RightIndex(65_534))));
+        let again = rights.next(vec![last.clone()]).unwrap();
+        assert_eq!(again.index(last), Some(RightIndex(65_534)));
+        let more = vec![last.clone(), right("ex-returns", "more")];
+        assert_eq!(again.next(more).err(), Some(TooManyRights));
     }
 }

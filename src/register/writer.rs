@@ -5,7 +5,7 @@ use super::chunked::Chunked;
 use super::reader::grant;
 use super::shard::{Added, Found, Grant, Grants, Row, Shard, Spares};
 use super::ticks::{Tick, Ticks};
-use super::{RightIndex, SHARDS, Seen, Shared, Spot};
+use super::{RightIndex, SHARDS, Seen, Shared, Spot, TooManyRights};
 use crate::domain::delegation::PartyRights;
 use crate::domain::party::OrgNumber;
 use crate::domain::resource::{ResourceId, Right};
@@ -143,7 +143,7 @@ impl Writer {
     /// The place of a right among those that routes ask for.
     #[must_use]
     pub fn right_index(&self, right: &Right) -> Option<RightIndex> {
-        self.shared.rights.index(right)
+        self.shared.book.load().rights.index(right)
     }
 
     /// How many system users are watched.
@@ -265,6 +265,19 @@ impl Writer {
     pub fn set_policies(&mut self, states: Vec<(RightIndex, PolicyState)>) {
         self.scribe.set_policies(states);
         self.publish_book();
+    }
+
+    /// From now on routes ask for these rights, and `max_entries` system users are watched at most. What is held
+    /// stays; nothing is derived for a new right before its policy is set, nor for one that is routed no more.
+    ///
+    /// # Errors
+    /// [`TooManyRights`] when more rights than can be numbered were routed since the start; nothing is changed.
+    pub fn route(&mut self, rights: Vec<Right>, max_entries: usize) -> Result<(), TooManyRights> {
+        let next = self.shared.book.load().rights.next(rights)?;
+        self.scribe.route(Arc::new(next));
+        self.max_entries = max_entries;
+        self.publish_book();
+        Ok(())
     }
 
     /// Notes that all policies were current at `at`. Until this was said once, nothing is derived.

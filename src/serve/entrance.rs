@@ -21,12 +21,10 @@ use tokio_rustls::TlsAcceptor;
 /// What connections pass, the same for all workers.
 #[derive(Debug)]
 pub struct Entrance {
-    /// Who begins with a PROXY protocol header, and how long it may take.
-    proxy_protocol: Option<(Vec<Network>, Duration)>,
+    /// Who begins with a PROXY protocol header.
+    proxy_protocol: Option<Vec<Network>>,
     peers: Option<Arc<Peers>>,
     tls: Option<Tls>,
-    /// Longest time that a client may take nothing of what is sent.
-    pace: Duration,
 }
 
 #[derive(Debug)]
@@ -76,11 +74,10 @@ impl Entrance {
         });
         let peers = limits.connections_per_peer;
         Self {
-            proxy_protocol: listen.proxy_protocol.clone().zip(Some(limits.header_timeout)),
+            proxy_protocol: listen.proxy_protocol.clone(),
             // A bound that is never met need not be counted for.
             peers: (peers < limits.connections).then(|| Peers::new(peers)),
             tls,
-            pace: limits.body_idle_timeout,
         }
     }
 
@@ -88,17 +85,20 @@ impl Entrance {
         &self,
         mut socket: Socket,
         peer: IpAddr,
+        limits: &LimitConfig,
         metrics: &Metrics,
     ) -> Result<Entered, Refused> {
         let address = match &self.proxy_protocol {
-            Some(expected) => told_source(expected, &mut socket, peer).await?,
+            Some(trusted) => {
+                told_source((trusted, limits.header_timeout), &mut socket, peer).await?
+            }
             None => peer,
         };
         let guest = match &self.peers {
             Some(peers) => Some(peers.enter(address).ok_or(Refused::TooManyOfPeer)?),
             None => None,
         };
-        let socket = Paced::new(socket, self.pace);
+        let socket = Paced::new(socket, limits.body_idle_timeout);
         let (stream, subject) = match &self.tls {
             Some(tls) => {
                 let _pending = Pending::begin(metrics);
@@ -113,14 +113,14 @@ impl Entrance {
 
 /// The address that a load balancer tells.
 async fn told_source(
-    (trusted, limit): &(Vec<Network>, Duration),
+    (trusted, limit): (&[Network], Duration),
     socket: &mut Socket,
     peer: IpAddr,
 ) -> Result<IpAddr, Refused> {
     if !trusted.iter().any(|network| network.contains(peer)) {
         return Err(Refused::ProxyProtocol);
     }
-    match tokio::time::timeout(*limit, proxy_protocol::read(socket)).await {
+    match tokio::time::timeout(limit, proxy_protocol::read(socket)).await {
         Ok(Ok(told)) => Ok(told.unwrap_or(peer)),
         Ok(Err(_)) | Err(_) => Err(Refused::ProxyProtocol),
     }

@@ -50,12 +50,14 @@ fn payload(head: &[u8; 14], have: usize) -> Option<u64> {
     (have >= 2 && have == 2 + extended + mask).then_some(payload)
 }
 
-/// The frame that closes a WebSocket with 1008, policy violation, and why (RFC 6455 §5.5.1 and §7.4.1).
-pub(super) fn policy_violation(lapse: Lapse) -> Vec<u8> {
+/// The frame that closes a WebSocket, and why (RFC 6455 §5.5.1 and §7.4.1): 1001, going away, when the program
+/// stops; else 1008, policy violation.
+pub(super) fn close(lapse: Lapse) -> Vec<u8> {
     const CLOSE: u8 = 0x88;
     let why = lapse.label().as_bytes();
     let length = u8::try_from(why.len() + 2).unwrap_or(2);
-    [&[CLOSE, length][..], &1008_u16.to_be_bytes(), why].concat()
+    let code: u16 = if lapse == Lapse::Stopping { 1001 } else { 1008 };
+    [&[CLOSE, length][..], &code.to_be_bytes(), why].concat()
 }
 
 #[cfg(test)]

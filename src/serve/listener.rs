@@ -2,13 +2,17 @@
 
 use crate::config::ListenAddress;
 use crate::stream::Socket;
+use listenfd::ListenFd;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net as unix;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-use tokio::net::{TcpListener, TcpSocket, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: usize = 4096;
 
 /// Who else may listen on the same port.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -28,7 +32,7 @@ pub fn listen(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> 
     socket.set_reuseaddr(true)?;
     socket.set_reuseport(sharing == Sharing::Workers)?;
     socket.bind(address)?;
-    socket.listen(4096)
+    socket.listen(u32::try_from(BACKLOG).unwrap_or(u32::MAX))
 }
 
 /// A listener of one worker.
@@ -50,6 +54,60 @@ pub enum Bound {
 }
 
 impl Bound {
+    /// The listener that a service manager opened for this process (`sd_listen_fds(3)`), if it did. Changes the
+    /// environment, so it must be called before there is a second thread.
+    ///
+    /// # Errors
+    /// When there are several, or what is given is no listener of TCP or of the file system.
+    pub fn given() -> io::Result<Option<Self>> {
+        let mut all = ListenFd::from_env();
+        if all.len() > 1 {
+            let problem = "more than one socket was given, and one is listened on";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+        }
+        // What is of the other kind is left in its place.
+        if let Ok(Some(listener)) = all.take_unix_listener(0) {
+            return Ok(Some(Self::Unix(listener)));
+        }
+        all.take_tcp_listener(0).map(|found| found.map(Self::Tcp))
+    }
+
+    /// One for each of `workers`, all of the socket that was given.
+    ///
+    /// # Errors
+    /// When it is not at `address`, as the configuration has it, where port 0 is any port.
+    pub fn shared(self, address: &ListenAddress, workers: usize) -> io::Result<Vec<Self>> {
+        let there = self.address();
+        let as_meant = match (address, &there) {
+            (ListenAddress::Tcp(meant), Some(ListenAddress::Tcp(there))) => {
+                meant == there || (meant.port() == 0 && meant.ip() == there.ip())
+            }
+            (meant, there) => there.as_ref() == Some(meant),
+        };
+        if !as_meant {
+            let there = there.map_or("nowhere".to_owned(), |there| there.to_string());
+            let problem = format!("the socket that was given listens on {there}");
+            return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, problem));
+        }
+        self.set_nonblocking()?;
+        let mut all = Vec::with_capacity(workers);
+        for _ in 1..workers {
+            all.push(match &self {
+                Self::Tcp(listener) => Self::Tcp(listener.try_clone()?),
+                Self::Unix(listener) => Self::Unix(listener.try_clone()?),
+            });
+        }
+        all.push(self);
+        Ok(all)
+    }
+
+    fn set_nonblocking(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => listener.set_nonblocking(true),
+            Self::Unix(listener) => listener.set_nonblocking(true),
+        }
+    }
+
     /// One for each of `workers`, all on the same port or socket. To be called within a runtime.
     ///
     /// # Errors
@@ -160,6 +218,33 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
+    /// Takes what is in the queue, and closes: the system resets what is still in it then. What comes in between, in
+    /// microseconds, is lost; another listener on the same port gets it where `net.ipv4.tcp_migrate_req` is set.
+    pub(super) fn drain(self, mut take: impl FnMut(Socket, IpAddr)) {
+        match self {
+            Self::Tcp(listener) => {
+                let Ok(listener) = listener.into_std() else { return };
+                for (stream, peer) in queued(|| listener.accept()) {
+                    if stream.set_nonblocking(true).is_ok()
+                        && let Ok(stream) = TcpStream::from_std(stream)
+                    {
+                        take(Socket::Tcp(stream).without_delay(), peer.ip());
+                    }
+                }
+            }
+            Self::Unix(listener) => {
+                let Ok(listener) = listener.into_std() else { return };
+                for (stream, _) in queued(|| listener.accept()) {
+                    if stream.set_nonblocking(true).is_ok()
+                        && let Ok(stream) = UnixStream::from_std(stream)
+                    {
+                        take(Socket::Unix(stream), Ipv4Addr::LOCALHOST.into());
+                    }
+                }
+            }
+        }
+    }
+
     /// The next connection, and whom it is from. A Unix socket has no address: its peer is this machine.
     ///
     /// # Errors
@@ -176,6 +261,21 @@ impl Listener {
             }
         }
     }
+}
+
+/// What `accept` gives without waiting; no more than fits into a queue, for another may fill it.
+fn queued<T>(mut accept: impl FnMut() -> io::Result<T>) -> impl Iterator<Item = T> {
+    std::iter::from_fn(move || {
+        loop {
+            match accept() {
+                Ok(accepted) => return Some(accepted),
+                // It left while it waited.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(_) => return None,
+            }
+        }
+    })
+    .take(BACKLOG)
 }
 
 #[cfg(test)]

@@ -7,17 +7,18 @@ use super::streams::Delivery;
 use super::tunnel::{self, Counts, End};
 use super::watch::{self, Watch};
 use crate::clock::Clock;
-use crate::config::Language;
+use crate::config::{Language, LimitConfig};
 use crate::enforce::facts::{BodyError, BodyReader, Facts};
 use crate::enforce::ports::EdgeFuture;
 use crate::enforce::rejection::{Code, Rejection};
 use crate::enforce::trail::Step;
-use crate::enforce::vigil::{Going, Lapse, Vigil};
+use crate::enforce::vigil::{Asked, Going, Lapse};
 use crate::enforce::{Enforcer, Grant};
 use crate::forward::body::{Outgoing, Progress, Silence};
 use crate::forward::headers::{Direction, clean_trailers};
 use crate::forward::{Answered, Client, Forwarder, ToSend};
 use crate::record::{Opening, Record, Recorder, Unreadable};
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{
@@ -39,36 +40,65 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 /// What serves requests: one a worker, sharing all but the upstream connections.
 pub struct Proxy {
-    /// What judges.
-    pub enforcer: Arc<Enforcer>,
-    /// What sends on.
-    pub forwarder: Forwarder,
+    /// What requests are judged and forwarded by that begin now.
+    pub generation: ArcSwap<Generation>,
     /// What remembers.
     pub recorder: Arc<Recorder>,
     /// The time of day, for records.
     pub clock: Arc<dyn Clock>,
     /// Requests that may still be taken on, all workers together.
     pub in_flight: Arc<Semaphore>,
+    /// Connections, and the tunnels that they have become.
+    pub tasks: TaskTracker,
+    /// How far the end has come.
+    pub stop: Stop,
+}
+
+/// What one configuration comes to for one worker. A request takes one up when it begins, and keeps it.
+#[derive(Debug)]
+pub struct Generation {
+    /// What judges.
+    pub enforcer: Arc<Enforcer>,
+    /// What sends on.
+    pub forwarder: Forwarder,
     /// Language of refusals when the caller asks for none that we have.
     pub default_language: Language,
     /// Altinn's base address, for remedies.
     pub altinn: String,
-    /// Connections, and the tunnels that they have become.
-    pub tasks: TaskTracker,
+}
+
+/// The end of the program, in its steps. A clone is as good.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Not ready any more: connections are still taken, and HTTP/1 ones are not kept after their next answer, so
+    /// that none is closed at the moment at which a client begins to use it again.
+    pub leaving: CancellationToken,
+    /// No new connections; those that are open end after what is in flight.
+    pub closing: CancellationToken,
+    /// Streams have had their grace.
+    pub streams: CancellationToken,
+    /// Nobody waits for what is in flight any more: it is cut, and recorded as it stands.
+    pub now: CancellationToken,
 }
 
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Proxy").field("forwarder", &self.forwarder).finish_non_exhaustive()
+        f.debug_struct("Proxy").field("generation", &self.generation).finish_non_exhaustive()
     }
 }
 
 impl Proxy {
+    /// The bounds of the newest configuration.
+    pub(super) fn limits(&self) -> LimitConfig {
+        self.generation.load().enforcer.limits.clone()
+    }
+
     /// Serves one request. A panic in it is a 500 for it alone.
     ///
     /// # Errors
@@ -79,12 +109,15 @@ impl Proxy {
         client: &Arc<Client>,
         busy: Busy,
     ) -> Result<Response<Reply>, Infallible> {
+        let generation = self.generation.load_full();
+        let limits = &generation.enforcer.limits;
         let (head, body) = request.into_parts();
         let declared = body.size_hint().exact();
-        let mut body = Some(RequestBody::new(body, self.enforcer.limits.body_idle_timeout));
-        let mut record = self.open(&head, client.address);
-        let caller = Caller::of(&head.headers, self.default_language);
-        let (method, version) = (head.method.clone(), head.version);
+        let mut body = Some(RequestBody::new(body, limits.body_idle_timeout));
+        let mut record = self.open(&head, client.address, limits);
+        let caller = Caller::of(&head.headers, generation.default_language);
+        let version = head.version;
+        let asked = Asked { method: head.method.clone(), uri: head.uri.clone() };
         let span = tracing::info_span!(
             "request",
             mode = "proxy",
@@ -96,7 +129,7 @@ impl Proxy {
         );
         let served = {
             // Pinned where it is: wrapped by value it would be copied for each wrapper.
-            let serving = pin!(self.serve(head, &mut body, client, &mut record));
+            let serving = pin!(self.serve(&generation, head, &mut body, client, &mut record));
             AssertUnwindSafe(serving.instrument(span.clone())).catch_unwind().await
         };
         let served = served.unwrap_or_else(|_| {
@@ -105,10 +138,10 @@ impl Proxy {
             Err(Rejection::Internal)
         });
         record.tell(&span);
-        Ok(match served {
+        let mut response = match served {
             Ok((answered, granted)) => {
                 let grpc = version == Version::HTTP_2 && caller.is_grpc();
-                self.pass_on(answered, (granted, busy), record, (&method, grpc))
+                self.pass_on(&generation, answered, (granted, busy), record, (asked, grpc))
             }
             Err(rejection) => {
                 // Where the end of a message was not seen, the next one cannot begin.
@@ -116,15 +149,20 @@ impl Proxy {
                     Some(unsent) => unsent.has_ended(),
                     None => declared == Some(record.progress.bytes()),
                 };
-                let mut response = self.refuse(&rejection, caller, record, (&method, busy));
+                let mut response =
+                    Self::refuse((&generation, &rejection), caller, record, (&asked.method, busy));
                 // HTTP/2 frames each apart.
                 if version < Version::HTTP_2 && !ended {
-                    let close = HeaderValue::from_static("close");
-                    response.headers_mut().insert(header::CONNECTION, close);
+                    close_after(&mut response);
                 }
                 response
             }
-        })
+        };
+        let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if version < Version::HTTP_2 && !switched && self.stop.leaving.is_cancelled() {
+            close_after(&mut response);
+        }
+        Ok(response)
     }
 
     /// Records a request that the HTTP library refused by itself.
@@ -137,20 +175,21 @@ impl Proxy {
         });
     }
 
-    fn open(&self, head: &request::Parts, peer: IpAddr) -> Record {
+    fn open(&self, head: &request::Parts, peer: IpAddr, limits: &LimitConfig) -> Record {
         let opening = Opening {
             at: self.clock.wall(),
             trace_id: trace_id(&head.headers),
             peer,
             method: &head.method,
             path: head.uri.path(),
-            body_limit: self.enforcer.limits.body_bytes,
+            body_limit: limits.body_bytes,
         };
         Record::open(Arc::clone(&self.recorder), opening)
     }
 
     async fn serve(
         &self,
+        generation: &Generation,
         mut head: request::Parts,
         body: &mut Option<RequestBody>,
         client: &Arc<Client>,
@@ -170,14 +209,14 @@ impl Proxy {
             headers: &head.headers,
             peer: client.address,
         };
-        let judged = self.enforcer.enforce(facts, reader, &mut record.trail).await;
+        let judged = generation.enforcer.enforce(facts, reader, &mut record.trail).await;
         // What is logged from here on carries who asked for what.
         record.tell(&tracing::Span::current());
         let grant = judged?;
         let progress = Arc::clone(&record.progress);
         let body = body.take().ok_or(Rejection::Internal)?.into_outgoing(&progress);
         let request = ToSend { head, body, progress, client: Arc::clone(client), upgrade };
-        let answered = self.forward(&grant, request).await;
+        let answered = Self::forward(generation, &grant, request).await;
         record.trail.done(Step::Forward);
         match answered {
             Ok(answered) => Ok((answered, Granted { grant, place: permit })),
@@ -189,17 +228,22 @@ impl Proxy {
     }
 
     /// Forwards a request. While its body is still coming, what it was granted by must last.
-    async fn forward(&self, grant: &Grant, request: ToSend) -> Result<Answered, Rejection> {
+    async fn forward(
+        generation: &Generation,
+        grant: &Grant,
+        request: ToSend,
+    ) -> Result<Answered, Rejection> {
         if !request.body.is_streamed() {
-            return self.forwarder.forward(grant, request).await;
+            return generation.forwarder.forward(grant, request).await;
         }
-        let method = request.head.method.clone();
+        // The head goes on with the request.
+        let asked = Asked { method: request.head.method.clone(), uri: request.head.uri.clone() };
         let since = Instant::now();
         let lapse = Box::pin(async {
             tokio::time::sleep_until(since + watch::SHORT).await;
-            self.enforcer.vigil(grant, &method, Going::Answer, since).lapse().await
+            generation.enforcer.vigil(grant, &asked, Going::Answer, since).lapse().await
         });
-        let forwarding = Box::pin(self.forwarder.forward(grant, request));
+        let forwarding = Box::pin(generation.forwarder.forward(grant, request));
         tokio::select! {
             answered = forwarding => answered,
             lapse = lapse => Err(lapse.into_rejection()),
@@ -207,13 +251,13 @@ impl Proxy {
     }
 
     fn refuse(
-        &self,
-        rejection: &Rejection,
+        (generation, rejection): (&Generation, &Rejection),
         caller: Caller,
         mut record: Record,
         (method, busy): (&Method, Busy),
     ) -> Response<Reply> {
-        let around = Surroundings { caller, trace_id: record.trace_id(), altinn: &self.altinn };
+        let around =
+            Surroundings { caller, trace_id: record.trace_id(), altinn: &generation.altinn };
         let response = respond::refuse(rejection, around);
         record.responding(response.status());
         if *method != Method::HEAD {
@@ -233,24 +277,30 @@ impl Proxy {
     /// Hands the upstream's answer to the client, and the record to its body.
     fn pass_on(
         &self,
+        generation: &Generation,
         answered: Answered,
         (granted, busy): (Granted, Busy),
         mut record: Record,
-        (method, grpc): (&Method, bool),
+        (asked, grpc): (Asked, bool),
     ) -> Response<Reply> {
         let Answered { response, tunnel, idle } = answered;
         record.responding(response.status());
         if let Some(sides) = tunnel {
-            let vigil = self.enforcer.vigil(&granted.grant, method, Going::Tunnel, Instant::now());
-            let protocol = response.headers().get(header::UPGRADE);
-            let websocket = protocol.is_some_and(|name| name.as_bytes() == b"websocket");
+            let enforcer = &generation.enforcer;
+            // A tunnel without a protocol is granted by no route.
+            let protocol = response.headers().get(header::UPGRADE).cloned();
+            let protocol = protocol.unwrap_or(HeaderValue::from_static(""));
+            let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
+            let going = Going::Tunnel(protocol);
+            let vigil = enforcer.vigil(&granted.grant, &asked, going, Instant::now());
             let tunnel = Tunnel { record, counts: Counts::default(), _place: granted.place };
-            self.tasks.spawn(tunnel.run(sides, idle, vigil, websocket));
+            let lapse = watch::until(self.stop.streams.clone(), vigil.lapse());
+            self.tasks.spawn(tunnel.run(sides, idle, lapse, websocket));
             let body = ReplyBody::Whole(Full::default());
             return response.map(|_| Reply { body, open: None, delivery: None, _busy: busy });
         }
         // The library does not read the body of an answer that has none, so its end is known here.
-        let bodiless = *method == Method::HEAD
+        let bodiless = asked.method == Method::HEAD
             || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let ended = bodiless || response.body().is_end_stream();
         if ended {
@@ -258,7 +308,8 @@ impl Proxy {
         }
         let open = (!ended).then(|| {
             let Granted { grant, place } = granted;
-            let watch = Watch::new(Arc::clone(&self.enforcer), grant, method.clone());
+            let ending = is_stream(response.headers()).then(|| self.stop.streams.clone());
+            let watch = Watch::new(Arc::clone(&generation.enforcer), grant, asked, ending);
             Box::new(Open { record, watch, grpc, _place: place })
         });
         response.map(|incoming| Reply {
@@ -268,6 +319,19 @@ impl Proxy {
             _busy: busy,
         })
     }
+}
+
+/// The library closes the connection after this answer.
+fn close_after(response: &mut Response<Reply>) {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+}
+
+/// Whether an answer may go on without end: an event stream, or gRPC.
+fn is_stream(headers: &HeaderMap) -> bool {
+    let media = headers.get(header::CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
+    [&b"text/event-stream"[..], b"application/grpc"]
+        .iter()
+        .any(|name| media.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name)))
 }
 
 /// What was granted, and the place in flight that it takes.
@@ -288,13 +352,12 @@ impl Tunnel {
         mut self,
         (client, upstream): (OnUpgrade, OnUpgrade),
         idle: Duration,
-        vigil: Vigil,
+        lapse: impl Future<Output = Lapse>,
         websocket: bool,
     ) {
         let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else { return };
         let (client, upstream) = (TokioIo::new(client), TokioIo::new(upstream));
-        let end =
-            tunnel::relay((client, websocket), upstream, &self.counts, idle, vigil.lapse()).await;
+        let end = tunnel::relay((client, websocket), upstream, &self.counts, idle, lapse).await;
         tracing::debug!(trace_id = self.record.trace_id(), ?end, "a tunnel ended");
         match end {
             End::Whole => self.record.complete(),

@@ -9,6 +9,7 @@ use crate::domain::system_user::{SystemId, SystemUserId};
 use crate::register::{NotDerived, Reader, SHARDS, Shown, Stats, Tick, Ticks};
 use crate::sync::bound::grace_left;
 use crate::sync::status::{ResourceStatus, Status, StatusReader};
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +26,7 @@ pub struct RegisterPages {
     /// How the task that keeps it stands.
     pub status: StatusReader,
     /// Its bounds, and those of its routes.
-    pub bounds: Bounds,
+    pub bounds: ArcSwap<Bounds>,
     /// How busy the way to Altinn is; `None` where nobody goes it.
     pub calls: Option<CountCalls>,
     counted: Mutex<Option<(Instant, Stats)>>,
@@ -88,7 +89,13 @@ impl RegisterPages {
         bounds: Bounds,
         calls: Option<CountCalls>,
     ) -> Self {
-        Self { reader, status, bounds, calls, counted: Mutex::new(None) }
+        Self {
+            reader,
+            status,
+            bounds: ArcSwap::from_pointee(bounds),
+            calls,
+            counted: Mutex::new(None),
+        }
     }
 
     /// Counts, ages, policies and remaining grace. `worst_served` is the greatest age of a permit served,
@@ -101,13 +108,13 @@ impl RegisterPages {
                 "watched": self.reader.size(),
                 "read": counted.read,
                 "doubted": counted.doubted,
-                "most": self.bounds.max_system_users,
+                "most": self.bounds.load().max_system_users,
             },
             "parties": counted.parties,
             "rights_sets": counted.sets,
             "rights_sets_refused": counted.refused_sets,
             "bytes": self.reader.bytes(),
-            "most_bytes": self.bounds.max_bytes,
+            "most_bytes": self.bounds.load().max_bytes,
             "oldest_seconds": age(ticks, counted.oldest),
             "oldest_in_use_seconds": age(ticks, status.oldest),
             "worst_served_seconds": worst_served,
@@ -156,8 +163,8 @@ impl RegisterPages {
         let ticks = self.reader.ticks();
         let users = status.oldest.map(|tick| ticks.age(tick)).unwrap_or_default();
         let policies = status.verified.map(|tick| ticks.age(tick));
-        let left = |grace| grace_left(grace, users, policies, self.bounds.policy_max_age);
-        self.bounds.graces.iter().map(|grace| grace.json(left)).collect()
+        let left = |grace| grace_left(grace, users, policies, self.bounds.load().policy_max_age);
+        self.bounds.load().graces.iter().map(|grace| grace.json(left)).collect()
     }
 }
 

@@ -237,8 +237,8 @@ fn grpc(code: Code, language: Language) -> Response<Bytes> {
 #[must_use]
 pub fn lapsed_trailers(lapse: Lapse) -> HeaderMap {
     let status = match lapse {
-        Lapse::No(_) => StatusCode::FORBIDDEN,
-        Lapse::Unknown(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Lapse::No(_) | Lapse::RouteChanged => StatusCode::FORBIDDEN,
+        Lapse::Unknown(_) | Lapse::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         Lapse::TokenEnded | Lapse::KeyGone => StatusCode::UNAUTHORIZED,
     };
     let mut trailers = HeaderMap::new();

@@ -1,7 +1,7 @@
 //! A tunnel after an upgrade: bytes both ways, counted as they pass, until both sides have ended, none
 //! has moved for too long, or what it was opened by has lapsed.
 
-use super::frames::{Frames, policy_violation};
+use super::frames::{self, Frames};
 use crate::enforce::vigil::Lapse;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -72,7 +72,7 @@ where
         && frames.is_some_and(|frames| frames.between())
     {
         let last_word = async {
-            to_client.write_all(&policy_violation(lapse)).await?;
+            to_client.write_all(&frames::close(lapse)).await?;
             to_client.shutdown().await
         };
         // Who does not listen is not waited for.
@@ -189,7 +189,7 @@ mod tests {
             client.read_to_end(&mut got).await.unwrap();
             assert_eq!(running.await.unwrap(), (End::Lapsed(Lapse::TokenEnded), 0, count));
             assert_eq!(begun.elapsed().as_secs(), 30);
-            let close = policy_violation(Lapse::TokenEnded);
+            let close = frames::close(Lapse::TokenEnded);
             assert_eq!(&got[sent..], if told { &close[..] } else { &[] }, "after {sent}");
         }
     }

@@ -1,14 +1,14 @@
 //! Watches over an answer that goes on: asleep, and costing nothing, until it lasts or is silent.
 
-use crate::enforce::vigil::{Going, Lapse};
+use crate::enforce::vigil::{Asked, Going, Lapse};
 use crate::enforce::{Enforcer, Grant};
-use http::Method;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Whether an answer may still go on.
 pub(super) struct Watch(State);
@@ -21,8 +21,9 @@ enum State {
 struct Asleep {
     enforcer: Arc<Enforcer>,
     grant: Grant,
-    method: Method,
+    asked: Asked,
     since: Instant,
+    ending: Option<CancellationToken>,
 }
 
 /// What is over sooner needs no watching.
@@ -35,8 +36,15 @@ impl fmt::Debug for Watch {
 }
 
 impl Watch {
-    pub(super) fn new(enforcer: Arc<Enforcer>, grant: Grant, method: Method) -> Self {
-        Self(State::Asleep(Box::new(Asleep { enforcer, grant, method, since: Instant::now() })))
+    /// `ending` tells when it has to end whoever holds the right; `None` for what ends by itself.
+    pub(super) fn new(
+        enforcer: Arc<Enforcer>,
+        grant: Grant,
+        asked: Asked,
+        ending: Option<CancellationToken>,
+    ) -> Self {
+        let since = Instant::now();
+        Self(State::Asleep(Box::new(Asleep { enforcer, grant, asked, since, ending })))
     }
 
     /// Looks on at each frame; `waiting` when it is not there yet.
@@ -46,12 +54,23 @@ impl Watch {
                 return Poll::Pending;
             }
             let vigil =
-                asleep.enforcer.vigil(&asleep.grant, &asleep.method, Going::Answer, asleep.since);
-            self.0 = State::Awake(Box::pin(vigil.lapse()));
+                asleep.enforcer.vigil(&asleep.grant, &asleep.asked, Going::Answer, asleep.since);
+            self.0 = match asleep.ending.take() {
+                Some(ending) => State::Awake(Box::pin(until(ending, vigil.lapse()))),
+                None => State::Awake(Box::pin(vigil.lapse())),
+            };
         }
         match &mut self.0 {
             State::Asleep(_) => Poll::Pending,
             State::Awake(lapse) => lapse.as_mut().poll(cx),
         }
+    }
+}
+
+/// The lapse, or the end of the grace that streams have when the program stops.
+pub(super) async fn until(ending: CancellationToken, lapse: impl Future<Output = Lapse>) -> Lapse {
+    tokio::select! {
+        lapse = lapse => lapse,
+        () = ending.cancelled() => Lapse::Stopping,
     }
 }

@@ -28,34 +28,39 @@ pub struct Offers {
     pub http2: Arc<ClientConfig>,
     /// Either.
     pub either: Arc<ClientConfig>,
+    /// When our own certificate ends, in seconds since 1970.
+    ends: Option<i64>,
 }
 
 impl Client {
-    /// Reads the files.
+    /// Reads the files. Whoever puts it to use then has to [`Client::tell`].
     ///
     /// # Errors
     /// [`TlsError`].
     pub fn new(config: UpstreamTlsConfig, metrics: Metrics) -> Result<Self, TlsError> {
         let own = config.own.as_ref().map(pair).transpose()?;
-        let current = ArcSwap::from_pointee(make(&config, own.clone())?);
-        let client = Self { config, current, metrics };
-        client.tell(own.as_ref())?;
-        Ok(client)
+        let current = ArcSwap::from_pointee(make(&config, own)?);
+        Ok(Self { config, current, metrics })
+    }
+
+    /// Tells by a metric when our own certificate ends.
+    pub fn tell(&self) {
+        if let (Some(files), Some(ends)) = (&self.config.own, self.current.load().ends) {
+            let file = files.certificate.to_string_lossy();
+            self.metrics.tls_certificate_ends.with_label_values(&[file.as_ref()]).set(ends);
+        }
+    }
+
+    /// What it was made for.
+    #[must_use]
+    pub fn config(&self) -> &UpstreamTlsConfig {
+        &self.config
     }
 
     /// As the files said when they were read last.
     #[must_use]
     pub fn current(&self) -> Arc<Offers> {
         self.current.load_full()
-    }
-
-    fn tell(&self, own: Option<&CertifiedKey>) -> Result<(), TlsError> {
-        if let (Some(files), Some(own)) = (&self.config.own, own) {
-            let file = files.certificate.to_string_lossy();
-            let end = shown(own)?.not_after;
-            self.metrics.tls_certificate_ends.with_label_values(&[file.as_ref()]).set(end);
-        }
-        Ok(())
     }
 }
 
@@ -73,8 +78,9 @@ impl Reloads for Client {
         {
             return Err(TlsError::OutOfDate);
         }
-        self.current.store(Arc::new(make(&self.config, own.clone())?));
-        self.tell(own.as_ref())
+        self.current.store(Arc::new(make(&self.config, own)?));
+        self.tell();
+        Ok(())
     }
 }
 
@@ -83,6 +89,7 @@ fn make(config: &UpstreamTlsConfig, own: Option<CertifiedKey>) -> Result<Offers,
         Some(path) => authorities(path)?,
         None => of_the_system()?,
     };
+    let ends = own.as_ref().map(shown).transpose()?.map(|facts| facts.not_after);
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots);
@@ -99,6 +106,7 @@ fn make(config: &UpstreamTlsConfig, own: Option<CertifiedKey>) -> Result<Offers,
         http1: offering(&[b"http/1.1"]),
         http2: offering(&[b"h2"]),
         either: offering(&[b"h2", b"http/1.1"]),
+        ends,
     })
 }
 

@@ -8,12 +8,15 @@ use super::{TlsError, read};
 use crate::clock::{Clock, SystemClock};
 use crate::telemetry::metrics::Metrics;
 use aws_lc_rs::digest::{SHA256, digest};
+use std::collections::HashSet;
 use std::error::Error;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 /// Time between two looks.
@@ -35,8 +38,12 @@ pub trait Reloads: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub struct Watch {
     watched: Vec<Watched>,
+    what: watch::Receiver<All>,
     metrics: Metrics,
 }
+
+/// All that is made of files now.
+pub type All = Vec<Arc<dyn Reloads>>;
 
 /// The digests of the files when they were last looked at; `None` for one that could not be read.
 type Seen = Vec<Option<Vec<u8>>>;
@@ -51,10 +58,34 @@ struct Watched {
 }
 
 impl Watch {
-    /// Begins with what the files hold now.
+    /// Begins with what the files hold now; follows `what` when it changes.
     #[must_use]
-    pub fn new(what: Vec<Arc<dyn Reloads>>, metrics: Metrics) -> Self {
-        Self { watched: what.into_iter().map(Watched::begin).collect(), metrics }
+    pub fn new(mut what: watch::Receiver<All>, metrics: Metrics) -> Self {
+        let watched = what.borrow_and_update().iter().cloned().map(Watched::begin).collect();
+        Self { watched, what, metrics }
+    }
+
+    /// Watches what there is now. What was watched before goes on as it stood; of a file that is used no more
+    /// nothing is told any more.
+    async fn follow(&mut self) {
+        let all = self.what.borrow_and_update().clone();
+        let before = std::mem::take(&mut self.watched);
+        let used: HashSet<PathBuf> = files(all.iter()).collect();
+        for file in files(before.iter().map(|watched| &watched.what)) {
+            if !used.contains(&file) {
+                let label = file.to_string_lossy();
+                // Keys and authorities have none.
+                let _ = self.metrics.tls_certificate_ends.remove_label_values(&[label.as_ref()]);
+            }
+        }
+        for what in all {
+            let same = before.iter().find(|watched| Arc::ptr_eq(&watched.what, &what));
+            if let Some(same) = same {
+                self.watched.push(same.clone());
+            } else if let Ok(new) = spawn_blocking(move || Watched::begin(what)).await {
+                self.watched.push(new);
+            }
+        }
     }
 
     /// Looks until `stop`.
@@ -63,6 +94,11 @@ impl Watch {
         let mut hangup = signal(SignalKind::hangup()).ok();
         loop {
             let asked = tokio::select! {
+                // Who gave it is not gone before `stop`.
+                Ok(()) = self.what.changed() => {
+                    self.follow().await;
+                    continue;
+                }
                 () = tokio::time::sleep(INTERVAL) => false,
                 () = next(&mut hangup) => true,
                 () = stop.cancelled() => return,
@@ -73,7 +109,7 @@ impl Watch {
             for watched in &mut self.watched {
                 // A disk that hangs must not stop what else runs here.
                 let once = watched.clone();
-                let looked = tokio::task::spawn_blocking(move || once.look(asked)).await;
+                let looked = spawn_blocking(move || once.look(asked)).await;
                 if let Ok((seen, Some(taken))) = looked {
                     count(&taken, &self.metrics);
                     if watched.note(seen, &taken) || asked {
@@ -85,6 +121,7 @@ impl Watch {
     }
 }
 
+/// The next time that it comes; never, where signals cannot be waited for.
 async fn next(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),
@@ -121,6 +158,12 @@ impl Watched {
     }
 }
 
+fn files<'w>(
+    all: impl Iterator<Item = &'w Arc<dyn Reloads>> + 'w,
+) -> impl Iterator<Item = PathBuf> + 'w {
+    all.flat_map(|what| what.files().into_iter().map(Path::to_owned).collect::<Vec<_>>())
+}
+
 fn look(what: &dyn Reloads) -> Seen {
     let digest = |path| read(path).ok().map(|bytes| digest(&SHA256, &bytes).as_ref().to_vec());
     what.files().into_iter().map(digest).collect()
@@ -152,7 +195,6 @@ pub(super) fn now() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     /// A file that serves or not, whatever it holds: as a certificate does by its time.
@@ -212,6 +254,29 @@ mod tests {
         assert_eq!(once(&mut watched, false), Some((false, false)), "told of at the start");
         file.serves.store(true, Ordering::Relaxed);
         assert_eq!(once(&mut watched, false), Some((true, true)));
+    }
+
+    #[tokio::test]
+    async fn of_a_certificate_that_is_used_no_more_nothing_is_told() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (first, _) = watched(one.path(), true);
+        let (second, _) = watched(other.path(), true);
+        let metrics = Metrics::new().unwrap();
+        let ends = |file: &File| {
+            let label = file.path.to_string_lossy().into_owned();
+            metrics.tls_certificate_ends.remove_label_values(&[label.as_str()])
+        };
+        let (set, what) = watch::channel::<All>(vec![Arc::<File>::clone(&first)]);
+        let mut watch = Watch::new(what, metrics.clone());
+        for file in [&first, &second] {
+            let label = file.path.to_string_lossy();
+            metrics.tls_certificate_ends.with_label_values(&[label.as_ref()]).set(1);
+        }
+        set.send_replace(vec![Arc::<File>::clone(&second)]);
+        watch.follow().await;
+        assert!(ends(&first).is_err() && ends(&second).is_ok());
+        let files: Vec<_> = files(watch.watched.iter().map(|watched| &watched.what)).collect();
+        assert_eq!(files, std::slice::from_ref(&second.path));
     }
 
     #[test]

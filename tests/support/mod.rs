@@ -269,13 +269,14 @@ pub fn config(sandbox: &RunningSandbox, upstream: &str, sections: &str) -> Strin
         format!("maskinporten: {{ client_id: \"{}\", key_env: PROXY_JWK }}\n", seed::PROXY_CLIENT),
     );
     let routes = usual("routes", format!("routes:{ROUTES}"));
+    let shutdown = usual("shutdown", "shutdown: { wait: 0s }\n".to_owned());
     let listen = usual("listen", "listen: { address: \"127.0.0.1:0\", workers: 2 }\n".to_owned());
     format!(
         "environment: custom\n\
          custom: {{ issuer: \"{issuer}\", altinn: \"{altinn}\" }}\n\
          {listen}\
          admin: {{ address: \"127.0.0.1:0\" }}\n\
-         {upstream}\n{altinn_section}{maskinporten}{sections}\n{routes}"
+         {upstream}\n{altinn_section}{maskinporten}{shutdown}{sections}\n{routes}"
     )
 }
 

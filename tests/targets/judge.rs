@@ -92,9 +92,10 @@ impl Judge {
         let mut config = config.unwrap_or_else(|errors| panic!("{errors}"));
         let keys = Arc::new(OneKey(Arc::new(set.keys.into_iter().next().unwrap())));
         let enforcer = Enforcer {
+            newest: portvakt::enforce::vigil::Newest::default(),
             rates: Rates::new(&config.limits),
             limits: config.limits,
-            routes: Routes::new(config.routes).unwrap(),
+            routes: Arc::new(Routes::new(config.routes).unwrap()),
             authenticator: Authenticator::new(keys, Arc::new(SystemClock), config.tokens).unwrap(),
             answers: None,
             budget: config.altinn.budget,

@@ -4,11 +4,11 @@ use super::world::{World, number};
 use super::{Resolver, either, section};
 use crate::config::raw::{
     RawAdmin, RawConfirmations, RawForwarded, RawLanguage, RawLimits, RawLog, RawLogFormat,
-    RawRate, RawRefusals, RawSupplier, RawTokens, Setting, SizeOrUnlimited,
+    RawRate, RawRefusals, RawShutdown, RawSupplier, RawTokens, Setting, SizeOrUnlimited,
 };
 use crate::config::{
     AdminConfig, ConfirmationConfig, ForwardedConfig, Language, LimitConfig, ListenAddress,
-    ListenConfig, LogConfig, Network, RateConfig, RefusalConfig, TokenConfig,
+    ListenConfig, LogConfig, Network, RateConfig, RefusalConfig, ShutdownConfig, TokenConfig,
 };
 use crate::domain::claims::ClaimRules;
 use crate::domain::party::CheckDigits;
@@ -92,6 +92,25 @@ impl Resolver<'_> {
             max_entries: wide(self.count(&raw.max_entries, number(100_000)).get()),
             suspicious_for: self.time_or_zero(&raw.suspicious_for, Duration::from_secs(3600)),
         }
+    }
+
+    pub(super) fn shutdown(
+        &self,
+        written: Setting<RawShutdown>,
+        limits: &LimitConfig,
+    ) -> ShutdownConfig {
+        let raw = section(written, "shutdown").raw;
+        let usual = Duration::from_secs(10).min(limits.drain_timeout);
+        let stream_grace = self.time_or_zero(&raw.stream_grace, usual);
+        if let Some(place) = raw.stream_grace.place()
+            && stream_grace > limits.drain_timeout
+        {
+            let (problem, cure) =
+                ("longer than `limits.drain_timeout`", "shorten it, or raise that");
+            self.sink.report(place, problem, cure);
+        }
+        let wait = self.time_or_zero(&raw.wait, Duration::from_secs(5));
+        ShutdownConfig { wait, stream_grace }
     }
 
     pub(super) fn limits(&self, written: Setting<RawLimits>, token_bytes: usize) -> LimitConfig {
