@@ -103,7 +103,8 @@ impl Trail {
     /// Notes that a step has ended, well or not, and the next begins.
     pub fn done(&mut self, step: Step) {
         let now = Instant::now();
-        if let Some(took) = self.took.get_mut(step as usize) {
+        let places = Step::ALL.into_iter().zip(&mut self.took);
+        for (_, took) in places.filter(|(each, _)| *each == step) {
             *took = Some(now.duration_since(self.step_begun));
         }
         self.step_begun = now;
