@@ -2,6 +2,17 @@
 //! clients an agent has. Where the PDP's own answer is held, every 64th look-up or so tidies up the cache.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
+#[path = "targets/judge.rs"]
+mod judge;
+#[path = "cases/keys.rs"]
+#[allow(dead_code)]
+mod keys;
+#[path = "cases/readings.rs"]
+#[allow(dead_code)]
+mod readings;
+#[path = "targets/warm.rs"]
+mod warm;
+
 use allocation_counter::measure;
 use futures_util::FutureExt;
 use portvakt::config::{ConfirmationConfig, Freshness};
@@ -214,6 +225,19 @@ fn an_answer_that_is_held_is_looked_up_with_no_allocation_but_to_tidy_up() {
     assert!(allocating.len() <= LOOK_UPS / UNTIDIED, "{} of {LOOK_UPS}", allocating.len());
     let served = measure(|| serve(&stage, &cases)).count_total;
     assert!(served <= u64::try_from(LOOK_UPS / UNTIDIED).unwrap(), "{served} of {LOOK_UPS}");
+}
+
+/// The guard of the hot path: what it takes grows by nobody's oversight. Its time is measured by
+/// `cargo bench --bench enforce`.
+#[test]
+fn a_warm_request_is_judged_without_an_allocation_but_to_tidy_up() {
+    let warm = warm::Warm::new();
+    for _ in 0..LOOK_UPS {
+        warm.permit();
+    }
+    let each = (0..LOOK_UPS).map(|_| measure(|| _ = black_box(warm.permit())).count_total);
+    let allocating = each.filter(|count| *count > 0).count();
+    assert!(allocating <= LOOK_UPS / UNTIDIED, "{allocating} of {LOOK_UPS}");
 }
 
 #[test]
