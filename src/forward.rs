@@ -185,7 +185,7 @@ impl Upstream {
             // The client broke its own request off: that is not the upstream's doing.
             Some(BodyError::TimedOut) => Rejection::RequestTimeout,
             Some(BodyError::TooLong) => Rejection::OverLimit(Bound::Body(progress.limit())),
-            Some(BodyError::Broken) => Rejection::Malformed(Malformed::Body),
+            Some(BodyError::Broken | BodyError::Unseen) => Rejection::Malformed(Malformed::Body),
             None => Rejection::Upstream(error.into()),
         })
     }

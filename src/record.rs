@@ -51,6 +51,8 @@ pub struct Unreadable<'r> {
     pub at: SystemTime,
     /// Id of the trace, 32 hexadecimal digits.
     pub trace_id: &'r str,
+    /// Which mode served it.
+    pub mode: &'static str,
     /// The address at the other end of the connection.
     pub peer: IpAddr,
     /// The stable code of the refusal.
@@ -65,7 +67,7 @@ impl Recorder {
         let line = Line {
             time: audit::rfc3339(request.at),
             trace_id: request.trace_id,
-            mode: "proxy",
+            mode: request.mode,
             peer: request.peer,
             method: None,
             route: "none",
@@ -111,6 +113,7 @@ pub struct Record {
     begun: Instant,
     at: SystemTime,
     trace_id: String,
+    mode: &'static str,
     peer: IpAddr,
     method: &'static str,
     shape: String,
@@ -127,6 +130,8 @@ pub struct Opening<'r> {
     pub at: SystemTime,
     /// Id of the trace, 32 hexadecimal digits.
     pub trace_id: String,
+    /// Which mode served it.
+    pub mode: &'static str,
     /// The address at the other end of the connection.
     pub peer: IpAddr,
     /// The method.
@@ -150,6 +155,7 @@ impl Record {
             begun: Instant::now(),
             at: opening.at,
             trace_id: opening.trace_id,
+            mode: opening.mode,
             peer: opening.peer,
             method: known(opening.method),
             shape: shape(opening.path),
@@ -286,7 +292,7 @@ impl Record {
         Line {
             time: audit::rfc3339(self.at),
             trace_id: &self.trace_id,
-            mode: "proxy",
+            mode: self.mode,
             peer: self.peer,
             method: Some(self.method),
             route: self.route(),

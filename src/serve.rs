@@ -3,6 +3,7 @@
 mod activity;
 pub mod admin;
 pub mod entrance;
+mod forward_auth;
 mod frames;
 pub mod listener;
 mod peers;
@@ -159,7 +160,12 @@ impl Serving {
         let (begins, judge) = (Arc::clone(&activity), Arc::clone(proxy));
         let service = hyper::service::service_fn(move |request| {
             let (proxy, client, busy) = (Arc::clone(&judge), Arc::clone(&client), begins.begin());
-            async move { proxy.handle(request, &client, busy).await }
+            async move {
+                match &proxy.questions {
+                    None => proxy.handle(request, &client, busy).await,
+                    Some(asked) => Box::pin(proxy.answer(asked, request, &client, busy)).await,
+                }
+            }
         });
         let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = pin!(connection);

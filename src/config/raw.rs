@@ -96,6 +96,8 @@ pub struct RawListen {
     pub tls: Setting<RawListenTls>,
     /// The PROXY protocol (version 2), by which a load balancer tells the client's address.
     pub proxy_protocol: Setting<RawProxyProtocol>,
+    /// Answers the questions of another proxy (forward-auth) in place of forwarding requests.
+    pub forward_auth: Setting<RawForwardAuth>,
 }
 
 /// TLS towards clients.
@@ -156,6 +158,19 @@ pub enum RawTlsVersion {
 pub struct RawProxyProtocol {
     /// Networks of the load balancers; every other peer is turned away.
     pub trusted_peers: Setting<Vec<Setting<String>>>,
+}
+
+/// Questions of another proxy, which forwards the requests itself.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["trusted_peers"]))]
+pub struct RawForwardAuth {
+    /// Networks of the proxies that ask; every other peer is refused.
+    pub trusted_peers: Setting<Vec<Setting<String>>>,
+    /// The header that tells the method of the client's request.
+    pub method_header: Setting<String>,
+    /// The header that tells its target: path and query.
+    pub uri_header: Setting<String>,
 }
 
 /// Where operators look.

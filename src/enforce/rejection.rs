@@ -55,6 +55,15 @@ pub enum Malformed {
     /// `Portvakt-Max-Age` stands twice, or is no number of seconds.
     #[error("Portvakt-Max-Age is repeated or no number of seconds")]
     MaxAge,
+    /// Forward-auth: whoever asks is none of `listen.forward_auth.trusted_peers`.
+    #[error("nobody from this address may ask about requests of others")]
+    UntrustedPeer,
+    /// Forward-auth: the header that tells the method or the target is missing, repeated or malformed.
+    #[error("the question does not tell for certain which method and target it is about")]
+    Question,
+    /// Forward-auth: a header that would be taken out of a request on its way stands in one that somebody else sends on.
+    #[error("a header names another method, target or identity than the one that is judged")]
+    Override,
 }
 
 impl Malformed {
@@ -76,6 +85,9 @@ impl Malformed {
             Self::Body => "body",
             Self::Upgrade => "upgrade",
             Self::MaxAge => "max_age",
+            Self::UntrustedPeer => "untrusted_peer",
+            Self::Question => "question",
+            Self::Override => "override",
         }
     }
 }

@@ -7,7 +7,7 @@ use super::streams::Delivery;
 use super::tunnel::{self, Counts, End};
 use super::watch::{self, Watch};
 use crate::clock::Clock;
-use crate::config::{Language, LimitConfig};
+use crate::config::{ForwardAuthConfig, Language, LimitConfig};
 use crate::enforce::facts::{BodyError, BodyReader, Facts};
 use crate::enforce::ports::EdgeFuture;
 use crate::enforce::rejection::{Code, Rejection};
@@ -58,6 +58,8 @@ pub struct Proxy {
     pub tasks: TaskTracker,
     /// How far the end has come.
     pub stop: Stop,
+    /// How questions of another proxy are read; `None` where requests are forwarded.
+    pub questions: Option<ForwardAuthConfig>,
 }
 
 /// What one configuration comes to for one worker. A request takes one up when it begins, and keeps it.
@@ -117,15 +119,7 @@ impl Proxy {
         let mut record = self.open(&head, client.address, limits);
         let caller = Caller::of(&head.headers, generation.default_language);
         let (method, version) = (head.method.clone(), head.version);
-        let span = tracing::info_span!(
-            "request",
-            mode = "proxy",
-            trace_id = record.trace_id(),
-            route = tracing::field::Empty,
-            client_id = tracing::field::Empty,
-            system_user = tracing::field::Empty,
-            code = tracing::field::Empty,
-        );
+        let span = span(self.mode(), &record);
         let served = {
             // Pinned where it is: wrapped by value it would be copied for each wrapper.
             let serving = pin!(self.serve(&generation, head, &mut body, client, &mut record));
@@ -169,6 +163,7 @@ impl Proxy {
         self.recorder.unreadable(&Unreadable {
             at: self.clock.wall(),
             trace_id: &trace_id(&HeaderMap::new()),
+            mode: self.mode(),
             peer,
             code: code.label(),
         });
@@ -178,12 +173,18 @@ impl Proxy {
         let opening = Opening {
             at: self.clock.wall(),
             trace_id: trace_id(&head.headers),
+            mode: self.mode(),
             peer,
             method: &head.method,
             path: head.uri.path(),
             body_limit: limits.body_bytes,
         };
         Record::open(Arc::clone(&self.recorder), opening)
+    }
+
+    /// As audit records and the log call it.
+    pub(super) fn mode(&self) -> &'static str {
+        if self.questions.is_none() { "proxy" } else { "forward_auth" }
     }
 
     async fn serve(
@@ -243,15 +244,24 @@ impl Proxy {
         }
     }
 
-    fn refuse(
+    pub(super) fn refuse(
         (generation, rejection): (&Generation, &Rejection),
         caller: Caller,
-        mut record: Record,
+        record: Record,
         (method, busy): (&Method, Busy),
     ) -> Response<Reply> {
         let around =
             Surroundings { caller, trace_id: record.trace_id(), altinn: &generation.altinn };
         let response = respond::refuse(rejection, around);
+        Self::tell(response, record, (method, busy))
+    }
+
+    /// An answer of our own, whole.
+    pub(super) fn tell(
+        response: Response<Bytes>,
+        mut record: Record,
+        (method, busy): (&Method, Busy),
+    ) -> Response<Reply> {
         record.responding(response.status());
         if *method != Method::HEAD {
             record.sent(response.body().len());
@@ -311,8 +321,21 @@ impl Proxy {
     }
 }
 
+/// What the log tells of a request.
+pub(super) fn span(mode: &'static str, record: &Record) -> tracing::Span {
+    tracing::info_span!(
+        "request",
+        mode,
+        trace_id = record.trace_id(),
+        route = tracing::field::Empty,
+        client_id = tracing::field::Empty,
+        system_user = tracing::field::Empty,
+        code = tracing::field::Empty,
+    )
+}
+
 /// The library closes the connection after this answer.
-fn close_after(response: &mut Response<Reply>) {
+pub(super) fn close_after(response: &mut Response<Reply>) {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
 }
 
@@ -523,7 +546,7 @@ impl Reply {
 }
 
 /// The trace id of a `traceparent` (W3C Trace Context §3.2), or a new one.
-fn trace_id(headers: &HeaderMap) -> String {
+pub(super) fn trace_id(headers: &HeaderMap) -> String {
     let given =
         headers.get("traceparent").and_then(|value| value.to_str().ok()).and_then(|value| {
             let mut parts = value.split('-');
