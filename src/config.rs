@@ -191,6 +191,10 @@ pub struct UpstreamConfig {
     pub idle_timeout: Duration,
     /// Idle connections kept a worker.
     pub max_idle_connections: usize,
+    /// Connections in a row that could not be made, after which an address is left out.
+    pub circuit_failures: NonZeroUsize,
+    /// Longest time for which it is left out at once.
+    pub circuit_open_for: Duration,
 }
 
 /// The protocol spoken to an upstream.

@@ -7,6 +7,7 @@
 mod addresses;
 pub mod body;
 pub mod headers;
+mod health;
 pub mod pool;
 
 use crate::config::{ForwardedConfig, UpstreamConfig};
@@ -236,6 +237,7 @@ impl From<SendError> for UpstreamFailure {
     fn from(error: SendError) -> Self {
         match error {
             SendError::Unreachable => Self::Unreachable,
+            SendError::LeftOut(wait) => Self::LeftOut(wait),
             SendError::Untrusted => Self::Untrusted,
             SendError::Handshake => Self::Handshake,
             SendError::TimedOut => Self::TimedOut,

@@ -479,6 +479,7 @@ mod tests {
             metrics,
         });
         let opening = Opening {
+            mode: "proxy",
             at: SystemTime::UNIX_EPOCH,
             trace_id: "1".repeat(32),
             peer: IpAddr::from([127, 0, 0, 1]),

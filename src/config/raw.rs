@@ -206,6 +206,10 @@ pub struct RawUpstream {
     pub idle_timeout: Setting<Time>,
     /// Idle connections kept by each worker; 0 keeps none.
     pub max_idle_connections: Setting<u64>,
+    /// Connections in a row that could not be made, after which an address is left out.
+    pub circuit_failures: Setting<Count>,
+    /// Longest time for which it is left out before one request tries it.
+    pub circuit_open_for: Setting<Time>,
 }
 
 /// The protocol spoken to an upstream.

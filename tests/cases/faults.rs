@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 /// Steps that are not made here, and why; or where the same is tested.
-const NOT_MADE: [(&str, &str); 5] = [
+const NOT_MADE: [(&str, &str); 4] = [
     (
         "snapshot:age:",
         "made with the library: tests/outages.rs, \
@@ -35,9 +35,11 @@ const NOT_MADE: [(&str, &str); 5] = [
         "tests/transport/downstream.rs: \
          stalled_handshakes_are_ended_at_their_limit_and_good_requests_are_served_meanwhile",
     ),
-    ("reload:", "the configuration is not read again yet"),
     ("inject:panic", "needs a build with a panic in it"),
 ];
+
+/// 1 while the file is another than the configuration in force.
+const REFUSED: &str = "portvakt_config_refused";
 
 fn strings(value: &Value) -> Vec<String> {
     let list = value.as_array().map_or(&[][..], Vec::as_slice);
@@ -345,6 +347,12 @@ impl Run {
                 breaking.now.store(true, Ordering::Relaxed);
             }
             ("clock", offset) => self.set_clock(offset).await,
+            ("reload", "broken") => {
+                std::fs::write(self.world.proxy.config_path(), "routes: [").expect("written");
+                self.world.proxy.signal("HUP");
+                let world = &self.world;
+                wait_until("refused", async || world.proxy.metric(REFUSED).await > 0.5).await;
+            }
             ("request", "same_token") => {
                 let question = self.asked.last().expect("asked before").clone();
                 self.request(&question).await;
@@ -553,6 +561,19 @@ impl Run {
                 let took = self.exit.map(|(_, took)| took);
                 let limit = Duration::from_secs(number(seconds));
                 holds(took.is_some_and(|took| took <= limit), format!("{took:?}"))
+            }
+            ("old configuration in use", "") => {
+                let good = self.good().await;
+                let status = ask(&self.world, &good).await.status;
+                holds(status == 200, format!("a good request: {status}"))
+            }
+            ("alarm", "") => {
+                let refused = self.world.proxy.metric(REFUSED).await;
+                let told = self.world.proxy.log().iter().any(|line| line.contains("is not taken"));
+                holds(
+                    refused > 0.5 && told,
+                    format!("{REFUSED} {refused}, told in the log: {told}"),
+                )
             }
             ("log", "snapshot_refused") => {
                 let log = self.world.proxy.log();
