@@ -125,10 +125,9 @@ impl Attempt<'_> {
         ill.failures = ill.failures.saturating_add(1);
         let pause = match &ill.out {
             Some(out) if probe => (out.pause * 2).min(*longest),
-            // Begun before it was left out.
-            Some(_) => return,
             None if ill.failures >= failures.get() => *longest / FIRST,
-            None => return,
+            // Too few yet; or begun before it was left out.
+            None | Some(_) => return,
         };
         let until = Instant::now() + cut(pause);
         ill.out = Some(Out { until, pause, probing: false });

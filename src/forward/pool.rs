@@ -359,15 +359,15 @@ impl Pool {
             None => self.connect_tcp(deadline).await?,
         };
         let socket = Paced::new(socket, self.config.idle_timeout);
-        let secured = match tls {
-            None => Ok((Stream::Plain(socket), matches!(offer, Offer::Http2))),
-            Some(tls) => match timeout_at(deadline, tls.secure(socket, offer)).await {
-                Ok(secured) => secured,
-                Err(_) => {
-                    attempt.failed();
-                    return Err(SendError::Unreachable);
-                }
-            },
+        let securing = async {
+            match tls {
+                None => Ok((Stream::Plain(socket), matches!(offer, Offer::Http2))),
+                Some(tls) => tls.secure(socket, offer).await,
+            }
+        };
+        let Ok(secured) = timeout_at(deadline, securing).await else {
+            attempt.failed();
+            return Err(SendError::Unreachable);
         };
         // Somebody is there. Whether it is who it should be is another matter.
         attempt.succeeded();
