@@ -198,7 +198,7 @@ impl Judge {
         let key_source: Arc<dyn KeySource> = Arc::<JwksKeySource>::clone(&keys);
         let enforcer = Enforcer {
             limits: config.limits.clone(),
-            routes: Routes::new(config.routes.clone())?,
+            routes: Arc::new(Routes::new(config.routes.clone())?),
             authenticator: Authenticator::new(key_source, clock, config.tokens.clone())?,
             rates: Rates::new(&config.limits),
             answers,
@@ -474,6 +474,9 @@ pub fn run(config: Config, origin: Origin, given: Option<Bound>) -> Result<(), A
 /// cannot be told to give one up.
 const LAST_THREADS: Duration = Duration::from_millis(100);
 
+/// Longest wait for the issuer's keys before connections are taken without them.
+const FIRST_KEYS: Duration = Duration::from_secs(3);
+
 /// Longest wait for workers that were told to cut what is in flight.
 const LAST_CUT: Duration = Duration::from_secs(1);
 
@@ -508,10 +511,7 @@ impl Running {
         let metrics = Metrics::new()?;
         publish_limits(&config, &metrics);
         // Before anybody is told that it is ready: a signal would end the process without them.
-        let (signals, hangup) = {
-            let _entered = control.enter();
-            (Signals::new()?, signal(SignalKind::hangup()).map_err(AppError::Signal)?)
-        };
+        let (signals, hangup) = Signals::new(control)?;
         let (tell, ended) = mpsc::unbounded_channel();
         let recorder = Arc::new(recorder(&config, &metrics, &tell)?);
         let Judge { enforcer, keys, sync, altinn } =
@@ -553,6 +553,7 @@ impl Running {
         let (watched, what) = watch::channel(secrets.reloads());
         let watch = Watch::new(what, recorder.metrics.clone());
         supervise(control, &tell, "the watch over certificates", watch.run(stop_control.clone()));
+        wait_for_keys(&keys, control);
         let stop = Stop::default();
         // A socket that was given is taken away by who gave it.
         let own = given.is_none();
@@ -683,12 +684,13 @@ impl Running {
             }
         });
         tokio::pin!(joined);
-        let hurried = match left {
-            Err(hurried) => hurried,
-            Ok(()) => tokio::select! {
+        let hurried = if let Err(hurried) = left {
+            hurried
+        } else {
+            tokio::select! {
                 _ = &mut joined => return Ok(()),
                 () = self.signals.stop.recv() => AppError::Hurried,
-            },
+            }
         };
         self.stop.now.cancel();
         // The records of what is cut are written while workers end, and the log is closed after them.
@@ -712,13 +714,15 @@ struct StopSignals {
 }
 
 impl Signals {
-    fn new() -> Result<Self, AppError> {
+    /// With a SIGHUP for the configuration.
+    fn new(control: &Runtime) -> Result<(Self, Signal), AppError> {
+        let _entered = control.enter();
         let of = |kind| signal(kind).map_err(AppError::Signal);
         let stop = StopSignals {
             terminate: of(SignalKind::terminate())?,
             interrupt: of(SignalKind::interrupt())?,
         };
-        Ok(Self { stop, hangup: of(SignalKind::hangup())? })
+        Ok((Self { stop, hangup: of(SignalKind::hangup())? }, of(SignalKind::hangup())?))
     }
 }
 
@@ -850,6 +854,17 @@ impl Secured {
         let clients = self.clients.values();
         let clients = clients.map(|client| -> Arc<dyn Reloads> { Arc::<TlsClient>::clone(client) });
         self.listener().into_iter().chain(clients).collect()
+    }
+}
+
+/// Before anything is listened on: where the port or the socket is shared with a predecessor, requests come at once,
+/// and without keys they would be refused. An issuer that is away holds the start up for [`FIRST_KEYS`] only.
+fn wait_for_keys(keys: &JwksKeySource, control: &Runtime) {
+    let loaded = control.block_on(async {
+        tokio::time::timeout(FIRST_KEYS, keys.wait_until_loaded()).await.is_ok()
+    });
+    if !loaded {
+        tracing::warn!("the issuer's keys are not there yet; listening without them");
     }
 }
 

@@ -50,7 +50,7 @@ pub struct Enforcer {
     /// Bounds.
     pub limits: LimitConfig,
     /// Where a method and a path lead.
-    pub routes: Routes,
+    pub routes: Arc<Routes>,
     /// Who a token names.
     pub authenticator: Authenticator,
     /// How often somebody may call.

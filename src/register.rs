@@ -45,6 +45,11 @@ impl RightIndex {
         usize::from(self.0)
     }
 
+    /// The number after so many others; `None` when there are no more.
+    fn nth(count: usize) -> Option<Self> {
+        u16::try_from(count).ok().filter(|number| *number < u16::MAX).map(Self)
+    }
+
     fn all(rights: &[Right]) -> impl Iterator<Item = Self> {
         (0..u16::MAX).map(Self).take(rights.len())
     }

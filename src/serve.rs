@@ -65,7 +65,8 @@ impl Worker {
                 () = stop.cancelled() => break,
             }
         }
-        drop(listener);
+        // Whoever is in the queue has been told that it is connected.
+        listener.drain(|socket, peer| serving.take(socket, peer, &stop));
         // Connections and the tunnels that some of them have become.
         worker.proxy.tasks.close();
         let limit = worker.proxy.limits().drain_timeout;
@@ -134,8 +135,7 @@ impl Serving {
             let entering = entrance.enter(socket, peer, &limits, metrics);
             let entered = tokio::select! {
                 entered = entering => entered.map_err(Some),
-                // Without a request there is nothing to wait for.
-                () = stop.cancelled() => Err(None),
+                () = late(&stop, &limits) => Err(None),
             };
             match entered {
                 Ok(entered) => serving.serve(entered, place, &limits, &stop).await,
@@ -173,7 +173,7 @@ impl Serving {
         let ended = loop {
             tokio::select! {
                 ended = connection.as_mut() => break ended.map_err(Ending::Broken),
-                () = stop.cancelled(), if !stopping => {
+                () = ending(stop, &activity, limits), if !stopping => {
                     stopping = true;
                     connection.as_mut().graceful_shutdown();
                 }
@@ -193,6 +193,23 @@ impl Serving {
                 proxy.unreadable(address, code);
             }
         }
+    }
+}
+
+/// How long who connected at the last moment has for a first request, when no more connections are taken.
+const LATE: Duration = Duration::from_secs(1);
+
+/// Ends when it is too late for a first request.
+async fn late(stop: &CancellationToken, limits: &LimitConfig) {
+    stop.cancelled().await;
+    tokio::time::sleep(LATE.min(limits.drain_timeout / 2)).await;
+}
+
+/// Ends when a connection is to end after what is in flight on it: its first request has begun, or will not come.
+async fn ending(stop: &CancellationToken, activity: &Activity, limits: &LimitConfig) {
+    tokio::select! {
+        () = async { stop.cancelled().await; activity.first().await } => {}
+        () = late(stop, limits) => {}
     }
 }
 

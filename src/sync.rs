@@ -40,7 +40,7 @@ use status::StatusReader;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -113,8 +113,8 @@ pub struct Sync {
     graces: Vec<(String, Duration)>,
     status: StatusReader,
     tasks: JoinSet<Done>,
-    told: mpsc::UnboundedReceiver<Course>,
-    tell: mpsc::UnboundedSender<Course>,
+    told: watch::Receiver<Option<Arc<Course>>>,
+    tell: watch::Sender<Option<Arc<Course>>>,
 }
 
 /// What the configuration says of the register: another one while it runs.
@@ -176,7 +176,7 @@ impl Sync {
             ..
         } = parts;
         let index = |right: Right| writer.right_index(&right).map(|index| (right, index));
-        let (tell, told) = mpsc::unbounded_channel();
+        let (tell, told) = watch::channel(None);
         let mirror = Mirror::new(&rights, config.policies, config.access_lists_owner.clone(), now);
         Self {
             rights: rights.into_iter().filter_map(index).collect(),
@@ -209,9 +209,9 @@ impl Sync {
         }
     }
 
-    /// Where it is told of another configuration while it runs.
+    /// Where it is told of another configuration while it runs. Only the last counts.
     #[must_use]
-    pub fn courses(&self) -> mpsc::UnboundedSender<Course> {
+    pub fn courses(&self) -> watch::Sender<Option<Arc<Course>>> {
         self.tell.clone()
     }
 
@@ -273,7 +273,12 @@ impl Sync {
                     Err(error) => tracing::error!(%error, "a reading ended in a panic"),
                 },
                 _ = second.tick() => self.every_second(),
-                Some(course) = self.told.recv() => self.change(course),
+                Ok(()) = self.told.changed() => {
+                    let course = self.told.borrow_and_update().clone();
+                    if let Some(course) = course {
+                        self.change(&course);
+                    }
+                }
             }
             self.dispatch();
         }
@@ -281,10 +286,10 @@ impl Sync {
 
     /// Goes on by another configuration. What is known stays: of a right that is routed no more nothing is derived, and
     /// for a new one the PDP is asked until its policy is read.
-    fn change(&mut self, course: Course) {
+    fn change(&mut self, course: &Course) {
         let Course { config, rights, graces } = course;
-        let distinct: Vec<Right> = distinct(&rights);
-        if let Err(error) = self.writer.route(rights, config.max_system_users.get()) {
+        let distinct: Vec<Right> = distinct(rights);
+        if let Err(error) = self.writer.route(rights.clone(), config.max_system_users.get()) {
             // Seen to before; without it, what is new is asked for.
             tracing::error!(%error, "the register goes on with the rights that it had");
             return;
@@ -296,7 +301,8 @@ impl Sync {
         self.mirror.route(&distinct, config.policies, self.ticks.now(), now);
         let index = |right: Right| self.writer.right_index(&right).map(|index| (right, index));
         self.rights = distinct.into_iter().filter_map(index).collect();
-        (self.graces, self.config, self.next_eviction) = (graces, config, now);
+        (self.graces, self.config) = (graces.clone(), config.clone());
+        self.next_eviction = now;
         self.set_policies();
         for (state, count) in self.mirror.count() {
             self.metrics.policies.with_label_values(&[state]).set(count);

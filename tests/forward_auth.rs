@@ -11,7 +11,6 @@
 mod support;
 
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use support::raw::{self, Answer, Ask};
 use support::{Proxy, ROUTES, World, config, own_key, seed, wait_until};
@@ -73,6 +72,9 @@ fn judged(record: &Value) -> Vec<Value> {
     .into()
 }
 
+/// Method, target, header fields, and the status of both.
+type Row = (&'static str, &'static str, Vec<(&'static str, String)>, u16);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_comes_out_as_the_request_itself() {
     let world =
@@ -81,7 +83,7 @@ async fn a_question_comes_out_as_the_request_itself() {
     let good = world.token(seed::BAKKEN).await;
     let strand = world.token(seed::STRAND).await;
     let bearer = |token: &str| vec![("Authorization", format!("Bearer {token}"))];
-    let table: Vec<(&str, &str, Vec<(&str, String)>, u16)> = vec![
+    let table: Vec<Row> = vec![
         ("GET", READ, bearer(&good), 200),
         ("HEAD", READ, bearer(&good), 200),
         ("POST", "/v1/parties/310000507/returns", bearer(&good), 200),
@@ -276,15 +278,8 @@ impl Nginx {
         std::fs::write(folder.path().join("nginx.conf"), text).expect("written");
         let config = folder.path().join("nginx.conf");
         let mut command = Command::new("nginx");
-        command.arg("-e").arg("stderr").arg("-c").arg(config).stderr(Stdio::piped());
-        let Ok(mut child) = command.spawn() else { return None };
-        let log = child.stderr.take().expect("a pipe");
-        std::thread::spawn(move || {
-            BufReader::new(log)
-                .lines()
-                .map_while(Result::ok)
-                .for_each(|line| println!("nginx: {line}"));
-        });
+        command.arg("-e").arg("stderr").arg("-c").arg(config).stderr(Stdio::null());
+        let child = command.spawn().ok()?;
         let front = folder.path().join("front");
         wait_until("nginx", async || tokio::net::UnixStream::connect(&front).await.is_ok()).await;
         Some(Self { child, folder })

@@ -289,6 +289,28 @@ async fn what_needs_a_restart_is_named_and_nothing_else_of_the_file_is_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_first_route_that_asks_for_a_right_and_the_end_of_the_last_are_named_for_what_they_are()
+{
+    let route = |id: &str, access: &str| {
+        format!("  - id: {id}\n    match: {{ methods: [GET], path: \"/{id}\" }}\n    {access}\n")
+    };
+    let open = route("open", "access: anonymous");
+    let right = "scopes: { all_of: [\"skatteetaten:mva\"] }\n    resource: ske-mva-melding\n    action: read\n    \
+                 party: { token: systemuser_org }";
+    let right = format!("{open}{}", route("right", right));
+    for (before, after, named) in [
+        (&open, &right, "these need a restart: a first route that asks for a right\""),
+        (&right, &open, "these need a restart: that no route asks for a right any more\""),
+    ] {
+        let world = World::start_with(&format!("routes:\n{before}")).await;
+        rewrite(&world, before, after);
+        hang_up(&world, "refused").await;
+        let log = world.proxy.log().join("\n");
+        assert!(log.contains(named), "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_far_too_long_is_refused_and_not_read_to_its_end() {
     let world = World::start().await;
     let (_, before) = world.proxy.memory();
@@ -379,6 +401,24 @@ async fn a_tunnel_ends_with_its_route_and_goes_on_when_another_changes() {
     assert_eq!(record["reason"], "route_changed");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_ends_where_a_new_one_would_not_be_opened() {
+    let upstream = one_frame().await;
+    let world = world_before(&upstream.section(""), "").await;
+    let good = std::fs::read_to_string(world.proxy.config_path()).unwrap();
+    let narrower = "  - id: narrower\n    match: { methods: [GET], path: \"/v1/parties/310000507/socket\" }\n    \
+                    access: anonymous\n  - id: open\n";
+    for (from, to) in [("[websocket]", "[other]"), ("  - id: open\n", narrower)] {
+        let mut client = open_tunnel(&world).await;
+        rewrite(&world, from, to);
+        hang_up(&world, "taken").await;
+        let last = client.rest().await;
+        assert!(last.ends_with(b"\x88\x0f\x03\xf0route_changed"), "{to}: {last:?}");
+        put(&world, &good);
+        hang_up(&world, "taken").await;
+    }
+}
+
 async fn wait_record(world: &World, code: &str) -> serde_json::Value {
     let found = || world.proxy.audit().into_iter().find(|record| record["code"] == code);
     wait_until(code, async || found().is_some()).await;
@@ -414,12 +454,20 @@ async fn rates_limits_and_upstreams_change_and_meters_stay() {
 #[derive(Default)]
 struct Tally {
     served: AtomicUsize,
+    /// First requests of a connection that was reset before they were read: lost in the queue of a listener.
+    unread: AtomicUsize,
     others: Mutex<Vec<String>>,
 }
 
 impl Tally {
     fn other(&self, what: impl Into<String>) {
         self.others.lock().unwrap().push(what.into());
+    }
+
+    /// Every request was answered, once, and well.
+    fn assert_nothing_lost(&self, world: &World) {
+        assert_eq!(*self.others.lock().unwrap(), Vec::<String>::new());
+        assert_eq!(world.upstream.count(), self.served.load(Ordering::Relaxed));
     }
 }
 
@@ -432,41 +480,47 @@ async fn client(
     tally: Arc<Tally>,
     over: CancellationToken,
 ) {
-    let mut connection = Connection::open(&place(), protocol).await;
     let mut at = place();
+    let mut connection = Connection::open(&at, protocol).await;
+    let mut first = true;
     while !over.is_cancelled() {
-        if place() != at && protocol == Protocol::Http2 {
-            at = place();
-            connection = Connection::open(&at, protocol).await;
-        }
+        let moved = place() != at && protocol == Protocol::Http2;
         let ask = request(&connection, "GET", "/v1/parties/310000507/returns/7")
             .header("authorization", format!("Bearer {token}"))
             .body(empty())
             .unwrap();
-        match connection.send(ask).await {
-            Ok(answer) => {
-                let status = answer.status();
-                let close = answer.headers().contains_key("connection");
-                match answer.into_body().collect().await {
-                    Ok(_) if status == 200 => tally.served.fetch_add(1, Ordering::Relaxed),
-                    Ok(_) => {
-                        tally.other(status.to_string());
-                        0
+        let again = if moved {
+            true
+        } else {
+            match connection.try_send(ask).await {
+                Ok(answer) => {
+                    let status = answer.status();
+                    let close = answer.headers().contains_key("connection");
+                    match answer.into_body().collect().await {
+                        Ok(_) if status == 200 => {
+                            tally.served.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Ok(_) => tally.other(status.to_string()),
+                        Err(error) => tally.other(format!("{error:?}")),
                     }
-                    Err(error) => {
-                        tally.other(format!("{error:?}"));
-                        0
-                    }
-                };
-                if close {
-                    at = place();
-                    connection = Connection::open(&at, protocol).await;
+                    close
+                }
+                // It heard GOAWAY before it had sent anything.
+                Err((_, Some(_))) if protocol == Protocol::Http2 && !first => true,
+                Err(_) if first => {
+                    tally.unread.fetch_add(1, Ordering::Relaxed);
+                    true
+                }
+                Err((error, _)) => {
+                    tally.other(format!("{protocol:?}: {error:?}"));
+                    true
                 }
             }
-            Err(error) => {
-                tally.other(format!("{error:?}"));
-                connection = Connection::open(&place(), protocol).await;
-            }
+        };
+        first = again;
+        if again {
+            at = place();
+            connection = Connection::open(&at, protocol).await;
         }
     }
 }
@@ -512,12 +566,17 @@ async fn reloads_under_load_lose_no_request() {
         hang_up(&world, result).await;
         served(&tally, 100).await;
     }
+    // And once without being told.
+    let taken = reloads(&world, "taken").await;
+    rewrite(&world, "\"/open/*\"", "\"/opened/*\"");
+    wait_until("taken by itself", async || reloads(&world, "taken").await > taken).await;
+    served(&tally, 100).await;
     assert_eq!(world.proxy.metric("portvakt_connections").await, connections, "none was closed");
     over.cancel();
     while all.join_next().await.is_some() {}
-    assert_eq!(*tally.others.lock().unwrap(), Vec::<String>::new());
+    tally.assert_nothing_lost(&world);
+    assert_eq!(tally.unread.load(Ordering::Relaxed), 0);
     let served = tally.served.load(Ordering::Relaxed);
-    assert_eq!(world.upstream.count(), served);
     let records = world.proxy.audit_records(served).await;
     assert_eq!(records.len(), served);
     assert!(records.iter().all(|record| record["complete"] == true));
@@ -549,8 +608,118 @@ async fn a_rolling_restart_under_load_loses_no_request() {
     }
     over.cancel();
     while all.join_next().await.is_some() {}
-    assert_eq!(*tally.others.lock().unwrap(), Vec::<String>::new());
-    assert_eq!(world.upstream.count(), tally.served.load(Ordering::Relaxed));
+    tally.assert_nothing_lost(&world);
+    assert_eq!(tally.unread.load(Ordering::Relaxed), 0);
+}
+
+/// A successor beside `world`'s program, on the configuration that `text` is.
+async fn successor(world: &World, under: &[&str], text: &str) -> support::Proxy {
+    let key = support::own_key(&world.sandbox).await;
+    let next = support::Proxy::start_under(under, text, &[("PROXY_JWK", &key)]);
+    next.wait_until_ready().await;
+    next
+}
+
+fn ended_well(old: &mut support::Proxy) {
+    assert_eq!(old.wait(), Some(0));
+    let mut records = old.audit();
+    assert!(!records.is_empty());
+    records.retain(|record| record["complete"] != true || record["status"] != 200);
+    assert_eq!(records, Vec::<serde_json::Value>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_on_the_same_port_takes_over_under_load() {
+    const ROUNDS: usize = 3;
+    let mut world = World::start_with("shutdown: { wait: 500ms }\n").await;
+    let token = world.token(seed::BAKKEN).await;
+    let address = world.proxy.address().to_owned();
+    let text = std::fs::read_to_string(world.proxy.config_path()).unwrap();
+    let text = text.replacen("127.0.0.1:0", &address, 1);
+    let place = address.clone();
+    let (mut all, tally, over) = clients(&token, move || place.clone());
+    served(&tally, 200).await;
+    for _ in 0..ROUNDS {
+        let next = successor(&world, &[], &text).await;
+        assert_eq!(next.address(), address);
+        let mut old = std::mem::replace(&mut world.proxy, next);
+        old.signal("TERM");
+        ended_well(&mut old);
+        served(&tally, 200).await;
+    }
+    over.cancel();
+    while all.join_next().await.is_some() {}
+    tally.assert_nothing_lost(&world);
+    // What connects within the microseconds between the last look at a queue and its end is reset by the system
+    // before anything of it is read: seldom, and never more than one of each listener here.
+    let unread = tally.unread.load(Ordering::Relaxed);
+    assert!(unread <= 2 * ROUNDS, "{unread}");
+}
+
+/// Keeps a listener, as a service manager does, and gives it to whoever asks at a path.
+const HOLD: &str = "import socket, sys
+given = socket.socket()
+given.bind(('127.0.0.1', 0))
+given.listen(4096)
+way = socket.socket(socket.AF_UNIX)
+way.bind(sys.argv[1])
+way.listen()
+while True:
+    peer, _ = way.accept()
+    socket.send_fds(peer, [b'x'], [given.fileno()])";
+
+/// Asks for it, and runs what is behind it with it.
+const TAKE: &str = "import os, socket, sys
+way = socket.socket(socket.AF_UNIX)
+way.connect(sys.argv[1])
+_, [given], _, _ = socket.recv_fds(way, 1, 1)
+if given != 3:
+    os.dup2(given, 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])";
+
+struct Holder(std::process::Child);
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_on_a_socket_that_was_given_loses_nothing_even_while_nobody_runs() {
+    let Some(python) = support::python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let way = folder.path().join("way");
+    let held = std::process::Command::new(&python).args(["-c", HOLD]).arg(&way).spawn();
+    let _holder = Holder(held.unwrap());
+    wait_until("held", async || way.exists()).await;
+    let mut world = World::start_with("shutdown: { wait: 500ms }\n").await;
+    let token = world.token(seed::BAKKEN).await;
+    let text = std::fs::read_to_string(world.proxy.config_path()).unwrap();
+    let under = [python.to_str().unwrap(), "-c", TAKE, way.to_str().unwrap()];
+    world.proxy = successor(&world, &under, &text).await;
+    let address = world.proxy.address().to_owned();
+    let place = address.clone();
+    let (mut all, tally, over) = clients(&token, move || place.clone());
+    served(&tally, 200).await;
+    for overlap in [true, false, true, false] {
+        let early = if overlap { Some(successor(&world, &under, &text).await) } else { None };
+        world.proxy.signal("TERM");
+        ended_well(&mut world.proxy);
+        world.proxy = match early {
+            Some(next) => next,
+            None => successor(&world, &under, &text).await,
+        };
+        assert_eq!(world.proxy.address(), address);
+        served(&tally, 200).await;
+    }
+    over.cancel();
+    while all.join_next().await.is_some() {}
+    tally.assert_nothing_lost(&world);
+    assert_eq!(tally.unread.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -117,7 +117,7 @@ pub fn enforcer(
     let authenticator = Authenticator::new(keys, Arc::new(SystemClock), tokens);
     Ok(Enforcer {
         limits,
-        routes: Routes::new(config.routes.clone()).map_err(AppError::from)?,
+        routes: Arc::new(Routes::new(config.routes.clone()).map_err(AppError::from)?),
         authenticator: authenticator.map_err(AppError::from)?,
         rates,
         answers: Some(Arc::new(answers)),

@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::Signal;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Time between two looks at the file. It is taken when two in a row find the same, so that one that is being
@@ -94,7 +94,7 @@ pub(super) struct Reloader {
     /// One a worker.
     pub(super) proxies: Vec<Arc<Proxy>>,
     pub(super) keys: Arc<JwksKeySource>,
-    pub(super) courses: Option<mpsc::UnboundedSender<Course>>,
+    pub(super) courses: Option<watch::Sender<Option<Arc<Course>>>>,
     pub(super) pages: Option<Arc<RegisterPages>>,
     /// Certificates towards clients; these change by their files alone.
     pub(super) listener: All,
@@ -250,7 +250,7 @@ impl Reloader {
         let Next { config, generations, clients } = next;
         if let Some(first) = generations.first() {
             let enforcer = &first.enforcer;
-            enforcer.newest.publish(&enforcer.routes, enforcer.answers.clone());
+            enforcer.newest.publish(Arc::clone(&enforcer.routes), enforcer.answers.clone());
             if let Some(answers) = &enforcer.answers {
                 answers.confirmations.keep_for(super::longest(&config));
             }
@@ -265,15 +265,16 @@ impl Reloader {
                 rights: demanded(&config),
                 graces: graces(&config),
             };
-            // The task that keeps the register is supervised: without it the program ends.
-            let _ = courses.send(course);
+            courses.send_replace(Some(Arc::new(course)));
         }
         if let (Some(pages), Some(bounds)) = (&self.pages, told::bounds(&config)) {
             pages.bounds.store(Arc::new(bounds));
         }
         let all = self.listener.iter().cloned();
         // Told of only now: one that was refused never was in use.
-        clients.values().for_each(|client| client.tell());
+        for client in clients.values() {
+            client.tell();
+        }
         let of_upstreams =
             clients.values().map(|client| -> Arc<dyn Reloads> { Arc::<TlsClient>::clone(client) });
         self.watched.send_replace(all.chain(of_upstreams).collect());
@@ -321,7 +322,7 @@ fn succeed(before: &Enforcer, config: &Config) -> Result<Enforcer, AppError> {
     }
     Ok(Enforcer {
         limits: config.limits.clone(),
-        routes: Routes::new(config.routes.clone())?,
+        routes: Arc::new(Routes::new(config.routes.clone())?),
         authenticator: before.authenticator.next(config.tokens.clone())?,
         rates: before.rates.next(&config.limits),
         answers,
@@ -357,14 +358,19 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     differ("environment", world(old) != world(new));
     differ("listen", old.listen != new.listen);
     differ("admin", old.admin != new.admin);
-    differ("altinn", altinn(old) != altinn(new));
-    differ("maskinporten.client_id, its key or scopes", client(old) != client(new));
+    let asks = |config: &Config| config.maskinporten.client.is_some();
+    // Our client, and all that goes with it, is there for routes that ask for a right.
+    differ("a first route that asks for a right", !asks(old) && asks(new));
+    differ("that no route asks for a right any more", asks(old) && !asks(new));
+    let both = asks(old) && asks(new);
+    differ("altinn", both && altinn(old) != altinn(new));
+    differ("maskinporten.client_id, its key or scopes", both && client(old) != client(new));
     differ("maskinporten.timeout", old.maskinporten.timeout != new.maskinporten.timeout);
     differ("tokens.cache_entries", old.tokens.cache_entries != new.tokens.cache_entries);
     let (confirmations, others) = (&old.confirmations, &new.confirmations);
     differ("confirmations.max_entries", confirmations.max_entries != others.max_entries);
     differ("confirmations.suspicious_for", confirmations.suspicious_for != others.suspicious_for);
-    differ("register.enabled", old.register.is_some() != new.register.is_some());
+    differ("register.enabled", both && old.register.is_some() != new.register.is_some());
     if let (Some(old), Some(new)) = (&old.register, &new.register) {
         let snapshot = |register: &crate::config::RegisterConfig| {
             register.snapshot.as_ref().map(|snapshot| {

@@ -15,7 +15,6 @@ use std::sync::Arc;
 /// Every route, ready to be matched.
 #[derive(Debug)]
 pub struct Routes {
-    all: Vec<Arc<Route>>,
     table: Table,
     lax: Table,
 }
@@ -63,11 +62,9 @@ impl Routes {
     pub fn new(configs: Vec<RouteConfig>) -> Result<Self, RouteConflict> {
         let mut places: BTreeMap<String, Vec<Arc<Route>>> = BTreeMap::new();
         let mut lax_places: BTreeMap<String, Vec<Arc<Route>>> = BTreeMap::new();
-        let mut all = Vec::with_capacity(configs.len());
         for config in configs {
             let (template, variables) = compile(&config.path);
             let route = Arc::new(Route { config, variables });
-            all.push(Arc::clone(&route));
             lax_places.entry(lax(&template)).or_default().push(Arc::clone(&route));
             let place = places.entry(template).or_default();
             if place.iter().any(|other| other.overlaps(&route)) {
@@ -75,12 +72,7 @@ impl Routes {
             }
             place.push(route);
         }
-        Ok(Self { all, table: table(places)?, lax: table(lax_places)? })
-    }
-
-    /// Each of them.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Route>> {
-        self.all.iter()
+        Ok(Self { table: table(places)?, lax: table(lax_places)? })
     }
 
     /// Finds the route.
@@ -88,21 +80,29 @@ impl Routes {
     /// # Errors
     /// [`Rejection::NoRoute`].
     pub fn route<'r>(&self, admitted: Admitted<'r>) -> Result<Routed<'r>, Rejection> {
-        let found = self.table.at(admitted.path.as_str()).map_err(|_| Rejection::NoRoute)?;
-        let route = found
-            .value
-            .iter()
-            .find(|route| route.serves(admitted.facts.method))
-            .ok_or(Rejection::NoRoute)?;
-        if !self.is_same_to_a_lax_reader(admitted.path, route) {
-            return Err(Rejection::NoRoute);
-        }
-        let values = found.params.iter().map(|(_, value)| value).collect();
+        let found = self.find(admitted.facts.method, admitted.path).ok_or(Rejection::NoRoute)?;
+        let (route, values) = found;
+        let values = values.iter().map(|(_, value)| value).collect();
         Ok(Routed { admitted, route: Arc::clone(route), values })
     }
-}
 
-impl Routes {
+    /// The route that a request for `path` has, if it has one.
+    pub(super) fn of(&self, method: &Method, path: &str) -> Option<&Arc<Route>> {
+        self.find(method, CanonicalPath::parse(path).ok()?).map(|(route, _)| route)
+    }
+
+    /// The route, and its variables from left to right.
+    fn find<'p>(
+        &self,
+        method: &Method,
+        path: CanonicalPath<'p>,
+    ) -> Option<(&Arc<Route>, matchit::Params<'_, 'p>)> {
+        let found = self.table.at(path.as_str()).ok()?;
+        let route = found.value.iter().find(|route| route.serves(method))?;
+        let same = self.is_same_to_a_lax_reader(path, route);
+        same.then_some((route, found.params))
+    }
+
     fn is_same_to_a_lax_reader(&self, path: CanonicalPath<'_>, route: &Arc<Route>) -> bool {
         let lax = lax(path.as_str());
         if lax == path.as_str() {

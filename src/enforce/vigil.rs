@@ -12,15 +12,14 @@ use super::rejection::Rejection;
 use super::route::{Route, Routes};
 use super::{Enforcer, Grant};
 use crate::clock::Clock;
-use crate::config::{AccessConfig, Freshness};
+use crate::config::{AccessConfig, Freshness, RightConfig, RouteConfig};
 use crate::domain::claims::ClaimError;
 use crate::domain::decision::{Cause, Undecided, Verdict};
 use crate::domain::resource::Question;
 use crate::domain::scope::{GrantedScopes, ScopeRule};
 use crate::domain::time::UnixTime;
 use crate::register::Seen;
-use http::Method;
-use std::collections::HashMap;
+use http::{HeaderValue, Method, Uri};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -71,6 +70,15 @@ impl Lapse {
     }
 }
 
+/// What was asked for, kept for as long as it goes on.
+#[derive(Clone)]
+pub struct Asked {
+    /// The method.
+    pub method: Method,
+    /// The target, as it came.
+    pub uri: Uri,
+}
+
 /// What is watched, and how.
 pub struct Vigil {
     again: Option<Again>,
@@ -87,7 +95,7 @@ pub struct Newest(Arc<watch::Sender<Rules>>);
 /// What a route grants, and how often that is judged again.
 #[derive(Debug, Default)]
 struct Rules {
-    routes: Option<Arc<HashMap<String, Arc<Route>>>>,
+    routes: Option<Arc<Routes>>,
     answers: Option<Arc<Answers>>,
 }
 
@@ -99,18 +107,34 @@ impl Default for Newest {
 
 impl Newest {
     /// From now on what goes on is held to these routes and answers.
-    pub fn publish(&self, routes: &Routes, answers: Option<Arc<Answers>>) {
-        let by_id = routes.all().map(|route| (route.config.id.clone(), Arc::clone(route)));
-        let routes = Some(Arc::new(by_id.collect()));
-        self.0.send_replace(Rules { routes, answers });
+    pub fn publish(&self, routes: Arc<Routes>, answers: Option<Arc<Answers>>) {
+        self.0.send_replace(Rules { routes: Some(routes), answers });
+    }
+}
+
+/// What goes on, and the routes that it is held to.
+#[derive(Clone)]
+struct Standing {
+    newest: watch::Receiver<Rules>,
+    route: Arc<Route>,
+    asked: Asked,
+    going: Going,
+}
+
+impl Standing {
+    /// The same route as it is now; `None` when a new request would have another, or none.
+    fn now<'r>(&'r self, rules: &'r Rules) -> Option<&'r RouteConfig> {
+        let before = &self.route.config;
+        // Nothing was ever changed.
+        let Some(routes) = &rules.routes else { return Some(before) };
+        let now = &routes.of(&self.asked.method, self.asked.uri.path())?.config;
+        (now.id == before.id && now.path == before.path).then_some(now)
     }
 }
 
 /// The route that it was granted by, and what it was granted to.
 struct RouteHeld {
-    newest: watch::Receiver<Rules>,
-    route: Arc<Route>,
-    method: Method,
+    standing: Standing,
     scopes: Option<GrantedScopes>,
 }
 
@@ -118,7 +142,7 @@ impl RouteHeld {
     /// Ends when the route is gone, or would not grant the same any more.
     async fn lapse(mut self) -> Lapse {
         while self.is_granted() {
-            if self.newest.changed().await.is_err() {
+            if self.standing.newest.changed().await.is_err() {
                 return std::future::pending().await;
             }
         }
@@ -126,31 +150,41 @@ impl RouteHeld {
     }
 
     fn is_granted(&mut self) -> bool {
-        let rules = self.newest.borrow_and_update();
-        // Nothing was ever changed.
-        let Some(routes) = &rules.routes else { return true };
-        let Some(now) = routes.get(&self.route.config.id) else { return false };
+        self.standing.newest.mark_unchanged();
+        let rules = self.standing.newest.borrow();
+        let Some(now) = self.standing.now(&rules) else { return false };
         let meets = |rule: &ScopeRule| {
             self.scopes.as_ref().is_some_and(|scopes| rule.check(scopes).is_ok())
         };
-        let (before, now) = (&self.route.config, now.as_ref());
-        let same = now.config.path == before.path && now.serves(&self.method);
-        same && match (&before.access, &now.config.access) {
-            (_, AccessConfig::Anonymous) => true,
-            (AccessConfig::Anonymous, _) | (AccessConfig::Scopes(_), AccessConfig::Right(_)) => {
-                false
+        let upgrades = match &self.standing.going {
+            Going::Answer => true,
+            Going::Tunnel(protocol) => {
+                let is = |name: &String| protocol.as_bytes().eq_ignore_ascii_case(name.as_bytes());
+                now.upgrades.iter().any(is)
             }
-            (_, AccessConfig::Scopes(rule)) => meets(rule),
-            (AccessConfig::Right(old), AccessConfig::Right(new)) => {
-                old.right == new.right && old.party == new.party && meets(&new.scopes)
+        };
+        upgrades
+            && match (&self.standing.route.config.access, &now.access) {
+                (_, AccessConfig::Anonymous) => true,
+                (AccessConfig::Anonymous, _)
+                | (AccessConfig::Scopes(_), AccessConfig::Right(_)) => false,
+                (_, AccessConfig::Scopes(rule)) => meets(rule),
+                (AccessConfig::Right(old), AccessConfig::Right(new)) => {
+                    asks_the_same(old, new) && meets(&new.scopes)
+                }
             }
-        }
     }
+}
+
+/// Whether the same request leads to the same question.
+fn asks_the_same(old: &RightConfig, new: &RightConfig) -> bool {
+    old.right == new.right && old.party == new.party && old.instance == new.instance
 }
 
 /// The token that it was granted to.
 struct Held {
-    ends: Option<UnixTime>,
+    standing: Standing,
+    ends: UnixTime,
     key: Arc<VerificationKey>,
     keys: Arc<dyn KeySource>,
 }
@@ -159,56 +193,50 @@ struct Again {
     answers: Arc<Answers>,
     question: Question,
     seen: Seen,
-    method: Method,
-    route: Arc<Route>,
-    newest: watch::Receiver<Rules>,
+    standing: Standing,
     since: Instant,
     budget: Duration,
 }
 
 /// What goes on.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Going {
     /// The answer to one request: a download may outlive its token unless its route says otherwise.
     Answer,
-    /// A tunnel, which can carry any number of requests: it ends with its token unless its route says
-    /// otherwise.
-    Tunnel,
+    /// A tunnel of this protocol, which can carry any number of requests: it ends with its token unless its
+    /// route says otherwise.
+    Tunnel(HeaderValue),
 }
 
 impl Enforcer {
     /// Watches over what was granted at `since`.
     #[must_use]
-    pub fn vigil(&self, grant: &Grant, method: &Method, going: Going, since: Instant) -> Vigil {
-        let streams = grant.route().config.streams;
-        let with_token = streams.end_with_token.unwrap_or(going == Going::Tunnel);
+    pub fn vigil(&self, grant: &Grant, asked: &Asked, going: Going, since: Instant) -> Vigil {
+        let newest = self.newest.0.subscribe();
+        let (route, asked) = (Arc::clone(grant.route()), asked.clone());
+        let standing = Standing { newest, route, asked, going };
         let leeway = self.authenticator.leeway();
         let token = grant.token().map(|token| Held {
-            ends: with_token.then(|| token.claims.expires.saturating_add(leeway)),
+            standing: standing.clone(),
+            ends: token.claims.expires.saturating_add(leeway),
             key: Arc::clone(token.key()),
             keys: Arc::clone(self.authenticator.keys()),
         });
         let again = match grant {
-            Grant::Right(permit) => self.again(permit, method, since),
+            Grant::Right(permit) => self.again(permit, standing.clone(), since),
             Grant::Scopes(_) | Grant::Anonymous(_) => None,
         };
-        let route = RouteHeld {
-            newest: self.newest.0.subscribe(),
-            route: Arc::clone(grant.route()),
-            method: method.clone(),
-            scopes: grant.token().map(|token| token.claims.scopes.clone()),
-        };
+        let scopes = grant.token().map(|token| token.claims.scopes.clone());
+        let route = RouteHeld { standing, scopes };
         Vigil { again, token, route, clock: Arc::clone(self.authenticator.clock()) }
     }
 
-    fn again(&self, permit: &Permit, method: &Method, since: Instant) -> Option<Again> {
+    fn again(&self, permit: &Permit, standing: Standing, since: Instant) -> Option<Again> {
         Some(Again {
             answers: Arc::clone(self.answers.as_ref()?),
             question: permit.question().clone(),
             seen: permit.seen(),
-            method: method.clone(),
-            route: Arc::clone(permit.route()),
-            newest: self.newest.0.subscribe(),
+            standing,
             since,
             budget: self.budget,
         })
@@ -240,25 +268,35 @@ impl Vigil {
 }
 
 impl Held {
-    async fn lapse(self, clock: &dyn Clock) -> Lapse {
+    async fn lapse(mut self, clock: &dyn Clock) -> Lapse {
         loop {
             match self.keys.find(&self.key.key_id) {
                 Ok(key) if Arc::ptr_eq(&key, &self.key) => {}
                 Ok(_) | Err(KeyError::Unknown) => return Lapse::KeyGone,
                 Err(KeyError::Unavailable) => return Lapse::Unknown(Cause::NoKeys.into()),
             }
-            let left = self.ends.map_or(LOOK, |end| clock.now().until(end));
+            let left = if self.ends_with_token() { clock.now().until(self.ends) } else { LOOK };
             if left.is_zero() {
                 return Lapse::TokenEnded;
             }
-            tokio::time::sleep(left.min(LOOK)).await;
+            tokio::select! {
+                () = tokio::time::sleep(left.min(LOOK)) => {}
+                Ok(()) = self.standing.newest.changed() => {}
+            }
         }
+    }
+
+    /// As the newest configuration says of its route. Where that is gone, it is ended elsewhere.
+    fn ends_with_token(&self) -> bool {
+        let rules = self.standing.newest.borrow();
+        let said = self.standing.now(&rules).and_then(|route| route.streams.end_with_token);
+        said.unwrap_or(matches!(self.standing.going, Going::Tunnel(_)))
     }
 }
 
 impl Again {
     async fn lapse(self) -> Lapse {
-        let mut newest = self.newest.clone();
+        let mut newest = self.standing.newest.clone();
         let mut last = self.since;
         loop {
             let Some((_, _, every)) = self.rules() else { return Lapse::RouteChanged };
@@ -283,16 +321,13 @@ impl Again {
 impl Again {
     /// What it is judged by now: the newest configuration, or the one that it began with if there was no other.
     fn rules(&self) -> Option<(Arc<Answers>, Freshness, Duration)> {
-        let rules = self.newest.borrow();
-        let (route, answers) = match &rules.routes {
-            Some(routes) => (routes.get(&self.route.config.id)?, rules.answers.as_ref()?),
-            None => (&self.route, &self.answers),
-        };
-        let right = route.config.right();
+        let rules = self.standing.newest.borrow();
+        let route = self.standing.now(&rules)?;
+        let answers = if rules.routes.is_some() { rules.answers.as_ref()? } else { &self.answers };
         // A route that asks for no right any more is looked at elsewhere.
-        let right = right.or(self.route.config.right())?;
-        let freshness = right.freshness(&self.method);
-        let every = route.config.streams.recheck.unwrap_or(freshness.max_age).max(LEAST);
+        let right = route.right().or(self.standing.route.config.right())?;
+        let freshness = right.freshness(&self.standing.asked.method);
+        let every = route.streams.recheck.unwrap_or(freshness.max_age).max(LEAST);
         Some((Arc::clone(answers), freshness, every))
     }
 }
@@ -306,6 +341,177 @@ impl Lapse {
             Self::Unknown(undecided) => Rejection::Undecided(undecided),
             Self::TokenEnded => TokenError::Claim(ClaimError::Expired).into(),
             Self::KeyGone => TokenError::UnknownKey.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::resource::Right;
+    use crate::enforce::ports::EdgeFuture;
+    use crate::enforce::test_support::anonymous_route;
+
+    const PATH: &str = "/v1/parties/{party}/returns/{id}";
+    const TARGET: &str = "/v1/parties/310000507/returns/7";
+
+    /// A route with a right that anybody with a token meets, as a socket and as an answer.
+    fn with_right() -> RouteConfig {
+        let fresh = Freshness {
+            fresh_for: Duration::ZERO,
+            max_age: Duration::ZERO,
+            outage_grace: Duration::ZERO,
+        };
+        let right =
+            Right { resource: "ex-returns".parse().unwrap(), action: "read".parse().unwrap() };
+        let right = RightConfig {
+            scopes: ScopeRule { all_of: Vec::new(), any_of: Vec::new() },
+            right,
+            party: crate::config::PartyConfig { path: Some("party".into()), ..Default::default() },
+            instance: Some("id".into()),
+            read: fresh,
+            write: fresh,
+        };
+        RouteConfig {
+            access: AccessConfig::Right(right),
+            upgrades: vec!["websocket".into()],
+            ..anonymous_route("read", "GET", PATH)
+        }
+    }
+
+    fn standing(newest: &Newest, config: RouteConfig, going: Going) -> Standing {
+        let asked = Asked { method: Method::GET, uri: TARGET.parse().unwrap() };
+        let routes = Routes::new(vec![config]).unwrap();
+        let route = Arc::clone(routes.of(&asked.method, asked.uri.path()).unwrap());
+        Standing { newest: newest.0.subscribe(), route, asked, going }
+    }
+
+    /// Whether what `going` began with the route goes on with those.
+    fn goes_on(going: Going, routes: Vec<RouteConfig>) -> bool {
+        let newest = Newest::default();
+        let standing = standing(&newest, with_right(), going);
+        let mut held = RouteHeld { standing, scopes: Some(GrantedScopes::default()) };
+        assert!(held.is_granted(), "before any change");
+        newest.publish(Arc::new(Routes::new(routes).unwrap()), None);
+        held.is_granted()
+    }
+
+    fn changed(change: impl FnOnce(&mut RouteConfig, &mut RightConfig)) -> Vec<RouteConfig> {
+        let mut route = with_right();
+        let AccessConfig::Right(mut right) = route.access.clone() else { unreachable!() };
+        change(&mut route, &mut right);
+        route.access = AccessConfig::Right(right);
+        vec![route]
+    }
+
+    #[test]
+    fn what_a_new_request_would_not_get_does_not_go_on() {
+        let same = || changed(|_, _| ());
+        let with = |path: &str| [same(), vec![anonymous_route("other", "GET", path)]].concat();
+        let scope = |name: &str| vec![name.parse().unwrap()];
+        let cases = [
+            ("the same", same(), true),
+            ("no route", Vec::new(), false),
+            ("another id", changed(|route, _| route.id = "other".into()), false),
+            ("another method", changed(|route, _| route.methods = vec![Method::POST]), false),
+            (
+                "another upstream is that of new ones",
+                changed(|route, _| route.upstream = "b".into()),
+                true,
+            ),
+            (
+                "another right",
+                changed(|_, right| right.right.action = "write".parse().unwrap()),
+                false,
+            ),
+            ("another party", changed(|_, right| right.party.path = Some("id".into())), false),
+            ("another instance", changed(|_, right| right.instance = Some("party".into())), false),
+            ("no instance", changed(|_, right| right.instance = None), false),
+            ("a scope it lacks", changed(|_, right| right.scopes.all_of = scope("a:b")), false),
+            ("a wider route beside it", with("/v1/*"), true),
+            ("a narrower one elsewhere", with("/v1/parties/{party}/returns/8"), true),
+            ("a narrower one in its place", with("/v1/parties/{party}/returns/7"), false),
+        ];
+        for (what, routes, expected) in cases {
+            for going in [Going::Answer, Going::Tunnel(HeaderValue::from_static("WebSocket"))] {
+                assert_eq!(goes_on(going.clone(), routes.clone()), expected, "{what}: {going:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_tunnel_does_not_outlive_the_upgrade_of_its_route() {
+        let without = changed(|route, _| route.upgrades = vec!["other".into()]);
+        let websocket = || Going::Tunnel(HeaderValue::from_static("websocket"));
+        assert!(!goes_on(websocket(), without.clone()));
+        assert!(goes_on(Going::Answer, without), "an answer has nothing to do with it");
+    }
+
+    /// The one key.
+    struct Keys(Arc<VerificationKey>);
+
+    impl KeySource for Keys {
+        fn find(&self, _: &str) -> Result<Arc<VerificationKey>, KeyError> {
+            Ok(Arc::clone(&self.0))
+        }
+
+        fn fetch<'a>(
+            &'a self,
+            key_id: &'a str,
+        ) -> EdgeFuture<'a, Result<Arc<VerificationKey>, KeyError>> {
+            Box::pin(async move { self.find(key_id) })
+        }
+    }
+
+    /// The time of the test, from 1970.
+    struct Since(Instant);
+
+    impl Clock for Since {
+        fn now(&self) -> UnixTime {
+            UnixTime::from_seconds(i64::try_from(self.0.elapsed().as_secs()).unwrap())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_newest_route_says_whether_it_ends_with_its_token() {
+        let minute = Duration::from_secs(60);
+        let ending = |says| changed(move |route, _| route.streams.end_with_token = says);
+        let tunnel = || Going::Tunnel(HeaderValue::from_static("websocket"));
+        // Said at first, said after ten minutes, and whether it then ends with its token: after twenty.
+        for (going, before, after, ends) in [
+            (Going::Answer, None, Some(true), true),
+            (Going::Answer, Some(true), None, false),
+            (Going::Answer, Some(true), Some(true), true),
+            (tunnel(), None, Some(false), false),
+            (tunnel(), Some(false), None, true),
+            (tunnel(), Some(false), Some(false), false),
+        ] {
+            let (newest, begun) = (Newest::default(), Instant::now());
+            let key = Arc::new(VerificationKey {
+                key_id: "a".into(),
+                algorithm: None,
+                key: jsonwebtoken::DecodingKey::from_rsa_components("gQ", "AQAB").unwrap(),
+            });
+            let route = ending(before).pop().unwrap();
+            let held = Held {
+                standing: standing(&newest, route, going.clone()),
+                ends: UnixTime::from_seconds(20 * 60),
+                keys: Arc::new(Keys(Arc::clone(&key))),
+                key,
+            };
+            let clock = Since(begun);
+            let lapse = held.lapse(&clock);
+            tokio::pin!(lapse);
+            assert!(tokio::time::timeout(10 * minute, &mut lapse).await.is_err());
+            newest.publish(Arc::new(Routes::new(ending(after)).unwrap()), None);
+            let ended = tokio::time::timeout(60 * minute, lapse).await;
+            assert_eq!(
+                ended.ok(),
+                ends.then_some(Lapse::TokenEnded),
+                "{going:?} {before:?} {after:?}"
+            );
+            let at = if ends { 20 * minute } else { 70 * minute };
+            assert_eq!(begun.elapsed().as_secs(), at.as_secs());
         }
     }
 }

@@ -161,6 +161,7 @@ fn cut(pause: Duration) -> Duration {
 mod tests {
     use super::*;
     use crate::telemetry::metrics::Metrics;
+    use std::net::{Ipv4Addr, SocketAddrV4};
 
     const LONGEST: Duration = Duration::from_secs(16);
 
@@ -170,9 +171,8 @@ mod tests {
         Health::new("api", NonZeroUsize::new(3).unwrap(), LONGEST, counter)
     }
 
-    fn to(last: u8) -> To {
-        Some(SocketAddr::from(([10, 0, 0, last], 80)))
-    }
+    const ONE: To = Some(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 80)));
+    const TWO: To = Some(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 80)));
 
     fn fail(health: &Health, to: To, times: usize) {
         for _ in 0..times {
@@ -188,14 +188,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn so_many_failures_in_a_row_leave_an_address_out_and_no_other() {
         let health = health();
-        fail(&health, to(1), 2);
-        health.attempt(to(1)).ok().unwrap().succeeded();
-        fail(&health, to(1), 2);
-        assert!(health.attempt(to(1)).is_ok(), "two in a row");
-        fail(&health, to(1), 1);
+        fail(&health, ONE, 2);
+        health.attempt(ONE).ok().unwrap().succeeded();
+        fail(&health, ONE, 2);
+        assert!(health.attempt(ONE).is_ok(), "two in a row");
+        fail(&health, ONE, 1);
         let first = LONGEST / FIRST;
-        assert!((first * 3 / 4..=first).contains(&pause(&health, to(1))));
-        assert!(health.attempt(to(2)).is_ok());
+        assert!((first * 3 / 4..=first).contains(&pause(&health, ONE)));
+        assert!(health.attempt(TWO).is_ok());
         assert!(health.attempt(None).is_ok());
         assert_eq!(health.left_out.get(), 1);
     }
@@ -203,38 +203,38 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_at_a_time_tries_and_the_pauses_grow_up_to_a_bound() {
         let health = health();
-        fail(&health, to(1), 3);
+        fail(&health, ONE, 3);
         let mut expected = LONGEST / FIRST;
         for _ in 0..8 {
-            let left = pause(&health, to(1));
+            let left = pause(&health, ONE);
             assert!((expected * 3 / 4..=expected).contains(&left), "{left:?} of {expected:?}");
-            tokio::time::advance(left - Duration::from_millis(1)).await;
-            assert!(health.attempt(to(1)).is_err());
+            tokio::time::advance(left.saturating_sub(Duration::from_millis(1))).await;
+            assert!(health.attempt(ONE).is_err());
             tokio::time::advance(Duration::from_millis(1)).await;
-            let probe = health.attempt(to(1)).ok().unwrap();
-            assert_eq!(health.attempt(to(1)).err(), Some(Duration::ZERO), "somebody tries");
+            let probe = health.attempt(ONE).ok().unwrap();
+            assert_eq!(health.attempt(ONE).err(), Some(Duration::ZERO), "somebody tries");
             probe.failed();
             expected = (expected * 2).min(LONGEST);
         }
         tokio::time::advance(LONGEST).await;
-        health.attempt(to(1)).ok().unwrap().succeeded();
-        fail(&health, to(1), 2);
-        assert!(health.attempt(to(1)).is_ok(), "begun anew");
+        health.attempt(ONE).ok().unwrap().succeeded();
+        fail(&health, ONE, 2);
+        assert!(health.attempt(ONE).is_ok(), "begun anew");
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_attempt_without_a_verdict_leaves_the_trying_to_the_next() {
         let health = health();
-        drop(health.attempt(to(1)).ok().unwrap());
-        fail(&health, to(1), 2);
-        let late = health.attempt(to(1)).ok().unwrap();
-        fail(&health, to(1), 1);
-        let left = pause(&health, to(1));
+        drop(health.attempt(ONE).ok().unwrap());
+        fail(&health, ONE, 2);
+        let late = health.attempt(ONE).ok().unwrap();
+        fail(&health, ONE, 1);
+        let left = pause(&health, ONE);
         late.failed();
-        assert_eq!(pause(&health, to(1)), left, "one that began before makes it no longer");
+        assert_eq!(pause(&health, ONE), left, "one that began before makes it no longer");
         tokio::time::advance(LONGEST).await;
-        drop(health.attempt(to(1)).ok().unwrap());
-        assert!(health.attempt(to(1)).is_ok());
+        drop(health.attempt(ONE).ok().unwrap());
+        assert!(health.attempt(ONE).is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@
 use super::{RightIndex, TooManyRights};
 use crate::domain::resource::Right;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// The rights, and their numbers: those that are routed now, and those that were.
 #[derive(Debug, Default)]
@@ -32,11 +33,14 @@ impl Rights {
         let (mut indices, mut distinct) = (self.indices.clone(), self.distinct.clone());
         let mut placed = Vec::with_capacity(all.len());
         for right in all {
-            let next = u16::try_from(distinct.len()).map_err(|_| TooManyRights)?;
-            let index = *indices.entry(right.clone()).or_insert_with(|| {
-                distinct.push(right.clone());
-                RightIndex(next)
-            });
+            let index = match indices.entry(right.clone()) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(new) => {
+                    let next = RightIndex::nth(distinct.len()).ok_or(TooManyRights)?;
+                    distinct.push(right.clone());
+                    *new.insert(next)
+                }
+            };
             placed.push((place(&right), index, right));
         }
         placed.sort_unstable_by_key(|(place, ..)| *place);
@@ -97,5 +101,18 @@ mod tests {
             assert_eq!(later.index(right), Some(RightIndex(number)));
             assert_eq!(later.is_routed(RightIndex(number)), routed);
         }
+    }
+
+    #[test]
+    fn every_number_is_given_and_who_has_one_keeps_it_when_there_are_no_more() {
+        let all: Vec<Right> = (0..65_535).map(|n| right("ex-returns", &format!("a{n}"))).collect();
+        let rights = Rights::new(all.clone()).unwrap();
+        assert_eq!(rights.iter().count(), all.len());
+        let last = all.last().unwrap();
+        assert_eq!(rights.iter().last(), Some((last, RightIndex(65_534))));
+        let again = rights.next(vec![last.clone()]).unwrap();
+        assert_eq!(again.index(last), Some(RightIndex(65_534)));
+        let more = vec![last.clone(), right("ex-returns", "more")];
+        assert_eq!(again.next(more).err(), Some(TooManyRights));
     }
 }

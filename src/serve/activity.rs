@@ -5,12 +5,15 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// The requests of one connection.
 #[derive(Debug)]
 pub(super) struct Activity {
     begun: AtomicBool,
+    /// Tells of the first request.
+    first: Notify,
     state: Mutex<State>,
 }
 
@@ -46,14 +49,27 @@ impl Activity {
     /// A connection that has just been accepted.
     pub(super) fn new() -> Arc<Self> {
         let state = State { open: 0, quiet_since: Instant::now() };
-        Arc::new(Self { begun: AtomicBool::new(false), state: Mutex::new(state) })
+        Arc::new(Self {
+            begun: AtomicBool::new(false),
+            first: Notify::new(),
+            state: Mutex::new(state),
+        })
     }
 
     /// A request begins.
     pub(super) fn begin(self: &Arc<Self>) -> Busy {
-        self.begun.store(true, Ordering::Relaxed);
+        if !self.begun.swap(true, Ordering::Relaxed) {
+            self.first.notify_one();
+        }
         self.state().open += 1;
         Busy(Arc::clone(self))
+    }
+
+    /// Ends when the first request has begun. For one waiter.
+    pub(super) async fn first(&self) {
+        if !self.begun.load(Ordering::Relaxed) {
+            self.first.notified().await;
+        }
     }
 
     /// Ends when the first request has not come for `first`, or none has gone on for `idle`.

@@ -9,7 +9,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net as unix;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-use tokio::net::{TcpListener, TcpSocket, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: usize = 4096;
 
 /// Who else may listen on the same port.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,7 +32,7 @@ pub fn listen(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> 
     socket.set_reuseaddr(true)?;
     socket.set_reuseport(sharing == Sharing::Workers)?;
     socket.bind(address)?;
-    socket.listen(4096)
+    socket.listen(u32::try_from(BACKLOG).unwrap_or(u32::MAX))
 }
 
 /// A listener of one worker.
@@ -215,6 +218,33 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
+    /// Takes what is in the queue, and closes: the system resets what is still in it then. What comes in between, in
+    /// microseconds, is lost; another listener on the same port gets it where `net.ipv4.tcp_migrate_req` is set.
+    pub(super) fn drain(self, mut take: impl FnMut(Socket, IpAddr)) {
+        match self {
+            Self::Tcp(listener) => {
+                let Ok(listener) = listener.into_std() else { return };
+                for (stream, peer) in queued(|| listener.accept()) {
+                    if stream.set_nonblocking(true).is_ok()
+                        && let Ok(stream) = TcpStream::from_std(stream)
+                    {
+                        take(Socket::Tcp(stream).without_delay(), peer.ip());
+                    }
+                }
+            }
+            Self::Unix(listener) => {
+                let Ok(listener) = listener.into_std() else { return };
+                for (stream, _) in queued(|| listener.accept()) {
+                    if stream.set_nonblocking(true).is_ok()
+                        && let Ok(stream) = UnixStream::from_std(stream)
+                    {
+                        take(Socket::Unix(stream), Ipv4Addr::LOCALHOST.into());
+                    }
+                }
+            }
+        }
+    }
+
     /// The next connection, and whom it is from. A Unix socket has no address: its peer is this machine.
     ///
     /// # Errors
@@ -231,6 +261,21 @@ impl Listener {
             }
         }
     }
+}
+
+/// What `accept` gives without waiting; no more than fits into a queue, for another may fill it.
+fn queued<T>(mut accept: impl FnMut() -> io::Result<T>) -> impl Iterator<Item = T> {
+    std::iter::from_fn(move || {
+        loop {
+            match accept() {
+                Ok(accepted) => return Some(accepted),
+                // It left while it waited.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(_) => return None,
+            }
+        }
+    })
+    .take(BACKLOG)
 }
 
 #[cfg(test)]

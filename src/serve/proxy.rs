@@ -12,7 +12,7 @@ use crate::enforce::facts::{BodyError, BodyReader, Facts};
 use crate::enforce::ports::EdgeFuture;
 use crate::enforce::rejection::{Code, Rejection};
 use crate::enforce::trail::Step;
-use crate::enforce::vigil::{Going, Lapse};
+use crate::enforce::vigil::{Asked, Going, Lapse};
 use crate::enforce::{Enforcer, Grant};
 use crate::forward::body::{Outgoing, Progress, Silence};
 use crate::forward::headers::{Direction, clean_trailers};
@@ -118,7 +118,8 @@ impl Proxy {
         let mut body = Some(RequestBody::new(body, limits.body_idle_timeout));
         let mut record = self.open(&head, client.address, limits);
         let caller = Caller::of(&head.headers, generation.default_language);
-        let (method, version) = (head.method.clone(), head.version);
+        let version = head.version;
+        let asked = Asked { method: head.method.clone(), uri: head.uri.clone() };
         let span = span(self.mode(), &record);
         let served = {
             // Pinned where it is: wrapped by value it would be copied for each wrapper.
@@ -134,7 +135,7 @@ impl Proxy {
         let mut response = match served {
             Ok((answered, granted)) => {
                 let grpc = version == Version::HTTP_2 && caller.is_grpc();
-                self.pass_on(&generation, answered, (granted, busy), record, (&method, grpc))
+                self.pass_on(&generation, answered, (granted, busy), record, (asked, grpc))
             }
             Err(rejection) => {
                 // Where the end of a message was not seen, the next one cannot begin.
@@ -143,7 +144,7 @@ impl Proxy {
                     None => declared == Some(record.progress.bytes()),
                 };
                 let mut response =
-                    Self::refuse((&generation, &rejection), caller, record, (&method, busy));
+                    Self::refuse((&generation, &rejection), caller, record, (&asked.method, busy));
                 // HTTP/2 frames each apart.
                 if version < Version::HTTP_2 && !ended {
                     close_after(&mut response);
@@ -216,15 +217,17 @@ impl Proxy {
         let progress = Arc::clone(&record.progress);
         let body = body.take().ok_or(Rejection::Internal)?.into_outgoing(&progress);
         let client = Arc::clone(client);
-        let (method, uploading) = (head.method.clone(), body.is_streamed());
+        let uploading = body.is_streamed();
+        // The head goes on with the request.
+        let asked = uploading.then(|| Asked { method: head.method.clone(), uri: head.uri.clone() });
         let request = ToSend { head, body, progress, client, upgrade };
         let answered = {
             let forwarding = pin!(generation.forwarder.forward(&grant, request));
-            if uploading {
+            if let Some(asked) = asked {
                 let since = Instant::now();
                 let lapse = Box::pin(async {
                     tokio::time::sleep_until(since + watch::SHORT).await;
-                    generation.enforcer.vigil(&grant, &method, Going::Answer, since).lapse().await
+                    generation.enforcer.vigil(&grant, &asked, Going::Answer, since).lapse().await
                 });
                 tokio::select! {
                     answered = forwarding => answered,
@@ -284,15 +287,18 @@ impl Proxy {
         answered: Answered,
         (granted, busy): (Granted, Busy),
         mut record: Record,
-        (method, grpc): (&Method, bool),
+        (asked, grpc): (Asked, bool),
     ) -> Response<Reply> {
         let Answered { response, tunnel, idle } = answered;
         record.responding(response.status());
         if let Some(sides) = tunnel {
             let enforcer = &generation.enforcer;
-            let vigil = enforcer.vigil(&granted.grant, method, Going::Tunnel, Instant::now());
-            let protocol = response.headers().get(header::UPGRADE);
-            let websocket = protocol.is_some_and(|name| name.as_bytes() == b"websocket");
+            // A tunnel without a protocol is granted by no route.
+            let protocol = response.headers().get(header::UPGRADE).cloned();
+            let protocol = protocol.unwrap_or(HeaderValue::from_static(""));
+            let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
+            let going = Going::Tunnel(protocol);
+            let vigil = enforcer.vigil(&granted.grant, &asked, going, Instant::now());
             let tunnel = Tunnel { record, counts: Counts::default(), _place: granted.place };
             let lapse = watch::until(self.stop.streams.clone(), vigil.lapse());
             self.tasks.spawn(tunnel.run(sides, idle, lapse, websocket));
@@ -300,7 +306,7 @@ impl Proxy {
             return response.map(|_| Reply { body, open: None, delivery: None, _busy: busy });
         }
         // The library does not read the body of an answer that has none, so its end is known here.
-        let bodiless = *method == Method::HEAD
+        let bodiless = asked.method == Method::HEAD
             || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let ended = bodiless || response.body().is_end_stream();
         if ended {
@@ -309,7 +315,7 @@ impl Proxy {
         let open = (!ended).then(|| {
             let Granted { grant, place } = granted;
             let ending = is_stream(response.headers()).then(|| self.stop.streams.clone());
-            let watch = Watch::new(Arc::clone(&generation.enforcer), grant, method.clone(), ending);
+            let watch = Watch::new(Arc::clone(&generation.enforcer), grant, asked, ending);
             Box::new(Open { record, watch, grpc, _place: place })
         });
         response.map(|incoming| Reply {

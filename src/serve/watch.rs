@@ -1,8 +1,7 @@
 //! Watches over an answer that goes on: asleep, and costing nothing, until it lasts or is silent.
 
-use crate::enforce::vigil::{Going, Lapse};
+use crate::enforce::vigil::{Asked, Going, Lapse};
 use crate::enforce::{Enforcer, Grant};
-use http::Method;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,7 +21,7 @@ enum State {
 struct Asleep {
     enforcer: Arc<Enforcer>,
     grant: Grant,
-    method: Method,
+    asked: Asked,
     since: Instant,
     ending: Option<CancellationToken>,
 }
@@ -41,11 +40,11 @@ impl Watch {
     pub(super) fn new(
         enforcer: Arc<Enforcer>,
         grant: Grant,
-        method: Method,
+        asked: Asked,
         ending: Option<CancellationToken>,
     ) -> Self {
         let since = Instant::now();
-        Self(State::Asleep(Box::new(Asleep { enforcer, grant, method, since, ending })))
+        Self(State::Asleep(Box::new(Asleep { enforcer, grant, asked, since, ending })))
     }
 
     /// Looks on at each frame; `waiting` when it is not there yet.
@@ -55,7 +54,7 @@ impl Watch {
                 return Poll::Pending;
             }
             let vigil =
-                asleep.enforcer.vigil(&asleep.grant, &asleep.method, Going::Answer, asleep.since);
+                asleep.enforcer.vigil(&asleep.grant, &asleep.asked, Going::Answer, asleep.since);
             self.0 = match asleep.ending.take() {
                 Some(ending) => State::Awake(Box::pin(until(ending, vigil.lapse()))),
                 None => State::Awake(Box::pin(vigil.lapse())),

@@ -34,6 +34,8 @@ pub struct Mirror {
     next_poll: Instant,
     next_check: Instant,
     reading: bool,
+    /// Routes were changed since that began.
+    rerouted: bool,
     /// When all of it was last known to be current.
     verified: Option<Tick>,
     attempted: bool,
@@ -175,6 +177,7 @@ impl Mirror {
             next_poll: now,
             next_check: now,
             reading: false,
+            rerouted: false,
             verified: None,
             attempted: false,
             failures: 0,
@@ -202,6 +205,8 @@ impl Mirror {
         }
         self.config = config;
         self.next_poll = now;
+        // What is read just now was planned without the new ones.
+        self.rerouted = self.reading;
         self.next_check = self.next_check.min(now + config.check);
         // A package that nothing names for a while is left out of what is read meanwhile.
         self.note_packages(tick);
@@ -256,7 +261,8 @@ impl Mirror {
         self.failures = if complete { 0 } else { self.failures.saturating_add(1) };
         let retry = RETRY * 2u32.saturating_pow(self.failures.saturating_sub(1).min(8));
         let pause = if complete { self.config.poll } else { retry.min(self.config.poll) };
-        self.next_poll = now + pause;
+        let rerouted = std::mem::take(&mut self.rerouted);
+        self.next_poll = if rerouted { now } else { now + pause };
         if fed && now >= self.next_check {
             self.next_check = now + self.config.check;
         }

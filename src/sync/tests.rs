@@ -518,6 +518,29 @@ async fn a_registry_without_a_feed_is_read_whole_at_every_look() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_routed_while_policies_are_read_is_read_right_after_and_the_last_change_counts() {
+    let altinn = Altinn { policy: Some(policy(&["lonn"])), ..Altinn::default() };
+    let (sync, bench) = idle(altinn, config(), None);
+    let courses = sync.courses();
+    tokio::spawn(sync.run(bench.stop.clone()));
+    // The first reading is under way.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    for resource in ["ex-first", "ex-second"] {
+        let other = Right { resource: resource.parse().unwrap(), ..right() };
+        let rights = vec![right(), other];
+        courses.send_replace(Some(Arc::new(Course {
+            config: config(),
+            rights,
+            graces: Vec::new(),
+        })));
+    }
+    bench.after(2 * SECOND).await;
+    let policies = |state| bench.metrics.policies.with_label_values(&[state]).get();
+    assert_eq!((policies("read"), policies("unread")), (2, 0), "not after a minute only");
+    assert_eq!(bench.outside.read(|altinn| altinn.policies_read), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_access_list_is_asked_for_unless_it_is_our_own() {
     let altinn = || Altinn { access_list: true, members: vec![VENDOR], ..holding(&["lonn"]) };
     let without = start(altinn(), config()).await;

@@ -276,7 +276,7 @@ mod tests {
         watch.follow().await;
         assert!(ends(&first).is_err() && ends(&second).is_ok());
         let files: Vec<_> = files(watch.watched.iter().map(|watched| &watched.what)).collect();
-        assert_eq!(files, [second.path.clone()]);
+        assert_eq!(files, std::slice::from_ref(&second.path));
     }
 
     #[test]

@@ -111,6 +111,33 @@ impl Connection {
         }
     }
 
+    /// As [`Connection::send`]; with an error comes back what was not sent.
+    pub async fn try_send(
+        &self,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, (hyper::Error, Option<Request<Body>>)> {
+        let sent = match self {
+            Self::Http1(sender) => {
+                let mut sender = sender.lock().await;
+                if let Err(error) = sender.ready().await {
+                    return Err((error, Some(request)));
+                }
+                sender.try_send_request(request).await
+            }
+            Self::Http2(sender) => {
+                let mut sender = sender.clone();
+                if let Err(error) = sender.ready().await {
+                    return Err((error, Some(request)));
+                }
+                sender.try_send_request(request).await
+            }
+        };
+        sent.map_err(|mut error| {
+            let unsent = error.take_message();
+            (error.into_error(), unsent)
+        })
+    }
+
     pub async fn send(&self, request: Request<Body>) -> hyper::Result<Response<Incoming>> {
         match self {
             Self::Http1(sender) => {

@@ -95,7 +95,7 @@ impl Judge {
             newest: portvakt::enforce::vigil::Newest::default(),
             rates: Rates::new(&config.limits),
             limits: config.limits,
-            routes: Routes::new(config.routes).unwrap(),
+            routes: Arc::new(Routes::new(config.routes).unwrap()),
             authenticator: Authenticator::new(keys, Arc::new(SystemClock), config.tokens).unwrap(),
             answers: None,
             budget: config.altinn.budget,
