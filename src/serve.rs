@@ -3,6 +3,7 @@
 mod activity;
 pub mod admin;
 pub mod entrance;
+mod extended;
 mod forward_auth;
 mod frames;
 pub mod listener;
@@ -108,6 +109,7 @@ fn server(limits: &LimitConfig) -> auto::Builder<Streams> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams_per_connection)
+        .enable_connect_protocol()
         .max_header_list_size(list)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(10));

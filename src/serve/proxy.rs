@@ -2,6 +2,7 @@
 //! Translates only; decides nothing.
 
 use super::activity::Busy;
+use super::extended::Extended;
 use super::respond::{self, Caller, Surroundings};
 use super::streams::Delivery;
 use super::tunnel::{self, Counts, End};
@@ -113,17 +114,22 @@ impl Proxy {
     ) -> Result<Response<Reply>, Infallible> {
         let generation = self.generation.load_full();
         let limits = &generation.enforcer.limits;
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        let extended = Extended::translate(&mut head);
         let declared = body.size_hint().exact();
         let mut body = Some(RequestBody::new(body, limits.body_idle_timeout));
         let mut record = self.open(&head, client.address, limits);
-        let caller = Caller::of(&head.headers, generation.default_language);
+        // To a CONNECT, a status of 200 is a tunnel, whatever stands behind.
+        let of = if extended.is_some() { Caller::behind_another } else { Caller::of };
+        let caller = of(&head.headers, generation.default_language);
         let version = head.version;
         let asked = Asked { method: head.method.clone(), uri: head.uri.clone() };
         let span = span(self.mode(), &record);
         let served = {
             // Pinned where it is: wrapped by value it would be copied for each wrapper.
-            let serving = pin!(self.serve(&generation, head, &mut body, client, &mut record));
+            let extended = extended.as_ref();
+            let serving =
+                pin!(self.serve(&generation, (head, extended), &mut body, client, &mut record));
             AssertUnwindSafe(serving.instrument(span.clone())).catch_unwind().await
         };
         let served = served.unwrap_or_else(|_| {
@@ -191,7 +197,7 @@ impl Proxy {
     async fn serve(
         &self,
         generation: &Generation,
-        mut head: request::Parts,
+        (mut head, extended): (request::Parts, Option<&Extended>),
         body: &mut Option<RequestBody>,
         client: &Arc<Client>,
         record: &mut Record,
@@ -214,6 +220,10 @@ impl Proxy {
         // What is logged from here on carries who asked for what.
         record.tell(&tracing::Span::current());
         let grant = judged?;
+        if extended.is_some() {
+            let granted = Extended::granted_by(&grant.route().config);
+            granted.inspect_err(|rejection| record.trail.refused(rejection))?;
+        }
         let progress = Arc::clone(&record.progress);
         let body = body.take().ok_or(Rejection::Internal)?.into_outgoing(&progress);
         let client = Arc::clone(client);
@@ -238,6 +248,10 @@ impl Proxy {
             }
         };
         record.trail.done(Step::Forward);
+        let answered = answered.and_then(|answered| match extended {
+            Some(extended) => extended.accepted(answered),
+            None => Ok(answered),
+        });
         match answered {
             Ok(answered) => Ok((answered, Granted { grant, place: permit })),
             Err(rejection) => {
@@ -289,7 +303,7 @@ impl Proxy {
         mut record: Record,
         (asked, grpc): (Asked, bool),
     ) -> Response<Reply> {
-        let Answered { response, tunnel, idle } = answered;
+        let Answered { mut response, tunnel, idle } = answered;
         record.responding(response.status());
         if let Some(sides) = tunnel {
             let enforcer = &generation.enforcer;
@@ -299,7 +313,13 @@ impl Proxy {
             let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
             let going = Going::Tunnel(protocol);
             let vigil = enforcer.vigil(&granted.grant, &asked, going, Instant::now());
-            let tunnel = Tunnel { record, counts: Counts::default(), _place: granted.place };
+            // Of HTTP/2, where one connection carries more than the tunnel.
+            if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                response.headers_mut().remove(header::CONNECTION);
+                response.headers_mut().remove(header::UPGRADE);
+            }
+            let counts = Counts::default();
+            let tunnel = Tunnel { record, counts, _place: granted.place, _busy: busy.again() };
             let lapse = watch::until(self.stop.streams.clone(), vigil.lapse());
             self.tasks.spawn(tunnel.run(sides, idle, lapse, websocket));
             let body = ReplyBody::Whole(Full::default());
@@ -364,6 +384,8 @@ struct Tunnel {
     record: Record,
     counts: Counts,
     _place: OwnedSemaphorePermit,
+    /// The connection is not idle while it stands.
+    _busy: Busy,
 }
 
 impl Tunnel {
