@@ -52,9 +52,11 @@ async fn after_failures_in_a_row_requests_fail_at_once_and_nobody_is_called() {
     }
     assert_eq!(upstream.seen.connections(), 0);
     let metric = async |sample: &str| world.proxy.metric(sample).await;
-    assert_eq!(metric("portvakt_upstream_left_out_total{upstream=\"default\"}").await, 1.0);
+    let times = metric("portvakt_upstream_left_out_total{upstream=\"default\"}").await;
+    assert!((times - 1.0).abs() < 0.5, "{times}");
     let failures = "portvakt_upstream_failures_total{kind=\"left_out\",upstream=\"default\"}";
-    assert_eq!(metric(failures).await, 5.0);
+    let failed = metric(failures).await;
+    assert!((failed - 5.0).abs() < 0.5, "{failed}");
     let records = world.proxy.audit_records(8).await;
     let last = &records[7];
     assert_eq!((&last["answer"], &last["code"]), (&"permit".into(), &"upstream_left_out".into()));
