@@ -7,6 +7,7 @@ use crate::outage::{
     started_under, stop, unready, until_basis,
 };
 use crate::run::Verdict;
+use crate::support::authority::Authority;
 use crate::support::wire::{RawUpstream, Wire, field, status};
 use crate::support::{World, own_key, seed, wait_until};
 use futures_util::future::join_all;
@@ -18,18 +19,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
 
 /// Steps that are not made here, and why; or where the same is tested.
-const NOT_MADE: [(&str, &str); 3] = [
+const NOT_MADE: [(&str, &str); 2] = [
     (
         "fill_disk:audit",
         "tests/audit.rs: a_disk_that_others_filled_stops_traffic_before_a_request_is_let_through",
-    ),
-    (
-        "tls_stall:",
-        "tests/transport/downstream.rs: \
-         stalled_handshakes_are_ended_at_their_limit_and_good_requests_are_served_meanwhile",
     ),
     ("inject:panic", "needs a build with a panic in it"),
 ];
@@ -127,7 +126,15 @@ struct Wanted {
     /// Bytes of memory that it may have.
     memory: Option<u64>,
     upstream: Option<Breaking>,
+    /// TLS, by a certificate of this authority.
+    secure: Option<Authority>,
 }
+
+/// The name that its certificate is for.
+const NAME: &str = "api.test";
+
+/// How long a handshake may take, where there are any.
+const HANDSHAKE: u64 = 3;
 
 /// What a client has of an answer.
 struct Answer {
@@ -184,6 +191,7 @@ impl Wanted {
             clock: rest("clock:").or(rest("snapshot:age:")).and_then(|_| Clock::new()),
             descriptors: rest("ulimit:"),
             memory: rest("memory:").map(|size| bytes(&size)),
+            secure: rest("tls_stall:").map(|_| Authority::new("ours")),
             upstream,
         }
     }
@@ -246,6 +254,7 @@ impl Run {
             "{QUICK}{log}register: {{ refresh_least: 1s, snapshot: {{ file: \"{}\", save_interval: 1s }} }}\n",
             file.display()
         );
+        let sections = sections + &self.listen_securely();
         let upstream = match &self.wanted.upstream {
             Some(breaking) => breaking.upstream.section("idle_timeout: 30s"),
             None => format!("upstream: {{ url: \"{}\" }}", self.world.upstream.url()),
@@ -265,6 +274,33 @@ impl Run {
             self.world.proxy.wait_until_ready().await;
         }
         self.fetched = self.world.calls("jwks").await;
+    }
+
+    /// The section for TLS, where it is wanted.
+    fn listen_securely(&self) -> String {
+        let Some(authority) = &self.wanted.secure else { return String::new() };
+        let (certificate, key) = authority.issue(&[NAME]).write(self.file.path(), "own");
+        let (certificate, key) = (certificate.display(), key.display());
+        let files = format!("certificate_file: \"{certificate}\", key_file: \"{key}\"");
+        format!(
+            "listen: {{ address: \"127.0.0.1:0\", tls: {{ certificates: [{{ {files} }}], \
+             handshake_timeout: {HANDSHAKE}s }} }}\n"
+        )
+    }
+
+    /// As [`Run::answer`], over TLS.
+    async fn answer_securely(address: &str, question: &Ask, authority: &Authority) -> Answer {
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        let connector = TlsConnector::from(Arc::new(authority.client(None, &[])));
+        let name = NAME.try_into().expect("a name");
+        let mut stream = connector.connect(name, stream).await.expect("a handshake");
+        let head = Self::head(question, "Connection: close\r\n");
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        // Some close without a last word of TLS.
+        let _ = stream.read_to_string(&mut answer).await;
+        let (head, _) = answer.split_once("\r\n\r\n").expect("a head");
+        Answer { status: status(head), whole: true }
     }
 
     /// A question that is permitted, with a token of two minutes.
@@ -303,7 +339,11 @@ impl Run {
     }
 
     async fn request(&mut self, question: &Ask) {
-        let answer = Self::answer(self.world.proxy.address(), question, "").await;
+        let address = self.world.proxy.address();
+        let answer = match &self.wanted.secure {
+            Some(authority) => Self::answer_securely(address, question, authority).await,
+            None => Self::answer(address, question, "").await,
+        };
         self.answers.push(answer);
     }
 
@@ -369,6 +409,7 @@ impl Run {
                 self.flood(count.expect("a count")).await;
             }
             ("slow_headers", count) => self.slow_headers(count.parse().expect("a count")).await,
+            ("tls_stall", count) => self.stall(count.parse().expect("a count")).await,
             ("connections", what) => self.connections(what).await,
             ("release", "") => self.held.clear(),
             ("load", rate) => self.load(rate).await,
@@ -422,6 +463,19 @@ impl Run {
         }
     }
 
+    /// Opens connections that begin a handshake and go no further.
+    async fn stall(&mut self, count: usize) {
+        for _ in 0..count {
+            let mut wire = Wire::connect(self.world.proxy.address()).await;
+            let opened = Instant::now();
+            wire.send([22, 3, 1, 2, 0, 1]).await;
+            self.slow.push(tokio::spawn(async move {
+                wire.rest().await;
+                opened.elapsed()
+            }));
+        }
+    }
+
     /// Opens connections that begin a head and go no further.
     async fn slow_headers(&mut self, count: usize) {
         for _ in 0..count {
@@ -468,7 +522,7 @@ impl Run {
             let (address, head) = (address.clone(), Self::head(&good, ""));
             tokio::spawn(async move {
                 let (mut answers, mut beat) = (0, tokio::time::interval(pause));
-                while let Ok(stream) = tokio::net::TcpStream::connect(&address).await {
+                while let Ok(stream) = TcpStream::connect(&address).await {
                     let mut wire = Wire::new(stream);
                     while wire.try_send(&head).await {
                         let Some((answer, _)) = wire.message().await else { break };
@@ -547,6 +601,10 @@ impl Run {
                 let fetches = self.world.calls("jwks").await - self.fetched;
                 holds(fetches <= most, format!("{fetches} fetches"))
             }
+            (within, "") if within.starts_with("closed within handshake_timeout+") => {
+                let more = within.trim_start_matches("closed within handshake_timeout+");
+                self.slow_closed_within(HANDSHAKE + number(more)).await
+            }
             ("slow_closed_within", seconds) => self.slow_closed_within(number(seconds)).await,
             ("no_exit", "") => {
                 let (live, _) = self.world.proxy.admin("/livez").await;
@@ -563,7 +621,7 @@ impl Run {
                 holds(cut == 0, format!("{cut} were cut off"))
             }
             ("new", "refused") => {
-                let again = tokio::net::TcpStream::connect(self.world.proxy.address()).await;
+                let again = TcpStream::connect(self.world.proxy.address()).await;
                 holds(again.is_err(), "somebody still listens".into())
             }
             ("audit_count==responses", "") => {
