@@ -398,7 +398,7 @@ fn start(setting: &Setting, outside: &Outside) -> Program {
         policy_max_age: config.policies.max_age,
         sampler: Sampler::new(config.sample_one_in),
     });
-    let metrics = SyncMetrics::register(&prometheus::Registry::new()).unwrap();
+    let metrics = SyncMetrics::register(&portvakt::families::Families::default()).unwrap();
     let parts = Parts {
         config,
         rights: rights(),

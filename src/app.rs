@@ -936,7 +936,7 @@ fn recorder(
     })
 }
 
-/// The bounds of the configuration, as metrics beside what they bound.
+/// The bounds of the configuration, as metrics beside what they bound, and what its names begin at 0.
 fn publish_limits(config: &Config, metrics: &Metrics) {
     let limits = &config.limits;
     let set = |name, value: usize| {
@@ -963,4 +963,6 @@ fn publish_limits(config: &Config, metrics: &Metrics) {
         set("register_system_users", register.max_system_users.get());
         set("register_bytes", register.max_bytes);
     }
+    config.routes.iter().for_each(|route| metrics.expect_route(&route.id));
+    config.upstreams.keys().for_each(|name| metrics.expect_upstream(name));
 }

@@ -20,6 +20,7 @@ pub mod route;
 pub mod scope;
 #[cfg(test)]
 pub(crate) mod test_support;
+pub mod told;
 pub mod trail;
 pub mod vigil;
 

@@ -40,6 +40,8 @@ pub struct Forwarder {
 #[derive(Debug)]
 struct Upstream {
     config: UpstreamConfig,
+    /// Its own name, as a value of `Host`.
+    host: Option<HeaderValue>,
     tls: Option<Arc<TlsClient>>,
     pool: Pool,
 }
@@ -49,10 +51,21 @@ struct Upstream {
 pub struct Client {
     /// The address; this machine's own where the connection is a Unix socket.
     pub address: IpAddr,
+    /// The address as the upstream is told it; an IPv6 form of an IPv4 address is told as that.
+    pub told: Option<HeaderValue>,
     /// Whether the connection is TLS.
     pub secure: bool,
     /// The subject of a verified certificate of the client (RFC 4514).
     pub subject: Option<HeaderValue>,
+}
+
+impl Client {
+    /// A client at an address.
+    #[must_use]
+    pub fn new(address: IpAddr, secure: bool, subject: Option<HeaderValue>) -> Self {
+        let told = HeaderValue::try_from(address.to_canonical().to_string()).ok();
+        Self { address, told, secure, subject }
+    }
 }
 
 /// A judged request, about to be sent.
@@ -98,7 +111,8 @@ impl Forwarder {
             let same = same.filter(|upstream| upstream.config == *config && upstream.has(tls));
             let upstream = same.cloned().unwrap_or_else(|| {
                 let pool = Pool::new(name, config.clone(), tls.cloned(), &metrics);
-                Arc::new(Upstream { config: config.clone(), tls: tls.cloned(), pool })
+                let host = HeaderValue::from_str(config.authority.as_str()).ok();
+                Arc::new(Upstream { config: config.clone(), host, tls: tls.cloned(), pool })
             });
             (name.clone(), upstream)
         };
@@ -123,6 +137,7 @@ impl Forwarder {
             client: &client,
             upgrade: requested.as_ref(),
             upstream: &upstream.config,
+            own_host: upstream.host.as_ref(),
             forwarded: &self.forwarded,
             grant,
         };

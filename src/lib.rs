@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod enforce;
+pub mod families;
 pub mod forward;
 pub mod maskinporten;
 mod paced;

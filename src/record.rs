@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod chain;
+mod line;
 mod output;
 pub mod pseudonyms;
 pub mod refusals;
@@ -23,9 +24,10 @@ use crate::forward::body::Progress;
 use crate::telemetry::metrics::Metrics;
 use audit::{Audit, Place, Stopped};
 use http::{Method, StatusCode};
+use line::Line;
 use pseudonyms::Pseudonyms;
 use refusals::Refusals;
-use serde::Serialize;
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -65,7 +67,7 @@ impl Recorder {
         let answer = Answer::NotAsked.label();
         self.metrics.requests.with_label_values(&["none", answer, request.code]).inc();
         let line = Line {
-            time: audit::rfc3339(request.at),
+            time: request.at,
             trace_id: request.trace_id,
             mode: request.mode,
             peer: request.peer,
@@ -96,7 +98,7 @@ impl Recorder {
             complete: false,
         };
         self.refusals.note(&line);
-        self.audit.write(&line, None);
+        self.audit.write(line.json(), None);
     }
 }
 
@@ -253,7 +255,7 @@ impl Record {
             .request_seconds
             .with_label_values(&[route])
             .observe(self.begun.elapsed().as_secs_f64());
-        for (step, took) in &self.trail.steps {
+        for (step, took) in self.trail.steps() {
             metrics.step_seconds.with_label_values(&[step.label()]).observe(took.as_secs_f64());
         }
         if let Some(cache) = self.trail.token_cache {
@@ -290,7 +292,7 @@ impl Record {
         });
         let evidence = trail.evidence.as_ref();
         Line {
-            time: audit::rfc3339(self.at),
+            time: self.at,
             trace_id: &self.trace_id,
             mode: self.mode,
             peer: self.peer,
@@ -309,7 +311,7 @@ impl Record {
             client_id: claims.and_then(|claims| claims.client_id.as_ref()).map(ClientId::as_str),
             system_id: system_user.map(|system_user| system_user.system.as_str()),
             owner: system_user.map(|system_user| system_user.owner.0.as_str()),
-            system_user: trail.system_user.map(|id| id.to_string()),
+            system_user: trail.system_user,
             party: trail.party.as_ref().and_then(|party| self.party(party)),
             resource: right.map(|right| right.resource.as_str()),
             action: right.map(|right| right.action.as_str()),
@@ -325,10 +327,10 @@ impl Record {
         }
     }
 
-    fn party(&self, party: &Party) -> Option<String> {
+    fn party<'p>(&self, party: &'p Party) -> Option<Cow<'p, str>> {
         match party {
-            Party::Organization(number) => Some(number.to_string()),
-            Party::Person(number) => self.recorder.pseudonyms.of(number),
+            Party::Organization(number) => Some(number.as_str().into()),
+            Party::Person(number) => self.recorder.pseudonyms.of(number).map(Cow::Owned),
         }
     }
 }
@@ -340,62 +342,8 @@ impl Drop for Record {
             self.recorder.refusals.note(&self.line());
         }
         let place = std::mem::replace(&mut self.place, Ok(None)).unwrap_or_default();
-        self.recorder.audit.write(&self.line(), place);
+        self.recorder.audit.write(self.line().json(), place);
     }
-}
-
-/// The audit line. No path, query or header as it came: they may hold personal data. A routed request
-/// is told by its template, another by the shape of its path. The fields are documented in
-/// `docs/operator.md`.
-#[derive(Debug, Serialize)]
-struct Line<'a> {
-    time: String,
-    trace_id: &'a str,
-    mode: &'static str,
-    peer: IpAddr,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    method: Option<&'static str>,
-    route: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    template: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    shape: Option<&'a str>,
-    answer: &'static str,
-    code: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    consumer: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    supplier: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    system_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    owner: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    system_user: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    party: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    resource: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    action: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    basis: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    age_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    in_grace: Option<bool>,
-    request_bytes: u64,
-    response_bytes: u64,
-    duration_us: u64,
-    complete: bool,
 }
 
 /// The method, if it is one of the nine of RFC 9110 and RFC 5789: any other is text of the client's.

@@ -26,11 +26,12 @@ enum Layer {
 use Layer::{Domain, Edge, Pipeline, Wiring};
 
 /// Every part of the program; the longest name that fits a module counts.
-const PARTS: [(&str, Layer); 26] = [
+const PARTS: [(&str, Layer); 27] = [
     ("domain", Domain),
     ("clock", Pipeline),
     ("config", Pipeline),
     ("enforce", Pipeline),
+    ("families", Pipeline),
     ("register", Pipeline),
     ("sync", Pipeline),
     ("altinn", Edge),

@@ -52,11 +52,13 @@ fuzz_target!(|bytes: &[u8]| JUDGE.with(|judge| {
     let (mut head, ()) = Request::get("/open").body(()).unwrap().into_parts();
     head.headers = headers;
     let address = "192.0.2.7".parse().unwrap();
-    let client = Client { address, secure: false, subject: None };
+    let client = Client::new(address, false, None);
+    let own_host = HeaderValue::from_str(judge.upstream.authority.as_str()).unwrap();
     let around = Surroundings {
         client: &client,
         upgrade: None,
         upstream: &judge.upstream,
+        own_host: Some(&own_host),
         forwarded: &judge.forwarded,
         grant: &grant,
     };

@@ -300,17 +300,17 @@ fn tell(request: &Request, told: &Told) -> String {
     // The template, not the path: that may hold a national identity number.
     let place = trail.route.as_ref().map_or("(no route)", |route| route.config.path.as_str());
     let mut text = format!("{} {place}\n\n", request.method);
-    let refused_at = result.is_err().then(|| trail.steps.last().map(|(step, _)| *step)).flatten();
-    for (step, took) in &trail.steps {
-        let refusal = result.as_ref().err().filter(|_| refused_at == Some(*step));
+    let refused_at = result.is_err().then(|| trail.steps().last().map(|(step, _)| step)).flatten();
+    for (step, took) in trail.steps() {
+        let refusal = result.as_ref().err().filter(|_| refused_at == Some(step));
         let (mark, words) = match refusal {
             Some(rejection) => ("NO", refusal_in_words(rejection)),
-            None => ("ok", step_in_words(*step, trail)),
+            None => ("ok", step_in_words(step, trail)),
         };
         // Writing to a string does not fail.
         let _ = writeln!(text, "  {:<13} {mark}  {words}  ({} µs)", step.label(), took.as_micros());
     }
-    let reached = |step: &Step| trail.steps.iter().any(|(done, _)| done == step);
+    let reached = |step: &Step| trail.steps().any(|(done, _)| done == *step);
     let judged = Step::ALL.iter().filter(|step| **step != Step::Forward);
     for step in judged.filter(|step| result.is_err() && !reached(step)) {
         let _ = writeln!(text, "  {:<13} --  not reached", step.label());

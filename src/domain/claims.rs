@@ -7,6 +7,7 @@ use super::party::{CheckDigits, OrgNumber};
 use super::scope::GrantedScopes;
 use super::system_user::{ClientId, Consumer, Owner, Supplier, SystemId, SystemUserId};
 use super::time::UnixTime;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What an access token from Maskinporten says, once its signature, issuer and times are verified.
@@ -23,7 +24,7 @@ pub struct Claims {
     /// The client, for audit.
     pub client_id: Option<ClientId>,
     /// The system user it acts as, if it is a system-user token.
-    pub system_user: Option<SystemUserClaims>,
+    pub system_user: Option<Arc<SystemUserClaims>>,
 }
 
 /// The one `urn:altinn:systemuser` entry of `authorization_details`.
@@ -110,7 +111,7 @@ impl Claims {
             ),
             supplier: organisation(payload, "supplier", rules)?.map(Supplier),
             client_id: client_id(payload)?,
-            system_user: system_user(payload, rules)?,
+            system_user: system_user(payload, rules)?.map(Arc::new),
         };
         if claims.supplier.is_some() && claims.system_user.is_some() && !rules.accept_supplier {
             return Err(ClaimError::SupplierWithSystemUser);

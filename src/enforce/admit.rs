@@ -95,9 +95,7 @@ fn check_host(facts: Facts<'_>) -> Result<(), Malformed> {
         (None, None) => Err(Malformed::Host),
         (None, Some(_)) if facts.version == Version::HTTP_11 => Err(Malformed::Host),
         (Some(_), None) | (None, Some(_)) => Ok(()),
-        (Some(named), Some(target)) if named.as_str().eq_ignore_ascii_case(target.as_str()) => {
-            Ok(())
-        }
+        (Some(named), Some(target)) if named.eq_ignore_ascii_case(target) => Ok(()),
         (Some(_), Some(_)) => Err(Malformed::TargetForm),
     }
 }
@@ -114,7 +112,7 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Malformed> {
 }
 
 /// `:authority` of HTTP/2, or the host of an absolute form.
-fn target_authority(uri: &Uri, version: Version) -> Result<Option<Authority>, Malformed> {
+fn target_authority(uri: &Uri, version: Version) -> Result<Option<&str>, Malformed> {
     let Some(authority) = uri.authority() else { return Ok(None) };
     let http = uri.scheme_str().is_none_or(|scheme| matches!(scheme, "http" | "https"));
     if !http || (version != Version::HTTP_2 && uri.scheme().is_none()) {
@@ -124,7 +122,10 @@ fn target_authority(uri: &Uri, version: Version) -> Result<Option<Authority>, Ma
 }
 
 /// A host and perhaps a port: no user, no path, no list.
-fn plain_authority(text: &str) -> Option<Authority> {
+fn plain_authority(text: &str) -> Option<&str> {
+    if is_usual_authority(text) {
+        return Some(text);
+    }
     let plain = |byte: u8| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b':' | b'[' | b']' | b'_')
     };
@@ -132,7 +133,15 @@ fn plain_authority(text: &str) -> Option<Authority> {
         return None;
     }
     let authority: Authority = text.parse().ok()?;
-    (!authority.host().is_empty()).then_some(authority)
+    (!authority.host().is_empty()).then_some(text)
+}
+
+/// A name or an IPv4 address, and perhaps a port: seen without the memory that reading one takes.
+fn is_usual_authority(text: &str) -> bool {
+    let (host, port) = text.split_once(':').unwrap_or((text, "80"));
+    let named = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    let digits = (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit());
+    !host.is_empty() && host.bytes().all(named) && digits
 }
 
 #[cfg(test)]
@@ -293,5 +302,26 @@ mod tests {
         let headers = [("host", "a"), ("authorization", "Bearer x"), ("authorization", "Bearer x")];
         let result = check("GET", "/", Version::HTTP_11, &headers);
         assert_eq!(malformed(result), Some(Malformed::SeveralAuthorizations));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_seen_at_a_glance_is_an_authority(text in "[a-zA-Z0-9.-]{0,8}(:[0-9a]{0,6})?") {
+            if is_usual_authority(&text) {
+                let read: Authority = text.parse().unwrap();
+                proptest::prop_assert_eq!(read.as_str(), &text);
+                proptest::prop_assert!(!read.host().is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn a_usual_host_is_seen_at_a_glance_and_another_is_read() {
+        for usual in ["api", "api.example.no:8443", "127.0.0.1:1"] {
+            assert!(is_usual_authority(usual), "{usual}");
+        }
+        for other in ["", ":80", "a:", "a:b", "a:1:2", "[::1]:80", "a_b", "u@a", "a:123456"] {
+            assert!(!is_usual_authority(other), "{other}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use super::ports::{KeyError, KeySource, VerificationKey};
 use super::rate::Pace;
 use super::rejection::Rejection;
 use super::route::Routed;
+use super::told::TokenTold;
 use crate::clock::Clock;
 use crate::config::TokenConfig;
 use crate::domain::claims::{ClaimError, Claims, has_expired};
@@ -35,6 +36,8 @@ pub struct Authenticated<'r> {
 pub struct VerifiedToken {
     /// What it says.
     pub claims: Claims,
+    /// The same, for the upstream.
+    pub told: TokenTold,
     key: Arc<VerificationKey>,
     pace: OnceLock<Pace>,
 }
@@ -259,7 +262,8 @@ impl Authenticator {
         let payload = decode_json(token.parts.payload).ok_or(TokenError::Payload)?;
         let claims = Claims::verify(&payload, &self.config.rules, self.clock.now())
             .map_err(TokenError::Claim)?;
-        Ok(VerifiedToken { claims, key, pace: OnceLock::new() })
+        let told = TokenTold::of(&claims);
+        Ok(VerifiedToken { claims, told, key, pace: OnceLock::new() })
     }
 
     async fn key(&self, key_id: &str) -> Result<Arc<VerificationKey>, Rejection> {

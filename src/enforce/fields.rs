@@ -18,6 +18,10 @@ pub(super) enum FieldError {
 /// The raw value of the field `name`; `None` when no pair could be read as it.
 pub(super) fn single<'t>(pairs: &'t str, name: &str) -> Result<Option<&'t str>, FieldError> {
     let mut found = None;
+    // Most requests have no query, and then there is nothing to compare.
+    if pairs.is_empty() {
+        return Ok(None);
+    }
     for pair in pairs.split('&') {
         let (raw_name, value) = pair.split_once('=').unwrap_or((pair, ""));
         if pair.contains(';') && decode_plus(pair)?.split(';').any(|part| is_name_of(part, name)) {

@@ -16,12 +16,14 @@ use crate::domain::party::{CheckDigits, OrgNumber, Party};
 use crate::domain::resource::{InstanceId, Right};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, header};
+use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// A request, the party it concerns and the right it needs.
 #[derive(Debug)]
 pub struct Concerned<'r> {
     pub(super) scoped: Scoped<'r>,
-    pub(super) system_user: SystemUserClaims,
+    pub(super) system_user: Arc<SystemUserClaims>,
     pub(super) party: Party,
     pub(super) right: Right,
     pub(super) instance: Option<InstanceId>,
@@ -159,9 +161,9 @@ impl PartyReader<'_> {
         }
     }
 
-    fn in_head(&self, routed: &Routed<'_>) -> Result<Vec<Party>, PartyError> {
+    fn in_head(&self, routed: &Routed<'_>) -> Result<SmallVec<[Party; 4]>, PartyError> {
         let facts = routed.admitted.facts;
-        let mut found = Vec::with_capacity(2);
+        let mut found = SmallVec::new();
         if let Some(name) = &self.config.path {
             let text = routed.variable(name).ok_or(PartyError::Missing)?;
             found.push(self.parse(text, PartySource::Path)?);
@@ -281,8 +283,7 @@ fn header_value<'h>(
     name: &HeaderName,
 ) -> Result<Option<&'h str>, PartyError> {
     const AMBIGUOUS: PartyError = PartyError::Ambiguous(PartySource::Header);
-    let wanted = folded_header(name);
-    if headers.keys().any(|other| other != name && folded_header(other) == wanted) {
+    if headers.keys().any(|other| other != name && folds_alike(other, name)) {
         return Err(AMBIGUOUS);
     }
     let mut values = headers.get_all(name).iter();
@@ -293,8 +294,11 @@ fn header_value<'h>(
     value.to_str().map(Some).map_err(|_| PartyError::Invalid(PartySource::Header))
 }
 
-fn folded_header(name: &HeaderName) -> String {
-    name.as_str().replace(|c: char| !c.is_ascii_alphanumeric(), "_")
+/// Whether a server that makes variables of header fields makes the same of both.
+fn folds_alike(one: &HeaderName, other: &HeaderName) -> bool {
+    let folded = |byte: u8| if byte.is_ascii_alphanumeric() { byte } else { b'_' };
+    let (one, other) = (one.as_str(), other.as_str());
+    one.len() == other.len() && one.bytes().map(folded).eq(other.bytes().map(folded))
 }
 
 /// The media type must be the one that is read here, in UTF-8 and not encoded: an upstream that reads

@@ -98,6 +98,12 @@ pub(super) fn lax(path: &str) -> String {
     super::fields::fold_case(trimmed)
 }
 
+/// Whether a path is as such a reader sees it.
+pub(super) fn is_lax(path: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase() && byte != b'%';
+    (path.bytes().all(plain) && !path.ends_with('/')) || lax(path) == path
+}
+
 /// Whether `text` holds a percent sign and two hexadecimal digits.
 fn begins_sequence(text: &str) -> bool {
     text.as_bytes()
@@ -224,6 +230,23 @@ mod tests {
                     prop_assert_eq!(reading.split('/').filter(|s| !s.is_empty()).count(), ours);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_path_that_a_lax_reader_sees_as_it_stands_is_seen_as_such() {
+        for path in ["/v1/a", "/v1/a-b_c~d.e", "/a@b:c"] {
+            assert!(is_lax(path), "{path}");
+        }
+        for path in ["/V1/a", "/v1/a/", "/", "/a%20b", "/%C3%86"] {
+            assert!(!is_lax(path), "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_short_way_to_see_it_says_the_same(path in "/[a-zA-Z0-9%/._~-]{0,12}") {
+            prop_assert_eq!(is_lax(&path), lax(&path) == path);
         }
     }
 }

@@ -5,10 +5,12 @@
 //! (one that decodes, or ignores case or a last slash) would take to another route.
 
 use super::admit::Admitted;
-use super::path::{CanonicalPath, lax};
+use super::path::{CanonicalPath, is_lax, lax};
 use super::rejection::Rejection;
+use super::told::RouteTold;
 use crate::config::RouteConfig;
 use http::Method;
+use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -26,6 +28,8 @@ type Table = matchit::Router<Vec<Arc<Route>>>;
 pub struct Route {
     /// As configured.
     pub config: RouteConfig,
+    /// What of it is told to the upstream.
+    pub told: RouteTold,
     /// Names of the path variables, from left to right.
     variables: Vec<String>,
 }
@@ -51,7 +55,8 @@ impl RouteConflict {
 pub struct Routed<'r> {
     pub(super) admitted: Admitted<'r>,
     pub(super) route: Arc<Route>,
-    values: Vec<&'r str>,
+    /// In place for as many as most templates have.
+    values: SmallVec<[&'r str; 4]>,
 }
 
 impl Routes {
@@ -64,7 +69,8 @@ impl Routes {
         let mut lax_places: BTreeMap<String, Vec<Arc<Route>>> = BTreeMap::new();
         for config in configs {
             let (template, variables) = compile(&config.path);
-            let route = Arc::new(Route { config, variables });
+            let told = RouteTold::of(&config);
+            let route = Arc::new(Route { config, told, variables });
             lax_places.entry(lax(&template)).or_default().push(Arc::clone(&route));
             let place = places.entry(template).or_default();
             if place.iter().any(|other| other.overlaps(&route)) {
@@ -104,10 +110,11 @@ impl Routes {
     }
 
     fn is_same_to_a_lax_reader(&self, path: CanonicalPath<'_>, route: &Arc<Route>) -> bool {
-        let lax = lax(path.as_str());
-        if lax == path.as_str() {
+        // Most paths are in this form already, which is seen without making it.
+        if is_lax(path.as_str()) {
             return true;
         }
+        let lax = lax(path.as_str());
         // The root trims to nothing.
         let found = self.lax.at(if lax.is_empty() { "/" } else { &lax });
         found.is_ok_and(|found| found.value.iter().any(|other| Arc::ptr_eq(other, route)))

@@ -77,8 +77,8 @@ pub struct Trail {
     pub answer: Option<Answer>,
     /// The refusal, if there is one.
     pub rejection: Option<Rejection>,
-    /// How long each finished step took.
-    pub steps: Vec<(Step, Duration)>,
+    /// How long each finished step took, in the order of [`Step::ALL`].
+    took: [Option<Duration>; Step::ALL.len()],
     step_begun: Instant,
 }
 
@@ -93,7 +93,7 @@ impl Default for Trail {
             evidence: None,
             answer: None,
             rejection: None,
-            steps: Vec::with_capacity(Step::ALL.len()),
+            took: [None; Step::ALL.len()],
             step_begun: Instant::now(),
         }
     }
@@ -103,8 +103,16 @@ impl Trail {
     /// Notes that a step has ended, well or not, and the next begins.
     pub fn done(&mut self, step: Step) {
         let now = Instant::now();
-        self.steps.push((step, now.duration_since(self.step_begun)));
+        let places = Step::ALL.into_iter().zip(&mut self.took);
+        for (_, took) in places.filter(|(each, _)| *each == step) {
+            *took = Some(now.duration_since(self.step_begun));
+        }
         self.step_begun = now;
+    }
+
+    /// The steps that have ended, in order, and how long each took.
+    pub fn steps(&self) -> impl Iterator<Item = (Step, Duration)> {
+        Step::ALL.into_iter().zip(self.took).filter_map(|(step, took)| Some((step, took?)))
     }
 
     /// Notes a permit.

@@ -73,6 +73,8 @@ pub struct Surroundings<'a> {
     pub upgrade: Option<&'a Requested>,
     /// Where the request goes.
     pub upstream: &'a UpstreamConfig,
+    /// Its own name, as a value of `Host`.
+    pub own_host: Option<&'a HeaderValue>,
     /// Which headers tell of the client.
     pub forwarded: &'a ForwardedConfig,
     /// Who may, and why.
@@ -89,14 +91,14 @@ pub fn prepare(head: &mut request::Parts, around: Surroundings<'_>) {
     let host = original_host(head);
     let trailers = list(&head.headers, &header::TE).any(|coding| coding == "trailers");
     strip_hop_by_hop(&mut head.headers, party_header(around.grant));
-    strip_forged(&mut head.headers, trusted);
+    // We answer the expectation ourselves: the client is told to go on when its body is first read.
+    let ours = |name: &HeaderName| {
+        *name == header::EXPECT
+            || (*name == header::AUTHORIZATION && !around.upstream.forward_authorization)
+    };
+    remove_all(&mut head.headers, |name| ours(name) || is_forged(name.as_str(), trusted));
     if head.version == Version::HTTP_2 {
         join_cookies(&mut head.headers);
-    }
-    // We answer the expectation ourselves: the client is told to go on when its body is first read.
-    head.headers.remove(header::EXPECT);
-    if !around.upstream.forward_authorization {
-        head.headers.remove(header::AUTHORIZATION);
     }
     if trailers {
         head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -112,7 +114,15 @@ pub fn prepare(head: &mut request::Parts, around: Surroundings<'_>) {
     if let Some(subject) = &around.client.subject {
         head.headers.insert(&evidence::CLIENT_SUBJECT, subject.clone());
     }
-    set_host(&mut head.headers, around.upstream, host);
+    set_host(&mut head.headers, around, host);
+}
+
+/// Removes the fields that `goes` tells. One look at each: a message seldom has one.
+fn remove_all(headers: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
+    let gone: Vec<HeaderName> = headers.keys().filter(|name| goes(name)).cloned().collect();
+    for name in gone {
+        headers.remove(name);
+    }
 }
 
 /// The host that the client named: `Host`, or `:authority` of HTTP/2.
@@ -121,80 +131,73 @@ fn original_host(head: &request::Parts) -> Option<HeaderValue> {
     head.headers.get(header::HOST).cloned().or(authority)
 }
 
-fn set_host(headers: &mut HeaderMap, upstream: &UpstreamConfig, host: Option<HeaderValue>) {
-    let own = HeaderValue::from_str(upstream.authority.as_str()).ok();
-    let host = host.filter(|_| upstream.preserve_host).or(own);
+fn set_host(headers: &mut HeaderMap, around: Surroundings<'_>, host: Option<HeaderValue>) {
+    let own = || around.own_host.cloned();
+    let host = host.filter(|_| around.upstream.preserve_host).or_else(own);
     if let Some(host) = host {
         headers.insert(header::HOST, host);
     }
 }
 
-/// Fields that concern one connection only. Source: RFC 9110 §7.6.1, RFC 9113 §8.2.2.
-static HOP_BY_HOP: [HeaderName; 10] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    header::PROXY_AUTHENTICATE,
-    HeaderName::from_static("proxy-authentication-info"),
-    header::PROXY_AUTHORIZATION,
-    HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("http2-settings"),
-];
-
+/// Whether a field concerns one connection only. Source: RFC 9110 §7.6.1, RFC 9113 §8.2.2.
 fn is_hop_by_hop(name: &str) -> bool {
-    HOP_BY_HOP.iter().any(|hop_by_hop| hop_by_hop == name)
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authentication-info"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+    )
 }
 
-/// Fields that `Connection` cannot name away: those we judge by, and those that frame the message.
-const JUDGED: [&str; 9] = [
-    "authorization",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "cookie",
-    "expect",
-    "host",
-    "trailer",
-    "forwarded",
-];
+/// Whether a field is one that `Connection` cannot name away: those we judge by, and those that frame the
+/// message.
+fn is_judged(name: &str) -> bool {
+    matches!(
+        name,
+        "authorization"
+            | "content-encoding"
+            | "content-length"
+            | "content-type"
+            | "cookie"
+            | "expect"
+            | "host"
+            | "trailer"
+            | "forwarded"
+    )
+}
 
 fn strip_hop_by_hop(headers: &mut HeaderMap, party: Option<&HeaderName>) {
     let named: Vec<String> = connection_names(headers).collect();
     for name in named {
-        let judged = JUDGED.contains(&name.as_str())
+        let judged = is_judged(&name)
             || name.starts_with("x-forwarded-")
             || party.is_some_and(|party| party.as_str() == name);
         if !judged {
             headers.remove(name.as_str());
         }
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
+    remove_all(headers, |name| is_hop_by_hop(name.as_str()));
 }
 
 /// A name as a server may read it that makes variables of headers: older CGI servers write `_` for
 /// whatever is no letter or digit.
 fn folded(name: &str) -> Cow<'_, str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    if name.chars().all(plain) {
+    if name.bytes().all(|byte| plain(char::from(byte))) {
         Cow::Borrowed(name)
     } else {
         Cow::Owned(name.replace(|c| !plain(c), "-"))
     }
 }
 
-/// Fields that would speak for somebody else, or change what was judged.
-fn strip_forged(headers: &mut HeaderMap, trusted: bool) {
-    let forged: Vec<HeaderName> =
-        headers.keys().filter(|name| is_forged(name.as_str(), trusted)).cloned().collect();
-    for name in forged {
-        headers.remove(name);
-    }
-}
-
+/// Whether a field would speak for somebody else, or change what was judged.
 fn is_forged(name: &str, trusted: bool) -> bool {
     let folded = folded(name);
     let spelt_otherwise = folded != name;
@@ -208,7 +211,7 @@ fn is_forged(name: &str, trusted: bool) -> bool {
         return spelt_otherwise || !trusted;
     }
     // `content_length` beside `content-length`: some servers cannot tell the two apart.
-    spelt_otherwise && (is_hop_by_hop(&folded) || JUDGED.contains(&&*folded))
+    spelt_otherwise && (is_hop_by_hop(&folded) || is_judged(&folded))
 }
 
 /// Fields by which some frameworks take another method or address than the request line's.
@@ -250,7 +253,14 @@ fn set_forwarded(headers: &mut HeaderMap, around: Surroundings<'_>, host: Option
     let peer = around.client.address.to_canonical();
     let scheme = if around.client.secure { "https" } else { "http" };
     if around.forwarded.x_forwarded {
-        append(headers, HeaderName::from_static("x-forwarded-for"), &peer.to_string());
+        let name = HeaderName::from_static("x-forwarded-for");
+        match &around.client.told {
+            // Most have no proxy before us: then the value is a copy.
+            Some(told) if !headers.contains_key(&name) => {
+                headers.insert(name, told.clone());
+            }
+            _ => append(headers, name, &peer.to_string()),
+        }
         let proto = HeaderName::from_static("x-forwarded-proto");
         headers.entry(proto).or_insert(HeaderValue::from_static(scheme));
         if let Some(host) = host {
@@ -348,43 +358,37 @@ pub fn must_be_removed(name: &str) -> bool {
 fn set_evidence(headers: &mut HeaderMap, grant: &Grant) {
     headers.reserve(evidence::COUNT);
     let word = HeaderValue::from_static;
-    headers.insert(
-        &evidence::ACCESS,
-        word(match grant {
-            Grant::Anonymous(_) => "anonymous",
-            Grant::Scopes(_) => "scopes",
-            Grant::Right(_) => "right",
-        }),
-    );
-    let mut set = |name: &'static HeaderName, value: &str| {
-        // Every value is digits, a UUID or visible ASCII, so it is a header value.
-        if let Ok(value) = HeaderValue::from_str(value) {
+    let mut set = |name: &'static HeaderName, value: Option<HeaderValue>| {
+        if let Some(value) = value {
             headers.insert(name, value);
         }
     };
-    set(&evidence::ROUTE, &grant.route().config.id);
-    let Some(token) = grant.token() else { return };
-    set(&evidence::CONSUMER, token.claims.consumer.0.as_str());
-    if let Some(supplier) = &token.claims.supplier {
-        set(&evidence::SUPPLIER, supplier.0.as_str());
-    }
+    let access = match grant {
+        Grant::Anonymous(_) => "anonymous",
+        Grant::Scopes(_) => "scopes",
+        Grant::Right(_) => "right",
+    };
+    set(&evidence::ACCESS, Some(word(access)));
+    let route = &grant.route().told;
+    set(&evidence::ROUTE, route.route.clone());
+    let Some(token) = grant.token().map(|token| &token.told) else { return };
+    set(&evidence::CONSUMER, token.consumer.clone());
+    set(&evidence::SUPPLIER, token.supplier.clone());
     let Grant::Right(permit) = grant else { return };
-    if let Some(system_user) = &token.claims.system_user {
-        set(&evidence::SYSTEM_ID, system_user.system.as_str());
-        set(&evidence::SYSTEM_USER_OWNER, system_user.owner.0.as_str());
-    }
+    set(&evidence::SYSTEM_ID, token.system.clone());
+    set(&evidence::SYSTEM_USER_OWNER, token.owner.clone());
     let question = permit.question();
-    set(&evidence::SYSTEM_USER, &question.system_user().to_string());
-    set(&evidence::PARTY, question.party().expose());
-    set(&evidence::RESOURCE, question.resource().as_str());
-    set(&evidence::ACTION, question.action().as_str());
+    set(&evidence::SYSTEM_USER, token.system_user(question.system_user()).cloned());
+    set(&evidence::PARTY, HeaderValue::from_str(question.party().expose()).ok());
+    set(&evidence::RESOURCE, route.resource.clone());
+    set(&evidence::ACTION, route.action.clone());
     let basis = permit.evidence();
     if let Some(policy) = basis.policy {
-        set(&evidence::POLICY_VERSION, &policy.to_string());
+        set(&evidence::POLICY_VERSION, HeaderValue::try_from(policy.to_string()).ok());
     }
-    headers.insert(&evidence::ANSWER, word(Answer::Permit.label()));
-    headers.insert(&evidence::SOURCE, word(basis.source.label()));
-    headers.insert(&evidence::AGE, basis.age.as_secs().into());
+    set(&evidence::ANSWER, Some(word(Answer::Permit.label())));
+    set(&evidence::SOURCE, Some(word(basis.source.label())));
+    set(&evidence::AGE, Some(basis.age.as_secs().into()));
 }
 
 /// Whether an answer's end is told in one way: a length, or `chunked` alone, or neither. With both, or with
@@ -407,13 +411,11 @@ pub fn strip_response(headers: &mut HeaderMap) {
     let named: Vec<String> = connection_names(headers).collect();
     for name in named {
         // `Connection: close, Content-Length` must not unframe the answer.
-        if !JUDGED.contains(&name.as_str()) {
+        if !is_judged(&name) {
             headers.remove(name.as_str());
         }
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
+    remove_all(headers, |name| is_hop_by_hop(name.as_str()));
 }
 
 /// Which way a body goes.
@@ -447,7 +449,7 @@ pub fn clean_trailers(frame: Frame<Bytes>, direction: Direction<'_>) -> Frame<By
 fn is_refused_trailer(name: &str, direction: Direction<'_>) -> bool {
     let folded = folded(name);
     let framing = is_hop_by_hop(&folded)
-        || JUDGED.contains(&&*folded)
+        || is_judged(&folded)
         || matches!(&*folded, "set-cookie" | "cache-control" | "location" | "www-authenticate");
     match direction {
         Direction::Request(judged) => {

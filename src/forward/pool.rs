@@ -218,14 +218,17 @@ impl Pool {
         kind: Kind,
     ) -> Result<Response<Incoming>, SendError> {
         self.addresses.renew();
+        // Boxed: most upstreams speak HTTP/1.1, and those requests do not carry along what HTTP/2 needs.
         match (self.config.protocol, kind) {
             (UpstreamProtocol::Http1, _) | (UpstreamProtocol::Auto, Kind::Upgrade) => {
                 self.send_http1(request).await
             }
-            (UpstreamProtocol::H2c | UpstreamProtocol::Http2, _) => self.send_http2(request).await,
+            (UpstreamProtocol::H2c | UpstreamProtocol::Http2, _) => {
+                Box::pin(self.send_http2(request)).await
+            }
             (UpstreamProtocol::Auto, Kind::Plain) => {
-                if self.chooses_http2().await? {
-                    self.send_http2(request).await
+                if Box::pin(self.chooses_http2()).await? {
+                    Box::pin(self.send_http2(request)).await
                 } else {
                     let sent = self.send_http1(request).await;
                     if matches!(sent, Err(SendError::Handshake)) {

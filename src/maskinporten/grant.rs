@@ -222,6 +222,9 @@ impl GrantError {
             Self::Http(error) => error.label(),
             Self::NoTokenEndpoint | Self::Unreadable => "unreadable",
             Self::Signature => "signature",
+            // No no: it could not tell.
+            Self::Refused(said) if said.status.is_server_error() => "error_status",
+            Self::Refused(said) if said.status == StatusCode::TOO_MANY_REQUESTS => "error_status",
             Self::Refused(_) => "refused",
         }
     }
@@ -583,7 +586,9 @@ pub(crate) mod tests {
         let label = async |answer| grant(answer).await.1.fetch().await.unwrap_err().label();
         let refused = br#"{"error":"invalid_grant","error_description":"MP-100"}"#.to_vec();
         assert_eq!(label(Answer::Whole(400, None, refused)).await, "refused");
-        assert_eq!(label(Answer::status(503)).await, "refused");
+        assert_eq!(label(Answer::status(503)).await, "error_status");
+        assert_eq!(label(Answer::status(429)).await, "error_status");
+        assert_eq!(label(Answer::status(400)).await, "refused");
         assert_eq!(label(Answer::ok(r#"{"access_token":"no token"}"#)).await, "unreadable");
         assert_eq!(
             label(Answer::ok(r#"{"access_token":"a.b.c","token_type":"mac"}"#)).await,

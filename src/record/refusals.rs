@@ -1,6 +1,7 @@
 //! The last refusals, for who asks the admin listener why a call did not pass. Bounded; the audit keeps all.
 
-use super::Line;
+use super::audit::rfc3339;
+use super::line::Line;
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,7 +16,7 @@ pub struct Refusals(Mutex<VecDeque<Box<str>>>);
 /// What is told of one: no path, query, header or token; persons as in the audit.
 #[derive(Serialize)]
 struct Refusal<'a> {
-    time: &'a str,
+    time: String,
     trace_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'static str>,
@@ -29,7 +30,7 @@ struct Refusal<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     consumer: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    system_user: Option<&'a str>,
+    system_user: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     party: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,7 +43,7 @@ impl Refusals {
     /// Remembers one; the oldest gives way.
     pub(super) fn note(&self, line: &Line<'_>) {
         let refusal = Refusal {
-            time: &line.time,
+            time: rfc3339(line.time),
             trace_id: line.trace_id,
             method: line.method,
             route: line.route,
@@ -51,7 +52,7 @@ impl Refusals {
             code: line.code,
             reason: line.reason,
             consumer: line.consumer,
-            system_user: line.system_user.as_deref(),
+            system_user: line.system_user.map(|id| id.to_string()),
             party: line.party.as_deref(),
             resource: line.resource,
             action: line.action,

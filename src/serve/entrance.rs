@@ -106,7 +106,7 @@ impl Entrance {
             }
             None => (Stream::Plain(socket), None),
         };
-        let client = Arc::new(Client { address, secure: self.tls.is_some(), subject });
+        let client = Arc::new(Client::new(address, self.tls.is_some(), subject));
         Ok(Entered { stream, client, guest })
     }
 }

@@ -226,27 +226,8 @@ impl Proxy {
         }
         let progress = Arc::clone(&record.progress);
         let body = body.take().ok_or(Rejection::Internal)?.into_outgoing(&progress);
-        let client = Arc::clone(client);
-        let uploading = body.is_streamed();
-        // The head goes on with the request.
-        let asked = uploading.then(|| Asked { method: head.method.clone(), uri: head.uri.clone() });
-        let request = ToSend { head, body, progress, client, upgrade };
-        let answered = {
-            let forwarding = pin!(generation.forwarder.forward(&grant, request));
-            if let Some(asked) = asked {
-                let since = Instant::now();
-                let lapse = Box::pin(async {
-                    tokio::time::sleep_until(since + watch::SHORT).await;
-                    generation.enforcer.vigil(&grant, &asked, Going::Answer, since).lapse().await
-                });
-                tokio::select! {
-                    answered = forwarding => answered,
-                    lapse = lapse => Err(lapse.into_rejection()),
-                }
-            } else {
-                forwarding.await
-            }
-        };
+        let request = ToSend { head, body, progress, client: Arc::clone(client), upgrade };
+        let answered = Self::forward(generation, &grant, request).await;
         record.trail.done(Step::Forward);
         let answered = answered.and_then(|answered| match extended {
             Some(extended) => extended.accepted(answered),
@@ -258,6 +239,29 @@ impl Proxy {
                 record.trail.failed(&rejection);
                 Err(rejection)
             }
+        }
+    }
+
+    /// Forwards a request. While its body is still coming, what it was granted by must last.
+    async fn forward(
+        generation: &Generation,
+        grant: &Grant,
+        request: ToSend,
+    ) -> Result<Answered, Rejection> {
+        if !request.body.is_streamed() {
+            return generation.forwarder.forward(grant, request).await;
+        }
+        // The head goes on with the request.
+        let asked = Asked { method: request.head.method.clone(), uri: request.head.uri.clone() };
+        let since = Instant::now();
+        let lapse = Box::pin(async {
+            tokio::time::sleep_until(since + watch::SHORT).await;
+            generation.enforcer.vigil(grant, &asked, Going::Answer, since).lapse().await
+        });
+        let forwarding = Box::pin(generation.forwarder.forward(grant, request));
+        tokio::select! {
+            answered = forwarding => answered,
+            lapse = lapse => Err(lapse.into_rejection()),
         }
     }
 

@@ -1,9 +1,7 @@
 //! What operators see of the register and of what keeps it.
 
-use prometheus::core::Collector;
-use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-};
+use crate::families::Families;
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 /// The families, registered once at start.
 #[derive(Clone, Debug)]
@@ -50,50 +48,13 @@ pub struct SyncMetrics {
     pub notices: IntCounter,
 }
 
-struct Families<'r>(&'r Registry);
-
-impl Families<'_> {
-    fn add<C: Collector + Clone + 'static>(
-        &self,
-        family: prometheus::Result<C>,
-    ) -> prometheus::Result<C> {
-        let family = family?;
-        self.0.register(Box::new(family.clone()))?;
-        Ok(family)
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-        self.add(IntGauge::new(name, help))
-    }
-
-    fn gauges(&self, name: &str, help: &str, label: &str) -> prometheus::Result<IntGaugeVec> {
-        self.add(IntGaugeVec::new(Opts::new(name, help), &[label]))
-    }
-
-    fn counters(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> prometheus::Result<IntCounterVec> {
-        self.add(IntCounterVec::new(Opts::new(name, help), labels))
-    }
-}
-
 impl SyncMetrics {
     /// Registers every family.
     ///
     /// # Errors
     /// When a family is registered twice.
-    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let families = Families(registry);
-        let seconds = HistogramOpts::new(
-            "portvakt_register_refresh_seconds",
-            "Time of a reading of one system user.",
-        );
-        let seconds =
-            seconds.buckets(vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0]);
-        let metrics = Self {
+    pub fn register(families: &Families) -> prometheus::Result<Self> {
+        Ok(Self {
             system_users: families
                 .gauge("portvakt_register_system_users", "System users watched.")?,
             parties: families.gauge(
@@ -120,7 +81,11 @@ impl SyncMetrics {
                 "Readings of system users, by result.",
                 &["result"],
             )?,
-            refresh_seconds: families.add(Histogram::with_opts(seconds))?,
+            refresh_seconds: families.time(
+                "portvakt_register_refresh_seconds",
+                "Time of a reading of one system user.",
+                &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0],
+            )?,
             forgotten: families.counters(
                 "portvakt_register_forgotten_total",
                 "System users no longer watched, by reason.",
@@ -129,7 +94,7 @@ impl SyncMetrics {
             policies: families.gauges(
                 "portvakt_register_policies",
                 "Resources of our routes by the state of their policy.",
-                "state",
+                &["state"],
             )?,
             policies_age_seconds: families.gauge(
                 "portvakt_register_policies_age_seconds",
@@ -143,7 +108,7 @@ impl SyncMetrics {
             grace_seconds: families.gauges(
                 "portvakt_register_grace_seconds",
                 "For how long a route is still served if Altinn stays away, by route.",
-                "route",
+                &["route"],
             )?,
             samples: families.counters(
                 "portvakt_register_samples_total",
@@ -153,7 +118,7 @@ impl SyncMetrics {
             derivation_off: families.gauges(
                 "portvakt_register_derivation_off",
                 "1 for a resource whose permits are not derived, since the PDP disagreed.",
-                "resource",
+                &["resource"],
             )?,
             saves: families.counters(
                 "portvakt_snapshot_saves_total",
@@ -169,28 +134,10 @@ impl SyncMetrics {
                 "Jumps of the wall clock, by direction.",
                 &["direction"],
             )?,
-            notices: families.add(IntCounter::new(
+            notices: families.counter(
                 "portvakt_notices_total",
                 "Notices from requests to the register that were taken up.",
-            ))?,
-        };
-        metrics.start_at_zero();
-        Ok(metrics)
-    }
-
-    /// A counter that appears with its first event hides that event from `rate`.
-    fn start_at_zero(&self) {
-        for result in ["changed", "unchanged", "failed"] {
-            self.refreshes.with_label_values(&[result]);
-        }
-        for outcome in ["agreed", "outdated", "altinn_caches", "disagreed", "undecided"] {
-            self.samples.with_label_values(&[outcome]);
-        }
-        for result in ["saved", "failed", "in_use"] {
-            self.saves.with_label_values(&[result]);
-        }
-        for direction in ["forward", "back"] {
-            self.clock_jumps.with_label_values(&[direction]);
-        }
+            )?,
+        })
     }
 }

@@ -249,7 +249,7 @@ fn idle(altinn: Altinn, config: RegisterConfig, disk: Option<Disk>) -> (Sync, Be
         policy_max_age: config.policies.max_age,
         sampler: Sampler::new(NonZeroUsize::MAX),
     });
-    let metrics = SyncMetrics::register(&prometheus::Registry::new()).unwrap();
+    let metrics = SyncMetrics::register(&crate::families::Families::default()).unwrap();
     let parts = Parts {
         config,
         rights,

@@ -1,11 +1,13 @@
 //! Every metric family, in one place. Label values come from enums and the configuration, never
 //! from a request, so that their number is bounded.
 
-use crate::domain::decision::Source;
+use crate::domain::decision::Answer;
+use crate::enforce::rejection::Code;
+use crate::families::{Declared, Families, SECONDS, combinations};
 use crate::sync::metrics::SyncMetrics;
+use crate::telemetry::process::Process;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry,
+    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -15,6 +17,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
+    declared: Arc<[Declared]>,
     /// Requests by route, answer and problem code (`none` when forwarded).
     pub requests: IntCounterVec,
     /// Responses sent to clients, by route and status class (`2xx` …; `aborted`).
@@ -124,6 +127,7 @@ pub struct Metrics {
     pub config_taken: IntGauge,
     /// Whether the program is ready: 0 or 1.
     pub ready: IntGauge,
+    process: Process,
 }
 
 /// The greatest age so far. A gauge alone could be set back by another worker.
@@ -156,70 +160,15 @@ impl WorstAge {
     }
 }
 
-const SECONDS: [f64; 14] = [
-    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0,
-    30.0,
-];
-
-/// Makes families and registers them; the first failure is kept.
-struct Families {
-    registry: Registry,
-}
-
-impl Families {
-    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
-        let family = IntCounter::new(name, help)?;
-        self.registry.register(Box::new(family.clone()))?;
-        Ok(family)
-    }
-
-    fn counters(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> prometheus::Result<IntCounterVec> {
-        let family = IntCounterVec::new(Opts::new(name, help), labels)?;
-        self.registry.register(Box::new(family.clone()))?;
-        Ok(family)
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-        let family = IntGauge::new(name, help)?;
-        self.registry.register(Box::new(family.clone()))?;
-        Ok(family)
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
-        let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
-        self.registry.register(Box::new(family.clone()))?;
-        Ok(family)
-    }
-
-    fn times(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<HistogramVec> {
-        let opts = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
-        let family = HistogramVec::new(opts, labels)?;
-        self.registry.register(Box::new(family.clone()))?;
-        Ok(family)
-    }
-
-    fn time(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
-        let family =
-            Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
-        self.registry.register(Box::new(family.clone()))?;
-        Ok(family)
-    }
-}
-
 impl Metrics {
     /// Registers every family in a registry of its own.
     ///
     /// # Errors
-    /// When a family is named twice: a mistake in this file.
+    /// When a family is named twice, or has other labels than in the catalogue: a mistake in this file.
     #[expect(clippy::too_many_lines, reason = "one line a family, all in one place")]
     pub fn new() -> prometheus::Result<Self> {
-        let families = Families { registry: Registry::new() };
-        let metrics = Self {
+        let families = Families::default();
+        Ok(Self {
             requests: families.counters(
                 "portvakt_requests_total",
                 "Requests by route, answer and problem code.",
@@ -291,7 +240,7 @@ impl Metrics {
                 "portvakt_notices_lost_total",
                 "Notices of requests to the register that found its queue full.",
             )?,
-            sync: SyncMetrics::register(&families.registry)?,
+            sync: SyncMetrics::register(&families)?,
             confirmations_held: families
                 .gauge("portvakt_confirmations_held", "Confirmed answers held.")?,
             suspicious: families.counters(
@@ -440,36 +389,39 @@ impl Metrics {
                 "Time at which the configuration in force was taken.",
             )?,
             ready: families.gauge("portvakt_ready", "1 while ready for traffic.")?,
+            process: Process::register(&families)?,
+            declared: families.declared(),
             registry: families.registry,
-        };
-        metrics.start_at_zero();
-        Ok(metrics)
+        })
     }
 
-    /// A counter that appears with its first event hides that event from `rate`.
-    fn start_at_zero(&self) {
-        for result in ["written", "dropped", "failed"] {
-            self.audit_records.with_label_values(&[result]);
+    /// Every family, as it was declared.
+    #[must_use]
+    pub fn declared(&self) -> &[Declared] {
+        &self.declared
+    }
+
+    /// Has what alerts look at begin at 0 for a route, since only the configuration knows its name.
+    pub fn expect_route(&self, id: &str) {
+        for (answer, code) in [
+            (Answer::Permit, "none"),
+            (Answer::NoRight, Code::NoRight.label()),
+            (Answer::Permit, Code::Internal.label()),
+            (Answer::NotAsked, Code::Internal.label()),
+            (Answer::Unknown, Code::CannotDecide.label()),
+            (Answer::Unknown, Code::TokenUnverified.label()),
+        ] {
+            self.requests.with_label_values(&[id, answer.label(), code]);
         }
-        for result in ["done", "failed"] {
-            self.audit_rotations.with_label_values(&[result]);
+    }
+
+    /// The same for an upstream.
+    pub fn expect_upstream(&self, name: &str) {
+        for values in combinations("portvakt_upstream_responses_total", &[name]) {
+            self.upstream_responses.with_label_values(&values);
         }
-        for result in ["taken", "refused"] {
-            self.tls_reloads.with_label_values(&[result]);
-        }
-        for result in ["hit", "miss"] {
-            self.token_cache.with_label_values(&[result]);
-        }
-        for source in [Source::Derived, Source::Confirmed, Source::Pdp] {
-            self.permits.with_label_values(&[source.basis()]);
-        }
-        for result in ["waited", "refused"] {
-            self.pdp_ceiling.with_label_values(&[result]);
-        }
-        for urgency in ["waiting", "behind"] {
-            for result in ["at_once", "waited", "refused", "paused"] {
-                self.altinn_gate.with_label_values(&[urgency, result]);
-            }
+        for values in combinations("portvakt_upstream_failures_total", &[name]) {
+            self.upstream_failures.with_label_values(&values);
         }
     }
 
@@ -478,6 +430,7 @@ impl Metrics {
     /// # Errors
     /// When a family cannot be written: a mistake in this file.
     pub fn render(&self) -> prometheus::Result<String> {
+        self.process.observe();
         prometheus::TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 }

@@ -39,7 +39,8 @@ fn run_with(config: &AuditConfig, records: usize) {
     let audit = Audit::open(config, &metrics, || ()).unwrap();
     let written = metrics.audit_records.with_label_values(&["written"]);
     for number in 0..records {
-        audit.write(&json!({"time": "2026-11-23T08:00:00.000000Z", "number": number}), None);
+        let line = json!({"time": "2026-11-23T08:00:00.000000Z", "number": number}).to_string();
+        audit.write(line.into_bytes(), None);
         let wanted = u64::try_from(number).unwrap() + 1;
         while written.get() < wanted {
             std::thread::yield_now();

@@ -257,8 +257,13 @@ async fn files_are_rotated_by_size_under_load() {
     let folder = Folder::new();
     let mut world = world(&[], &folder.sealed("rotate: { max_bytes: 20KiB }")).await;
     load(&world, 400).await;
-    let records = folder.until_records(400).await;
-    assert_eq!(records.len(), 400);
+    let mut records = folder.until_records(400).await;
+    // A log that ends in a checkpoint leaves nothing that only who has the MAC key can check.
+    while folder.lines().last().is_some_and(|line| line["event"] == "checkpoint") {
+        assert!(records.len() < 402, "one record does not make a checkpoint due");
+        world.http.get(format!("{}/open/page", world.proxy.url())).send().await.unwrap();
+        records = folder.until_records(records.len() + 1).await;
+    }
     assert!(world.proxy.metric("portvakt_audit_rotations_total{result=\"done\"}").await > 2.5);
     let sequence = world.proxy.metric("portvakt_audit_sequence").await.to_string();
     folder.verify(&["--running", "--until", &sequence]).expect(0, &["its end is open"]);

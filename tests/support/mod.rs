@@ -17,6 +17,7 @@ pub mod relay;
 pub mod upstream;
 pub mod wire;
 
+use portvakt::families::catalogue::{Values, find};
 use portvakt_sandbox::{RunningSandbox, Sandbox, SandboxOptions};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -380,6 +381,7 @@ impl Proxy {
     /// The value of the sample `name{labels}` at `/metrics`; 0 when it is not there.
     pub async fn metric(&self, sample: &str) -> f64 {
         let (_, text) = self.admin("/metrics").await;
+        text.lines().filter(|line| !line.starts_with('#')).for_each(assert_known);
         let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().expect("a number"))
     }
@@ -460,6 +462,26 @@ fn collect(pipe: impl Read + Send + 'static) -> Arc<Mutex<Vec<String>>> {
         }
     });
     lines
+}
+
+/// A sample whose family or label value is not in the catalogue is not in `docs/metrics.md` either.
+fn assert_known(sample: &str) {
+    let (series, _) = sample.rsplit_once(' ').expect("a value");
+    let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+    let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+    let family = find(name).or_else(|| base.and_then(find));
+    let family = family.unwrap_or_else(|| panic!("not in the catalogue: {sample}"));
+    for pair in labels.trim_end_matches(['"', '}']).split("\",").filter(|pair| !pair.is_empty()) {
+        let (label, value) = pair.split_once("=\"").expect("a label");
+        let Some(known) = family.labels.iter().find(|it| it.name == label) else {
+            assert_eq!(label, "le", "not in the catalogue: {sample}");
+            continue;
+        };
+        if let Values::Listed(values) = known.values {
+            let listed = values.iter().any(|(it, _)| *it == value);
+            assert!(listed, "{label} of {name} is never `{value}` by the catalogue");
+        }
+    }
 }
 
 /// Looks until `found` gives something.
