@@ -793,6 +793,7 @@ impl<'c> Shared<'c> {
             in_flight: Arc::clone(&self.in_flight),
             tasks: TaskTracker::new(),
             stop: stop.clone(),
+            questions: self.config.listen.forward_auth.clone(),
         });
         let worker = Worker {
             proxy: Arc::clone(&proxy),

@@ -32,7 +32,7 @@ pub struct Config {
     pub listen: ListenConfig,
     /// The admin listener: `/livez`, `/readyz`, `/metrics`.
     pub admin: AdminConfig,
-    /// The upstreams by name, at least one; every name in a route is here.
+    /// The upstreams by name: every name in a route, and at least one; none where nothing is forwarded.
     pub upstreams: BTreeMap<String, UpstreamConfig>,
     /// The issuer, its keys and our own client.
     pub maskinporten: MaskinportenConfig,
@@ -84,6 +84,19 @@ pub struct ListenConfig {
     pub tls: Option<ListenTlsConfig>,
     /// Peers that begin every connection with a PROXY protocol header; `None` where nobody does.
     pub proxy_protocol: Option<Vec<Network>>,
+    /// How questions of another proxy are read; `None` where requests are forwarded.
+    pub forward_auth: Option<ForwardAuthConfig>,
+}
+
+/// How the questions of another proxy are read, which forwards the requests itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ForwardAuthConfig {
+    /// Who may ask: the two headers count from no other peer.
+    pub trusted_peers: Vec<Network>,
+    /// The header that tells the method of the client's request.
+    pub method_header: http::HeaderName,
+    /// The header that tells its target, path and query.
+    pub uri_header: http::HeaderName,
 }
 
 /// Where a listener is.
@@ -178,6 +191,10 @@ pub struct UpstreamConfig {
     pub idle_timeout: Duration,
     /// Idle connections kept a worker.
     pub max_idle_connections: usize,
+    /// Connections in a row that could not be made, after which an address is left out.
+    pub circuit_failures: NonZeroUsize,
+    /// Longest time for which it is left out at once.
+    pub circuit_open_for: Duration,
 }
 
 /// The protocol spoken to an upstream.
@@ -404,7 +421,7 @@ pub struct RouteConfig {
     pub path: String,
     /// What is demanded.
     pub access: AccessConfig,
-    /// The upstream's name.
+    /// The upstream's name; `-` where nothing is forwarded.
     pub upstream: String,
     /// Protocols that a connection may be upgraded to, lower case.
     pub upgrades: Vec<String>,

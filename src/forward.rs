@@ -7,6 +7,7 @@
 mod addresses;
 pub mod body;
 pub mod headers;
+mod health;
 pub mod pool;
 
 use crate::config::{ForwardedConfig, UpstreamConfig};
@@ -200,7 +201,7 @@ impl Upstream {
             // The client broke its own request off: that is not the upstream's doing.
             Some(BodyError::TimedOut) => Rejection::RequestTimeout,
             Some(BodyError::TooLong) => Rejection::OverLimit(Bound::Body(progress.limit())),
-            Some(BodyError::Broken) => Rejection::Malformed(Malformed::Body),
+            Some(BodyError::Broken | BodyError::Unseen) => Rejection::Malformed(Malformed::Body),
             None => Rejection::Upstream(error.into()),
         })
     }
@@ -251,6 +252,7 @@ impl From<SendError> for UpstreamFailure {
     fn from(error: SendError) -> Self {
         match error {
             SendError::Unreachable => Self::Unreachable,
+            SendError::LeftOut(wait) => Self::LeftOut(wait),
             SendError::Untrusted => Self::Untrusted,
             SendError::Handshake => Self::Handshake,
             SendError::TimedOut => Self::TimedOut,

@@ -53,6 +53,8 @@ pub struct Unreadable<'r> {
     pub at: SystemTime,
     /// Id of the trace, 32 hexadecimal digits.
     pub trace_id: &'r str,
+    /// Which mode served it.
+    pub mode: &'static str,
     /// The address at the other end of the connection.
     pub peer: IpAddr,
     /// The stable code of the refusal.
@@ -67,7 +69,7 @@ impl Recorder {
         let line = Line {
             time: request.at,
             trace_id: request.trace_id,
-            mode: "proxy",
+            mode: request.mode,
             peer: request.peer,
             method: None,
             route: "none",
@@ -113,6 +115,7 @@ pub struct Record {
     begun: Instant,
     at: SystemTime,
     trace_id: String,
+    mode: &'static str,
     peer: IpAddr,
     method: &'static str,
     shape: String,
@@ -129,6 +132,8 @@ pub struct Opening<'r> {
     pub at: SystemTime,
     /// Id of the trace, 32 hexadecimal digits.
     pub trace_id: String,
+    /// Which mode served it.
+    pub mode: &'static str,
     /// The address at the other end of the connection.
     pub peer: IpAddr,
     /// The method.
@@ -152,6 +157,7 @@ impl Record {
             begun: Instant::now(),
             at: opening.at,
             trace_id: opening.trace_id,
+            mode: opening.mode,
             peer: opening.peer,
             method: known(opening.method),
             shape: shape(opening.path),
@@ -288,7 +294,7 @@ impl Record {
         Line {
             time: self.at,
             trace_id: &self.trace_id,
-            mode: "proxy",
+            mode: self.mode,
             peer: self.peer,
             method: Some(self.method),
             route: self.route(),
@@ -421,6 +427,7 @@ mod tests {
             metrics,
         });
         let opening = Opening {
+            mode: "proxy",
             at: SystemTime::UNIX_EPOCH,
             trace_id: "1".repeat(32),
             peer: IpAddr::from([127, 0, 0, 1]),

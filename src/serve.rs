@@ -3,6 +3,8 @@
 mod activity;
 pub mod admin;
 pub mod entrance;
+mod extended;
+mod forward_auth;
 mod frames;
 pub mod listener;
 mod peers;
@@ -107,6 +109,7 @@ fn server(limits: &LimitConfig) -> auto::Builder<Streams> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams_per_connection)
+        .enable_connect_protocol()
         .max_header_list_size(list)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(10));
@@ -159,7 +162,12 @@ impl Serving {
         let (begins, judge) = (Arc::clone(&activity), Arc::clone(proxy));
         let service = hyper::service::service_fn(move |request| {
             let (proxy, client, busy) = (Arc::clone(&judge), Arc::clone(&client), begins.begin());
-            async move { proxy.handle(request, &client, busy).await }
+            async move {
+                match &proxy.questions {
+                    None => proxy.handle(request, &client, busy).await,
+                    Some(asked) => Box::pin(proxy.answer(asked, request, &client, busy)).await,
+                }
+            }
         });
         let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = pin!(connection);

@@ -102,7 +102,7 @@ kinds! {
 #[test]
 fn nothing_of_the_world_is_known_by_heart() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
-    let totals = renamed::run(&folder, &["request", "http1", "http2", "keyset"]);
+    let totals = renamed::run(&folder, &["request", "http1", "http2", "keyset", "forward_auth"]);
     assert!(totals.cases > 300, "{totals}");
     assert_eq!(totals.differ, 0, "{totals}");
 }

@@ -479,6 +479,148 @@ async fn a_websocket_is_a_tunnel_after_its_permit() {
     .await;
 }
 
+/// As [`echo`], where the key is answered as RFC 6455 §4.2.2 has it, or otherwise.
+async fn answering_keys(rightly: bool) -> Served {
+    Served::start(move |mut request: Request<Incoming>| async move {
+        let Some(key) = request.headers().get("sec-websocket-key").cloned() else {
+            return Response::new(full("no upgrade"));
+        };
+        let salt = if rightly { "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" } else { "" };
+        let salted = [key.as_bytes(), salt.as_bytes()].concat();
+        let digest =
+            aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, &salted);
+        let accept = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, digest);
+        let host = request.headers().get("host").cloned().unwrap();
+        tokio::spawn(async move {
+            let upgraded = hyper::upgrade::on(&mut request).await.unwrap();
+            let (mut read, mut write) = tokio::io::split(TokioIo::new(upgraded));
+            let _ = tokio::io::copy(&mut read, &mut write).await;
+            let _ = write.shutdown().await;
+        });
+        Response::builder()
+            .status(101)
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-accept", accept)
+            .header("x-host", host)
+            .body(empty())
+            .unwrap()
+    })
+    .await
+}
+
+/// RFC 8441 §4: CONNECT with `:protocol`. The settings of the program must have come.
+async fn extended(
+    connection: &Connection,
+    (target, token, protocol): (&str, &str, &'static str),
+) -> Response<Incoming> {
+    let mut request = Request::builder()
+        .method("CONNECT")
+        .uri(format!("https://api.test{target}"))
+        .header("sec-websocket-version", "13");
+    if !token.is_empty() {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    let mut request = request.body(empty()).unwrap();
+    request.extensions_mut().insert(hyper::ext::Protocol::from_static(protocol));
+    connection.try_send(request).await.map_err(|(error, _)| error).unwrap()
+}
+
+/// A connection of HTTP/2 whose settings have come.
+async fn settled(world: &World) -> Connection {
+    let connection = Connection::open(world.proxy.address(), Protocol::Http2).await;
+    let open = Request::builder().uri("http://api.test/open/x").body(empty()).unwrap();
+    connection.try_send(open).await.map_err(|(error, _)| error).unwrap();
+    connection
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_over_http2_is_a_tunnel_beside_other_requests() {
+    let upstream = answering_keys(true).await;
+    let world = world_before(&upstream.section(Protocol::Http1, ""), "").await;
+    let token = world.token(seed::BAKKEN).await;
+    let connection = settled(&world).await;
+    let response = extended(&connection, (SOCKET, &token, "websocket")).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["x-host"], "api.test");
+    for gone in ["upgrade", "connection", "sec-websocket-accept"] {
+        assert!(!response.headers().contains_key(gone), "{gone}");
+    }
+    let upgraded = hyper::upgrade::on(response).await.unwrap();
+    let (mut read, mut write) = tokio::io::split(TokioIo::new(upgraded));
+    let mut echoed = async |text: &str| {
+        write.write_all(text.as_bytes()).await.unwrap();
+        let mut got = vec![0; text.len()];
+        read.read_exact(&mut got).await.unwrap();
+        assert_eq!(got, text.as_bytes());
+    };
+    echoed("first").await;
+    let beside = Request::builder()
+        .uri(format!("https://api.test{READ}"))
+        .header("authorization", format!("Bearer {token}"))
+        .body(empty());
+    assert_eq!(connection.try_send(beside.unwrap()).await.ok().unwrap().status(), 200);
+    let long = "x".repeat(40_000);
+    for _ in 0..8 {
+        echoed(&long).await;
+    }
+    drop((read, write));
+    let records = world.proxy.audit_records(3).await;
+    let tunnel = records.iter().find(|record| record["route"] == "socket").unwrap();
+    assert_eq!((&tunnel["status"], &tunnel["method"]), (&json!(200), &json!("GET")), "{tunnel}");
+    assert_eq!(tunnel["request_bytes"], json!(320_005));
+    wait_until("nothing in flight", async || {
+        world.proxy.metric("portvakt_requests_in_flight").await.abs() < f64::EPSILON
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_extended_connect_without_a_right_a_route_or_a_websocket_is_none() {
+    let upstream = answering_keys(true).await;
+    let world = world_before(&upstream.section(Protocol::Http1, ""), "").await;
+    let (token, strand) = (world.token(seed::BAKKEN).await, world.token(seed::STRAND).await);
+    let connection = settled(&world).await;
+    let before = upstream.connections();
+    for (target, token, protocol, expected) in [
+        (SOCKET, "", "websocket", 401),
+        (SOCKET, &strand, "websocket", 403),
+        ("/nowhere", &token, "websocket", 404),
+        // Let through as a GET, its 200 would be taken for a tunnel.
+        (READ, &token, "websocket", 400),
+        (SOCKET, &token, "connect-udp", 400),
+        ("/v1/parties/../socket", &token, "websocket", 400),
+    ] {
+        let response = extended(&connection, (target, token, protocol)).await;
+        assert_eq!(response.status(), expected, "{target} {protocol}");
+        assert!(response.headers().contains_key("content-type"), "a problem, and no tunnel");
+    }
+    assert_eq!(upstream.connections(), before);
+    assert_eq!(extended(&connection, (SOCKET, &token, "websocket")).await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_no_switch_for_our_key_opens_no_tunnel_over_http2() {
+    let liar = answering_keys(false).await;
+    let world = world_before(&liar.section(Protocol::Http1, ""), "").await;
+    let token = world.token(seed::BAKKEN).await;
+    let connection = settled(&world).await;
+    assert_eq!(extended(&connection, (SOCKET, &token, "websocket")).await.status(), 502);
+    for (answer, expected) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", 502),
+        ("HTTP/1.1 204 No Content\r\n\r\n", 502),
+        ("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n{}", 403),
+        ("HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n", 426),
+    ] {
+        let upstream = RawUpstream::answering(answer.to_owned()).await;
+        let world = world_before(&upstream.section(""), "").await;
+        let token = world.token(seed::BAKKEN).await;
+        let connection = settled(&world).await;
+        let response = extended(&connection, (SOCKET, &token, "websocket")).await;
+        assert_eq!(response.status(), expected, "{answer}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_without_a_right_or_a_route_for_it_is_none() {
     let upstream = echo().await;

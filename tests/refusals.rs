@@ -69,6 +69,8 @@ fn face(code: Code) -> Face {
         Code::NoRight => (403, "7", "The system user does not hold the right", false, Table),
         Code::CannotDecide => (503, "14", "The right could not be checked now", true, Table),
         Code::UpstreamUnavailable => (502, "14", "The service does not respond", false, Table),
+        // tests/transport/circuit.rs
+        Code::UpstreamLeftOut => (503, "14", "The service cannot be reached", true, Alone),
         Code::UpstreamTimeout => (504, "4", "The service did not respond in time", false, Table),
         Code::UpstreamBadAnswer => {
             (502, "14", "The service gave an invalid response", false, Table)

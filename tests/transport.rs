@@ -11,6 +11,8 @@
 
 mod support;
 
+#[path = "transport/circuit.rs"]
+mod circuit;
 #[path = "transport/downstream.rs"]
 mod downstream;
 #[path = "transport/sockets.rs"]

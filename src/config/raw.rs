@@ -96,6 +96,8 @@ pub struct RawListen {
     pub tls: Setting<RawListenTls>,
     /// The PROXY protocol (version 2), by which a load balancer tells the client's address.
     pub proxy_protocol: Setting<RawProxyProtocol>,
+    /// Answers the questions of another proxy (forward-auth) in place of forwarding requests.
+    pub forward_auth: Setting<RawForwardAuth>,
 }
 
 /// TLS towards clients.
@@ -158,6 +160,19 @@ pub struct RawProxyProtocol {
     pub trusted_peers: Setting<Vec<Setting<String>>>,
 }
 
+/// Questions of another proxy, which forwards the requests itself.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["trusted_peers"]))]
+pub struct RawForwardAuth {
+    /// Networks of the proxies that ask; every other peer is refused.
+    pub trusted_peers: Setting<Vec<Setting<String>>>,
+    /// The header that tells the method of the client's request.
+    pub method_header: Setting<String>,
+    /// The header that tells its target: path and query.
+    pub uri_header: Setting<String>,
+}
+
 /// Where operators look.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -191,6 +206,10 @@ pub struct RawUpstream {
     pub idle_timeout: Setting<Time>,
     /// Idle connections kept by each worker; 0 keeps none.
     pub max_idle_connections: Setting<u64>,
+    /// Connections in a row that could not be made, after which an address is left out.
+    pub circuit_failures: Setting<Count>,
+    /// Longest time for which it is left out before one request tries it.
+    pub circuit_open_for: Setting<Time>,
 }
 
 /// The protocol spoken to an upstream.

@@ -47,7 +47,13 @@ impl Resolver<'_> {
         let world = self.world(&raw.environment, raw.custom);
         let listen = self.listen(raw.listen);
         let admin = self.admin(raw.admin, &listen);
-        let upstreams = self.upstreams(&raw.upstream, &raw.upstreams);
+        let upstreams = if listen.forward_auth.is_none() {
+            Some(self.upstreams(&raw.upstream, &raw.upstreams))
+        } else {
+            let keys = [raw.upstream.place(), raw.upstreams.place(), raw.forwarded.place()];
+            self.refuse_forwarding(keys.into_iter());
+            None
+        };
         let altinn = self.altinn(raw.altinn, world.as_ref(), needs_altinn);
         let register = self.register(raw.register);
         let maskinporten =
@@ -57,7 +63,7 @@ impl Resolver<'_> {
         let confirmations = self.confirmations(raw.confirmations);
         let limits = self.limits(raw.limits, tokens.max_bytes);
         let shutdown = self.shutdown(raw.shutdown, &limits);
-        let routes = self.routes(&raw.routes, &upstreams, freshness);
+        let routes = self.routes(&raw.routes, upstreams.as_ref(), freshness);
         let forwarded = self.forwarded(raw.forwarded);
         let refusals = Self::refusals(raw.refusals);
         let audit = self.audit(raw.audit, &limits);
@@ -68,6 +74,7 @@ impl Resolver<'_> {
             admin,
             upstreams: upstreams
                 .into_iter()
+                .flatten()
                 .filter_map(|(name, found)| Some((name, found?)))
                 .collect(),
             maskinporten: maskinporten?,
@@ -84,6 +91,14 @@ impl Resolver<'_> {
             log,
             warnings: std::mem::take(&mut self.warnings),
         })
+    }
+
+    /// Where other proxies ask and forward themselves, what tells how to is of no use.
+    fn refuse_forwarding<'p>(&self, keys: impl Iterator<Item = Option<&'p Place>>) {
+        for place in keys.flatten() {
+            let message = "means nothing with `listen.forward_auth`: nothing is forwarded";
+            self.sink.report(place, message, "take it away, or `listen.forward_auth`");
+        }
     }
 
     /// A time that is not zero.

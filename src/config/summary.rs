@@ -60,6 +60,9 @@ fn listen(listen: &ListenConfig) -> String {
     if listen.proxy_protocol.is_some() {
         notes.push("PROXY protocol".to_owned());
     }
+    if listen.forward_auth.is_some() {
+        notes.push("answers other proxies, forwards nothing".to_owned());
+    }
     format!("{} ({})", listen.address, notes.join(", "))
 }
 

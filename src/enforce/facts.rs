@@ -41,4 +41,7 @@ pub enum BodyError {
     /// Too long a silence.
     #[error("the body did not arrive in time")]
     TimedOut,
+    /// Whoever asks about the request keeps its body.
+    #[error("the body is not shown")]
+    Unseen,
 }

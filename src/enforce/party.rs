@@ -81,6 +81,9 @@ pub enum PartyError {
     /// The body is no strict JSON, or no form.
     #[error("the body cannot be read")]
     Body,
+    /// The party may be named in the body, and the proxy that asks keeps it.
+    #[error("the body may name the party, and it is not shown to the one who judges")]
+    BodyUnseen,
     /// The instance in the path is none.
     #[error("the instance in the path is not an instance id")]
     Instance,
@@ -98,6 +101,7 @@ impl PartyError {
             Self::MediaType => "media_type",
             Self::Encoding => "content_encoding",
             Self::Body => "body",
+            Self::BodyUnseen => "body_unseen",
             Self::Instance => "instance",
         }
     }
@@ -269,6 +273,7 @@ async fn read_body(limit: usize, body: &mut dyn BodyReader) -> Result<Bytes, Rej
         }
         BodyError::Broken => Rejection::Party(PartyError::Body),
         BodyError::TimedOut => Rejection::RequestTimeout,
+        BodyError::Unseen => Rejection::Party(PartyError::BodyUnseen),
     })
 }
 

@@ -55,6 +55,15 @@ pub enum Malformed {
     /// `Portvakt-Max-Age` stands twice, or is no number of seconds.
     #[error("Portvakt-Max-Age is repeated or no number of seconds")]
     MaxAge,
+    /// Forward-auth: whoever asks is none of `listen.forward_auth.trusted_peers`.
+    #[error("nobody from this address may ask about requests of others")]
+    UntrustedPeer,
+    /// Forward-auth: the header that tells the method or the target is missing, repeated or malformed.
+    #[error("the question does not tell for certain which method and target it is about")]
+    Question,
+    /// Forward-auth: a header that would be taken out of a request on its way stands in one that somebody else sends on.
+    #[error("a header names another method, target or identity than the one that is judged")]
+    Override,
 }
 
 impl Malformed {
@@ -76,6 +85,9 @@ impl Malformed {
             Self::Body => "body",
             Self::Upgrade => "upgrade",
             Self::MaxAge => "max_age",
+            Self::UntrustedPeer => "untrusted_peer",
+            Self::Question => "question",
+            Self::Override => "override",
         }
     }
 }
@@ -103,6 +115,9 @@ pub enum UpstreamFailure {
     /// No connection.
     #[error("the upstream cannot be reached")]
     Unreachable,
+    /// No connection was tried: the last ones could not be made. With the time after which one is.
+    #[error("the upstream could not be reached, and is left alone for a moment")]
+    LeftOut(Duration),
     /// Its certificate is not to be trusted: another name, another authority, out of date.
     #[error("the upstream's certificate is not trusted")]
     Untrusted,
@@ -126,6 +141,7 @@ impl UpstreamFailure {
     pub fn label(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
+            Self::LeftOut(_) => "left_out",
             Self::Untrusted => "untrusted",
             Self::Handshake => "tls_handshake",
             Self::TimedOut => "timed_out",
@@ -261,6 +277,8 @@ pub enum Code {
     CannotDecide,
     /// See [`UpstreamFailure::Unreachable`] and [`UpstreamFailure::Closed`].
     UpstreamUnavailable,
+    /// See [`UpstreamFailure::LeftOut`].
+    UpstreamLeftOut,
     /// See [`UpstreamFailure::TimedOut`].
     UpstreamTimeout,
     /// See [`UpstreamFailure::BadAnswer`].
@@ -273,7 +291,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for metrics, texts and documents that must name each.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::BadRequest,
         Self::TargetTooLong,
         Self::HeadersTooLarge,
@@ -292,6 +310,7 @@ impl Code {
         Self::NoRight,
         Self::CannotDecide,
         Self::UpstreamUnavailable,
+        Self::UpstreamLeftOut,
         Self::UpstreamTimeout,
         Self::UpstreamBadAnswer,
         Self::Lapsed,
@@ -320,6 +339,7 @@ impl Code {
             Self::NoRight => "no_right",
             Self::CannotDecide => "cannot_decide",
             Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::UpstreamLeftOut => "upstream_left_out",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamBadAnswer => "upstream_bad_answer",
             Self::Lapsed => "lapsed",
@@ -345,9 +365,10 @@ impl Code {
             | Self::Denied
             | Self::NoRight
             | Self::Lapsed => StatusCode::FORBIDDEN,
-            Self::Overloaded | Self::TokenUnverified | Self::CannotDecide => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Overloaded
+            | Self::TokenUnverified
+            | Self::CannotDecide
+            | Self::UpstreamLeftOut => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamUnavailable | Self::UpstreamBadAnswer => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -383,6 +404,7 @@ impl Rejection {
                 | UpstreamFailure::Handshake
                 | UpstreamFailure::Closed,
             ) => Code::UpstreamUnavailable,
+            Self::Upstream(UpstreamFailure::LeftOut(_)) => Code::UpstreamLeftOut,
             Self::Upstream(UpstreamFailure::TimedOut) => Code::UpstreamTimeout,
             Self::Upstream(UpstreamFailure::BadAnswer) => Code::UpstreamBadAnswer,
             Self::Lapsed(_) => Code::Lapsed,
@@ -423,7 +445,9 @@ impl Rejection {
                 Some(undecided.retry_after.unwrap_or(SOON).max(SOON))
             }
             Self::Overloaded | Self::Unrecorded => Some(SOON),
-            Self::TooFast(_, wait) => Some((*wait).max(SOON)),
+            Self::TooFast(_, wait) | Self::Upstream(UpstreamFailure::LeftOut(wait)) => {
+                Some((*wait).max(SOON))
+            }
             Self::Malformed(_)
             | Self::OverLimit(_)
             | Self::RequestTimeout

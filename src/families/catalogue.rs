@@ -94,6 +94,7 @@ const CODE: Label = listed(
         ("no_right", ""),
         ("cannot_decide", ""),
         ("upstream_unavailable", ""),
+        ("upstream_left_out", ""),
         ("upstream_timeout", ""),
         ("upstream_bad_answer", ""),
         ("lapsed", ""),
@@ -782,6 +783,7 @@ const UPSTREAMS: &[Family] = &[
                 "kind",
                 &[
                     ("unreachable", "no connection"),
+                    ("left_out", "none was tried: those before could not be made"),
                     ("untrusted", "its certificate: another name or authority, or out of date"),
                     ("tls_handshake", "no agreement on TLS, or on HTTP within it"),
                     ("timed_out", "no answer within `upstream.response_timeout`"),
@@ -806,6 +808,13 @@ const UPSTREAMS: &[Family] = &[
         labels: &[UPSTREAM, listed("result", &[("ok", ""), ("failed", "")])],
         more: "Each worker looks up by itself.",
         act: "`failed`: DNS. The last addresses are used for 10 minutes.",
+    },
+    Family {
+        name: "portvakt_upstream_left_out_total",
+        unit: "times",
+        labels: &[UPSTREAM],
+        more: "Tries that failed are counted too. Each worker counts by itself.",
+        act: "The log says which address. See [PortvaktUpstreamFailing](runbook.md#portvaktupstreamfailing).",
     },
     Family {
         name: "portvakt_upstream_seconds",

@@ -95,7 +95,7 @@ impl Progress {
     fn failed(&self, error: BodyError) {
         self.end(match error {
             BodyError::TooLong => TOO_LONG,
-            BodyError::Broken => BROKEN,
+            BodyError::Broken | BodyError::Unseen => BROKEN,
             BodyError::TimedOut => TIMED_OUT,
         });
     }

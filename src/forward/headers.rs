@@ -8,6 +8,7 @@ use super::Client;
 use crate::config::{AccessConfig, ForwardedConfig, UpstreamConfig};
 use crate::domain::decision::Answer;
 use crate::enforce::Grant;
+use crate::enforce::authorize::MAX_AGE;
 use crate::enforce::rejection::Malformed;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header, request};
@@ -111,8 +112,7 @@ pub fn prepare(head: &mut request::Parts, around: Surroundings<'_>) {
     set_forwarded(&mut head.headers, around, host.as_ref());
     set_evidence(&mut head.headers, around.grant);
     if let Some(subject) = &around.client.subject {
-        let name = HeaderName::from_static("portvakt-client-subject");
-        head.headers.insert(name, subject.clone());
+        head.headers.insert(&evidence::CLIENT_SUBJECT, subject.clone());
     }
     set_host(&mut head.headers, around, host);
 }
@@ -312,6 +312,46 @@ mod evidence {
         HeaderName::from_static("portvakt-system-user-owner");
     /// How many there are.
     pub(super) const COUNT: usize = 14;
+    /// All of them.
+    pub(super) static ALL: [&HeaderName; COUNT] = [
+        &ROUTE,
+        &ACCESS,
+        &ANSWER,
+        &SYSTEM_USER,
+        &PARTY,
+        &RESOURCE,
+        &ACTION,
+        &SOURCE,
+        &AGE,
+        &POLICY_VERSION,
+        &CONSUMER,
+        &SUPPLIER,
+        &SYSTEM_ID,
+        &SYSTEM_USER_OWNER,
+    ];
+    /// What the TLS handshake told.
+    pub(super) static CLIENT_SUBJECT: HeaderName =
+        HeaderName::from_static("portvakt-client-subject");
+}
+
+/// The evidence for one who forwards the request himself. Every name is there, those of which nothing is known
+/// empty: what is copied from here replaces whatever a client wrote under the same name.
+#[must_use]
+pub fn whole_evidence(grant: &Grant) -> HeaderMap {
+    let names = evidence::ALL.into_iter().chain([&evidence::CLIENT_SUBJECT]);
+    let mut headers: HeaderMap =
+        names.map(|name| (name.clone(), HeaderValue::from_static(""))).collect();
+    set_evidence(&mut headers, grant);
+    headers
+}
+
+/// Whether a field of a client's request would have to be removed before its upstream sees it. Not those whose
+/// name stands in [`whole_evidence`], nor what a caller may say.
+#[must_use]
+pub fn must_be_removed(name: &str) -> bool {
+    let replaced = name == evidence::CLIENT_SUBJECT.as_str()
+        || evidence::ALL.iter().any(|other| other.as_str() == name);
+    is_forged(name, true) && !replaced && name != MAX_AGE.as_str()
 }
 
 /// Tells the upstream who asks, for whom, and how that is known.

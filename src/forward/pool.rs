@@ -7,6 +7,7 @@
 use super::addresses::Addresses;
 use super::body::Outgoing;
 use super::headers::is_framed_once;
+use super::health::{Attempt, Health};
 use crate::config::{UpstreamConfig, UpstreamProtocol};
 use crate::paced::Paced;
 use crate::stream::{Socket, Stream};
@@ -25,6 +26,7 @@ use std::error::Error;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,7 +34,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::Instant;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
 /// Why a request got no answer.
@@ -41,6 +44,9 @@ pub enum SendError {
     /// No connection could be made in time.
     #[error("no connection")]
     Unreachable,
+    /// No connection was tried, and none will be for so long.
+    #[error("left out")]
+    LeftOut(Duration),
     /// The certificate is not trusted.
     #[error("certificate not trusted")]
     Untrusted,
@@ -75,6 +81,7 @@ const IDLE: Duration = Duration::from_secs(55);
 pub struct Pool {
     config: UpstreamConfig,
     addresses: Arc<Addresses>,
+    health: Health,
     security: Security,
     http1: Mutex<VecDeque<Idle>>,
     http2: tokio::sync::Mutex<Shared>,
@@ -117,6 +124,13 @@ struct Http1 {
     to: Option<SocketAddr>,
     /// Whether anything was read since it was last cleared.
     heard: Arc<AtomicBool>,
+}
+
+/// A socket that is connected, and whose health that tells of once TLS is through too.
+struct Reached<'p> {
+    socket: Socket,
+    to: Option<SocketAddr>,
+    attempt: Attempt<'p>,
 }
 
 /// A connection without HTTP on it yet.
@@ -170,9 +184,12 @@ impl Pool {
             (Some(_), Some(client), Ok(name)) => Security::Tls(Tls { client, name }),
             _ => Security::Impossible,
         };
+        let left_out = metrics.upstream_left_out.with_label_values(&[name]);
+        let health = Health::new(name, config.circuit_failures, config.circuit_open_for, left_out);
         Self {
             config,
             addresses: Arc::new(addresses),
+            health,
             security,
             http1: Mutex::default(),
             http2: tokio::sync::Mutex::default(),
@@ -334,44 +351,70 @@ impl Pool {
     }
 
     async fn connect(&self, offer: Offer) -> Result<Connected, SendError> {
-        let connecting = self.connect_in_any_time(offer);
-        let connected = tokio::time::timeout(self.config.connect_timeout, connecting).await;
-        connected.unwrap_or(Err(SendError::Unreachable))
-    }
-
-    async fn connect_in_any_time(&self, offer: Offer) -> Result<Connected, SendError> {
         let tls = match &self.security {
             Security::Plain => None,
             Security::Tls(tls) => Some(tls),
             Security::Impossible => return Err(SendError::Handshake),
         };
-        let (socket, to) = if let Some(path) = &self.config.socket {
-            let stream = UnixStream::connect(path).await;
-            (Socket::Unix(stream.map_err(|_| SendError::Unreachable)?), None)
-        } else {
-            let (stream, address) = self.connect_tcp().await?;
-            (Socket::Tcp(stream).without_delay(), Some(address))
+        let deadline = Instant::now() + self.config.connect_timeout;
+        let Reached { socket, to, attempt } = match &self.config.socket {
+            Some(path) => self.connect_unix(path, deadline).await?,
+            None => self.connect_tcp(deadline).await?,
         };
         let socket = Paced::new(socket, self.config.idle_timeout);
-        let (stream, http2) = match tls {
-            None => (Stream::Plain(socket), matches!(offer, Offer::Http2)),
-            Some(tls) => tls.secure(socket, offer).await?,
+        let securing = async {
+            match tls {
+                None => Ok((Stream::Plain(socket), matches!(offer, Offer::Http2))),
+                Some(tls) => tls.secure(socket, offer).await,
+            }
         };
+        let Ok(secured) = timeout_at(deadline, securing).await else {
+            attempt.failed();
+            return Err(SendError::Unreachable);
+        };
+        // Somebody is there. Whether it is who it should be is another matter.
+        attempt.succeeded();
+        let (stream, http2) = secured?;
         Ok(Connected { stream, to, http2 })
     }
 
-    /// Tries one address after the other, each for its share of the time.
-    async fn connect_tcp(&self) -> Result<(TcpStream, SocketAddr), SendError> {
-        let addresses = self.addresses.now().await.map_err(|_| SendError::Unreachable)?;
-        let share =
-            self.config.connect_timeout / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
-        for address in addresses.iter() {
-            let connecting = TcpStream::connect(address);
-            if let Ok(Ok(stream)) = tokio::time::timeout(share, connecting).await {
-                return Ok((stream, *address));
+    async fn connect_unix(&self, path: &Path, deadline: Instant) -> Result<Reached<'_>, SendError> {
+        let attempt = self.health.attempt(None).map_err(SendError::LeftOut)?;
+        match timeout_at(deadline, UnixStream::connect(path)).await {
+            Ok(Ok(stream)) => Ok(Reached { socket: Socket::Unix(stream), to: None, attempt }),
+            unreached => {
+                given_up(attempt, &unreached);
+                Err(SendError::Unreachable)
             }
         }
-        Err(SendError::Unreachable)
+    }
+
+    /// Tries one address after the other, each for its share of the time; not those that are left out.
+    async fn connect_tcp(&self, deadline: Instant) -> Result<Reached<'_>, SendError> {
+        let addresses = timeout_at(deadline, self.addresses.now()).await;
+        let Ok(Ok(addresses)) = addresses else { return Err(SendError::Unreachable) };
+        let share =
+            self.config.connect_timeout / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+        let (mut tried, mut wait) = (false, Duration::MAX);
+        for address in addresses.iter() {
+            let to = Some(*address);
+            let attempt = match self.health.attempt(to) {
+                Ok(attempt) => attempt,
+                Err(left) => {
+                    wait = wait.min(left);
+                    continue;
+                }
+            };
+            tried = true;
+            match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    let socket = Socket::Tcp(stream).without_delay();
+                    return Ok(Reached { socket, to, attempt });
+                }
+                unreached => given_up(attempt, &unreached),
+            }
+        }
+        Err(if tried { SendError::Unreachable } else { SendError::LeftOut(wait) })
     }
 
     async fn connect_http1(&self) -> Result<Http1, SendError> {
@@ -484,6 +527,28 @@ impl Tls {
     }
 }
 
+/// Notes that an address was not reached, unless that says nothing about it.
+fn given_up<T>(attempt: Attempt<'_>, unreached: &Result<io::Result<T>, Elapsed>) {
+    let theirs = match unreached {
+        Ok(Ok(_)) => false,
+        // Without descriptors or ports of our own, no address can be reached.
+        Ok(Err(error)) => matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable
+                | io::ErrorKind::NotFound
+                | io::ErrorKind::TimedOut
+        ),
+        Err(_) => true,
+    };
+    if theirs {
+        attempt.failed();
+    }
+}
+
 fn not_agreed(error: &io::Error) -> SendError {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
     match cause {
@@ -592,6 +657,7 @@ fn classify(error: &hyper::Error) -> SendError {
 mod tests {
     use super::*;
     use crate::config::UpstreamTlsConfig;
+    use std::num::NonZeroUsize;
     use tokio::net::TcpListener;
 
     async fn pool(tls: Option<UpstreamTlsConfig>, with: bool) -> (Pool, TcpListener) {
@@ -613,6 +679,8 @@ mod tests {
             response_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(5),
             max_idle_connections: 1,
+            circuit_failures: NonZeroUsize::MIN,
+            circuit_open_for: Duration::from_secs(10),
         };
         (Pool::new("default", config, client, &metrics), listener)
     }

@@ -99,6 +99,13 @@ impl Activity {
     }
 }
 
+impl Busy {
+    /// One more, for what goes on when its answer has been given.
+    pub(super) fn again(&self) -> Self {
+        self.0.begin()
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
         let mut state = self.0.state();

@@ -2,12 +2,13 @@
 //! Translates only; decides nothing.
 
 use super::activity::Busy;
+use super::extended::Extended;
 use super::respond::{self, Caller, Surroundings};
 use super::streams::Delivery;
 use super::tunnel::{self, Counts, End};
 use super::watch::{self, Watch};
 use crate::clock::Clock;
-use crate::config::{Language, LimitConfig};
+use crate::config::{ForwardAuthConfig, Language, LimitConfig};
 use crate::enforce::facts::{BodyError, BodyReader, Facts};
 use crate::enforce::ports::EdgeFuture;
 use crate::enforce::rejection::{Code, Rejection};
@@ -58,6 +59,8 @@ pub struct Proxy {
     pub tasks: TaskTracker,
     /// How far the end has come.
     pub stop: Stop,
+    /// How questions of another proxy are read; `None` where requests are forwarded.
+    pub questions: Option<ForwardAuthConfig>,
 }
 
 /// What one configuration comes to for one worker. A request takes one up when it begins, and keeps it.
@@ -111,25 +114,22 @@ impl Proxy {
     ) -> Result<Response<Reply>, Infallible> {
         let generation = self.generation.load_full();
         let limits = &generation.enforcer.limits;
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        let extended = Extended::translate(&mut head);
         let declared = body.size_hint().exact();
         let mut body = Some(RequestBody::new(body, limits.body_idle_timeout));
         let mut record = self.open(&head, client.address, limits);
-        let caller = Caller::of(&head.headers, generation.default_language);
+        // To a CONNECT, a status of 200 is a tunnel, whatever stands behind.
+        let of = if extended.is_some() { Caller::behind_another } else { Caller::of };
+        let caller = of(&head.headers, generation.default_language);
         let version = head.version;
         let asked = Asked { method: head.method.clone(), uri: head.uri.clone() };
-        let span = tracing::info_span!(
-            "request",
-            mode = "proxy",
-            trace_id = record.trace_id(),
-            route = tracing::field::Empty,
-            client_id = tracing::field::Empty,
-            system_user = tracing::field::Empty,
-            code = tracing::field::Empty,
-        );
+        let span = span(self.mode(), &record);
         let served = {
             // Pinned where it is: wrapped by value it would be copied for each wrapper.
-            let serving = pin!(self.serve(&generation, head, &mut body, client, &mut record));
+            let extended = extended.as_ref();
+            let serving =
+                pin!(self.serve(&generation, (head, extended), &mut body, client, &mut record));
             AssertUnwindSafe(serving.instrument(span.clone())).catch_unwind().await
         };
         let served = served.unwrap_or_else(|_| {
@@ -170,6 +170,7 @@ impl Proxy {
         self.recorder.unreadable(&Unreadable {
             at: self.clock.wall(),
             trace_id: &trace_id(&HeaderMap::new()),
+            mode: self.mode(),
             peer,
             code: code.label(),
         });
@@ -179,6 +180,7 @@ impl Proxy {
         let opening = Opening {
             at: self.clock.wall(),
             trace_id: trace_id(&head.headers),
+            mode: self.mode(),
             peer,
             method: &head.method,
             path: head.uri.path(),
@@ -187,10 +189,15 @@ impl Proxy {
         Record::open(Arc::clone(&self.recorder), opening)
     }
 
+    /// As audit records and the log call it.
+    pub(super) fn mode(&self) -> &'static str {
+        if self.questions.is_none() { "proxy" } else { "forward_auth" }
+    }
+
     async fn serve(
         &self,
         generation: &Generation,
-        mut head: request::Parts,
+        (mut head, extended): (request::Parts, Option<&Extended>),
         body: &mut Option<RequestBody>,
         client: &Arc<Client>,
         record: &mut Record,
@@ -213,11 +220,19 @@ impl Proxy {
         // What is logged from here on carries who asked for what.
         record.tell(&tracing::Span::current());
         let grant = judged?;
+        if extended.is_some() {
+            let granted = Extended::granted_by(&grant.route().config);
+            granted.inspect_err(|rejection| record.trail.refused(rejection))?;
+        }
         let progress = Arc::clone(&record.progress);
         let body = body.take().ok_or(Rejection::Internal)?.into_outgoing(&progress);
         let request = ToSend { head, body, progress, client: Arc::clone(client), upgrade };
         let answered = Self::forward(generation, &grant, request).await;
         record.trail.done(Step::Forward);
+        let answered = answered.and_then(|answered| match extended {
+            Some(extended) => extended.accepted(answered),
+            None => Ok(answered),
+        });
         match answered {
             Ok(answered) => Ok((answered, Granted { grant, place: permit })),
             Err(rejection) => {
@@ -250,15 +265,24 @@ impl Proxy {
         }
     }
 
-    fn refuse(
+    pub(super) fn refuse(
         (generation, rejection): (&Generation, &Rejection),
         caller: Caller,
-        mut record: Record,
+        record: Record,
         (method, busy): (&Method, Busy),
     ) -> Response<Reply> {
         let around =
             Surroundings { caller, trace_id: record.trace_id(), altinn: &generation.altinn };
         let response = respond::refuse(rejection, around);
+        Self::tell(response, record, (method, busy))
+    }
+
+    /// An answer of our own, whole.
+    pub(super) fn tell(
+        response: Response<Bytes>,
+        mut record: Record,
+        (method, busy): (&Method, Busy),
+    ) -> Response<Reply> {
         record.responding(response.status());
         if *method != Method::HEAD {
             record.sent(response.body().len());
@@ -283,7 +307,7 @@ impl Proxy {
         mut record: Record,
         (asked, grpc): (Asked, bool),
     ) -> Response<Reply> {
-        let Answered { response, tunnel, idle } = answered;
+        let Answered { mut response, tunnel, idle } = answered;
         record.responding(response.status());
         if let Some(sides) = tunnel {
             let enforcer = &generation.enforcer;
@@ -293,7 +317,13 @@ impl Proxy {
             let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
             let going = Going::Tunnel(protocol);
             let vigil = enforcer.vigil(&granted.grant, &asked, going, Instant::now());
-            let tunnel = Tunnel { record, counts: Counts::default(), _place: granted.place };
+            // Of HTTP/2, where one connection carries more than the tunnel.
+            if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                response.headers_mut().remove(header::CONNECTION);
+                response.headers_mut().remove(header::UPGRADE);
+            }
+            let counts = Counts::default();
+            let tunnel = Tunnel { record, counts, _place: granted.place, _busy: busy.again() };
             let lapse = watch::until(self.stop.streams.clone(), vigil.lapse());
             self.tasks.spawn(tunnel.run(sides, idle, lapse, websocket));
             let body = ReplyBody::Whole(Full::default());
@@ -321,8 +351,21 @@ impl Proxy {
     }
 }
 
+/// What the log tells of a request.
+pub(super) fn span(mode: &'static str, record: &Record) -> tracing::Span {
+    tracing::info_span!(
+        "request",
+        mode,
+        trace_id = record.trace_id(),
+        route = tracing::field::Empty,
+        client_id = tracing::field::Empty,
+        system_user = tracing::field::Empty,
+        code = tracing::field::Empty,
+    )
+}
+
 /// The library closes the connection after this answer.
-fn close_after(response: &mut Response<Reply>) {
+pub(super) fn close_after(response: &mut Response<Reply>) {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
 }
 
@@ -345,6 +388,8 @@ struct Tunnel {
     record: Record,
     counts: Counts,
     _place: OwnedSemaphorePermit,
+    /// The connection is not idle while it stands.
+    _busy: Busy,
 }
 
 impl Tunnel {
@@ -533,7 +578,7 @@ impl Reply {
 }
 
 /// The trace id of a `traceparent` (W3C Trace Context §3.2), or a new one.
-fn trace_id(headers: &HeaderMap) -> String {
+pub(super) fn trace_id(headers: &HeaderMap) -> String {
     let given =
         headers.get("traceparent").and_then(|value| value.to_str().ok()).and_then(|value| {
             let mut parts = value.split('-');

@@ -29,6 +29,13 @@ impl Caller {
         Self { language: texts::preferred(headers, default), grpc: is_grpc(headers) }
     }
 
+    /// As [`Caller::of`], where the caller's question comes by another proxy: gRPC knows a refusal as 200 with a
+    /// status of its own, which that proxy would take for leave.
+    #[must_use]
+    pub fn behind_another(headers: &HeaderMap, default: Language) -> Self {
+        Self { grpc: false, ..Self::of(headers, default) }
+    }
+
     /// Whether the caller speaks gRPC.
     #[must_use]
     pub fn is_grpc(self) -> bool {

@@ -90,6 +90,7 @@ fn texts(code: Code) -> [Pair; 3] {
             service_texts(code)
         }
         Code::UpstreamUnavailable
+        | Code::UpstreamLeftOut
         | Code::UpstreamTimeout
         | Code::UpstreamBadAnswer
         | Code::Lapsed
@@ -340,6 +341,20 @@ fn later_texts(code: Code) -> [Pair; 3] {
             (
                 "The service does not respond",
                 "The request was let through, but the service behind could not be reached.",
+            ),
+        ],
+        Code::UpstreamLeftOut => [
+            (
+                "Tjenesten kan ikke nås",
+                "Forespørselen ble godkjent, men tjenesten bak har ikke kunnet nås, og får et øyeblikks ro. Ingenting ble utført.",
+            ),
+            (
+                "Tenesta kan ikkje nåast",
+                "Førespurnaden vart godkjend, men tenesta bak har ikkje kunna nåast, og får ei kort stund ro. Ingenting vart utført.",
+            ),
+            (
+                "The service cannot be reached",
+                "The request was let through, but the service behind could not be reached and is left alone for a moment. Nothing was carried out.",
             ),
         ],
         Code::UpstreamTimeout => [

@@ -97,6 +97,8 @@ pub struct Metrics {
     pub upstream_retries: IntCounterVec,
     /// Look-ups of upstreams' names, by upstream and result.
     pub upstream_lookups: IntCounterVec,
+    /// Times that an address was left out, by upstream.
+    pub upstream_left_out: IntCounterVec,
     /// Handshakes of clients that are going on.
     pub tls_handshakes: IntGauge,
     /// Ends of certificates, by file.
@@ -329,6 +331,11 @@ impl Metrics {
                 "portvakt_upstream_lookups_total",
                 "Look-ups of upstreams' names by result.",
                 &["upstream", "result"],
+            )?,
+            upstream_left_out: families.counters(
+                "portvakt_upstream_left_out_total",
+                "Times that an address of an upstream was left out after connections that could not be made.",
+                &["upstream"],
             )?,
             tls_handshakes: families.gauge(
                 "portvakt_tls_handshakes_pending",

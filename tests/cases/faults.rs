@@ -7,9 +7,12 @@ use crate::outage::{
     started_under, stop, unready, until_basis,
 };
 use crate::run::Verdict;
+use crate::support::authority::Authority;
+use crate::support::disk::Disk;
 use crate::support::wire::{RawUpstream, Wire, field, status};
 use crate::support::{World, own_key, seed, wait_until};
 use futures_util::future::join_all;
+use portvakt::clock::{Clock as _, SystemClock};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::panic::AssertUnwindSafe;
@@ -17,27 +20,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
 
 /// Steps that are not made here, and why; or where the same is tested.
-const NOT_MADE: [(&str, &str); 5] = [
-    (
-        "snapshot:age:",
-        "made with the library: tests/outages.rs, \
-         what_was_saved_serves_for_the_grace_after_it_was_read_and_no_longer",
-    ),
-    (
-        "fill_disk:audit",
-        "tests/audit.rs: a_disk_that_others_filled_stops_traffic_before_a_request_is_let_through",
-    ),
-    (
-        "tls_stall:",
-        "tests/transport/downstream.rs: \
-         stalled_handshakes_are_ended_at_their_limit_and_good_requests_are_served_meanwhile",
-    ),
-    ("reload:", "the configuration is not read again yet"),
-    ("inject:panic", "needs a build with a panic in it"),
-];
+const NOT_MADE: [(&str, &str); 1] = [("inject:panic", "needs a build with a panic in it")];
+
+/// For how long what was saved may serve: the outage grace of routes that say nothing.
+const GREATEST_AGE: i64 = 3600;
+
+/// What there is for audit records, where the disk is to be full.
+const ROOM: &str = "256k";
+
+/// 1 while the file is another than the configuration in force.
+const REFUSED: &str = "portvakt_config_refused";
 
 fn strings(value: &Value) -> Vec<String> {
     let list = value.as_array().map_or(&[][..], Vec::as_slice);
@@ -54,7 +52,12 @@ pub(crate) fn run(case: &Value) -> Verdict {
     if let Some((_, reason)) = NOT_MADE.iter().find(not_made) {
         return Verdict::LeftOut((*reason).into());
     }
-    if steps.iter().any(|step| step.starts_with("clock:")) && Clock::new().is_none() {
+    let sets_clock =
+        |step: &String| step.starts_with("clock:") || step.starts_with("snapshot:age:");
+    if steps.iter().any(|step| step == "fill_disk:audit") && Disk::mount(ROOM).is_none() {
+        return Verdict::LeftOut("no file system may be mounted here".into());
+    }
+    if steps.iter().any(sets_clock) && Clock::new().is_none() {
         return Verdict::LeftOut("libfaketime is missing".into());
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -106,6 +109,8 @@ struct Run {
     reached: usize,
     asked: Vec<Ask>,
     log: Vec<String>,
+    /// Seconds that the program's clock is ahead of the sandbox's, so that a token must be too.
+    ahead: i64,
     held: Vec<Wire>,
     slow: Vec<JoinHandle<Duration>>,
     load: Option<Load>,
@@ -122,7 +127,17 @@ struct Wanted {
     /// Bytes of memory that it may have.
     memory: Option<u64>,
     upstream: Option<Breaking>,
+    /// TLS, by a certificate of this authority.
+    secure: Option<Authority>,
+    /// For audit records alone.
+    disk: Option<Disk>,
 }
+
+/// The name that its certificate is for.
+const NAME: &str = "api.test";
+
+/// How long a handshake may take, where there are any.
+const HANDSHAKE: u64 = 3;
 
 /// What a client has of an answer.
 struct Answer {
@@ -176,9 +191,11 @@ impl Wanted {
         };
         Self {
             trace: false,
-            clock: rest("clock:").and_then(|_| Clock::new()),
+            clock: rest("clock:").or(rest("snapshot:age:")).and_then(|_| Clock::new()),
             descriptors: rest("ulimit:"),
             memory: rest("memory:").map(|size| bytes(&size)),
+            secure: rest("tls_stall:").map(|_| Authority::new("ours")),
+            disk: rest("fill_disk:").and_then(|_| Disk::mount(ROOM)),
             upstream,
         }
     }
@@ -212,6 +229,7 @@ impl Run {
             reached: 0,
             asked: Vec::new(),
             log: Vec::new(),
+            ahead: 0,
             held: Vec::new(),
             slow: Vec::new(),
             load: None,
@@ -240,6 +258,7 @@ impl Run {
             "{QUICK}{log}register: {{ refresh_least: 1s, snapshot: {{ file: \"{}\", save_interval: 1s }} }}\n",
             file.display()
         );
+        let sections = sections + &self.listen_securely() + &self.audit_on_disk();
         let upstream = match &self.wanted.upstream {
             Some(breaking) => breaking.upstream.section("idle_timeout: 30s"),
             None => format!("upstream: {{ url: \"{}\" }}", self.world.upstream.url()),
@@ -261,18 +280,80 @@ impl Run {
         self.fetched = self.world.calls("jwks").await;
     }
 
+    /// The section for records that must not be lost, where they have a disk.
+    fn audit_on_disk(&self) -> String {
+        let Some(disk) = &self.wanted.disk else { return String::new() };
+        let file = disk.path().join("audit.jsonl");
+        format!("audit: {{ output: {{ file: \"{}\" }}, on_loss: stop }}\n", file.display())
+    }
+
+    /// Others take all the room, and the program has noticed.
+    async fn fill_disk(&mut self) {
+        self.wanted.disk.as_ref().expect("a disk").fill();
+        let proxy = &self.world.proxy;
+        wait_until("noticed", async || proxy.admin("/readyz").await.1.contains("audit")).await;
+    }
+
+    /// With room again, there is a record of every answer that was given.
+    async fn has_no_hole(&mut self) -> Result<(), String> {
+        let disk = self.wanted.disk.as_ref().ok_or("no disk")?;
+        disk.clear();
+        let file = disk.path().join("audit.jsonl");
+        let answers: Vec<u16> = self.answers.iter().map(|answer| answer.status).collect();
+        let statuses = || {
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            let records = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            records.filter_map(|record| record["status"].as_u64()).collect::<Vec<_>>()
+        };
+        wait_until("a record of each", async || statuses().len() >= answers.len()).await;
+        let found = statuses();
+        if found.iter().copied().eq(answers.iter().map(|status| u64::from(*status))) {
+            return Ok(());
+        }
+        Err(format!("records of {found:?}, answers {answers:?}"))
+    }
+
+    /// The section for TLS, where it is wanted.
+    fn listen_securely(&self) -> String {
+        let Some(authority) = &self.wanted.secure else { return String::new() };
+        let (certificate, key) = authority.issue(&[NAME]).write(self.file.path(), "own");
+        let (certificate, key) = (certificate.display(), key.display());
+        let files = format!("certificate_file: \"{certificate}\", key_file: \"{key}\"");
+        format!(
+            "listen: {{ address: \"127.0.0.1:0\", tls: {{ certificates: [{{ {files} }}], \
+             handshake_timeout: {HANDSHAKE}s }} }}\n"
+        )
+    }
+
+    /// As [`Run::answer`], over TLS.
+    async fn answer_securely(address: &str, question: &Ask, authority: &Authority) -> Answer {
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        let connector = TlsConnector::from(Arc::new(authority.client(None, &[])));
+        let name = NAME.try_into().expect("a name");
+        let mut stream = connector.connect(name, stream).await.expect("a handshake");
+        let head = Self::head(question, "Connection: close\r\n");
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        // Some close without a last word of TLS.
+        let _ = stream.read_to_string(&mut answer).await;
+        let (head, _) = answer.split_once("\r\n\r\n").expect("a head");
+        Answer { status: status(head), whole: true }
+    }
+
     /// A question that is permitted, with a token of two minutes.
     async fn good(&mut self) -> Ask {
         let mut question = ask_of(&self.world, BAKKEN, "GET", MVA, "310000507").await;
-        question.token = self
-            .world
-            .token_with(json!({
-                "client_id": seed::NORDLYS,
-                "scope": "skatteetaten:mva",
-                "systemuser_org": seed::BAKKEN,
-                "lifetime_seconds": 115,
-            }))
-            .await;
+        let mut wish = json!({
+            "client_id": seed::NORDLYS,
+            "scope": "skatteetaten:mva",
+            "systemuser_org": seed::BAKKEN,
+            "lifetime_seconds": 115,
+        });
+        if self.ahead != 0 {
+            let now = SystemClock.now().seconds() + self.ahead;
+            wish["claims_override"] = json!({ "iat": now, "exp": now + 115 });
+        }
+        question.token = self.world.token_with(wish).await;
         self.asked.push(question.clone());
         question
     }
@@ -295,7 +376,11 @@ impl Run {
     }
 
     async fn request(&mut self, question: &Ask) {
-        let answer = Self::answer(self.world.proxy.address(), question, "").await;
+        let address = self.world.proxy.address();
+        let answer = match &self.wanted.secure {
+            Some(authority) => Self::answer_securely(address, question, authority).await,
+            None => Self::answer(address, question, "").await,
+        };
         self.answers.push(answer);
     }
 
@@ -321,12 +406,8 @@ impl Run {
                 }
             }
             ("stop", "register") => down(&self.world, close).await,
-            ("sync", "") => {
-                policies_read(&self.world.proxy).await;
-                let question = self.good().await;
-                until_basis(&self.world, &question, "derived").await;
-                self.reached = self.world.upstream.count();
-            }
+            ("sync", "") => self.sync().await,
+            ("snapshot", age) => self.age_snapshot(age).await,
             ("wait", seconds) => {
                 tokio::time::sleep(Duration::from_secs(seconds.parse().expect("seconds"))).await;
             }
@@ -345,6 +426,12 @@ impl Run {
                 breaking.now.store(true, Ordering::Relaxed);
             }
             ("clock", offset) => self.set_clock(offset).await,
+            ("reload", "broken") => {
+                std::fs::write(self.world.proxy.config_path(), "routes: [").expect("written");
+                self.world.proxy.signal("HUP");
+                let world = &self.world;
+                wait_until("refused", async || world.proxy.metric(REFUSED).await > 0.5).await;
+            }
             ("request", "same_token") => {
                 let question = self.asked.last().expect("asked before").clone();
                 self.request(&question).await;
@@ -359,12 +446,32 @@ impl Run {
                 self.flood(count.expect("a count")).await;
             }
             ("slow_headers", count) => self.slow_headers(count.parse().expect("a count")).await,
+            ("fill_disk", "audit") => self.fill_disk().await,
+            ("tls_stall", count) => self.stall(count.parse().expect("a count")).await,
             ("connections", what) => self.connections(what).await,
             ("release", "") => self.held.clear(),
             ("load", rate) => self.load(rate).await,
             ("sigterm", "") => self.terminate().await,
             _ => panic!("nobody knows the step {step}"),
         }
+    }
+
+    async fn sync(&mut self) {
+        policies_read(&self.world.proxy).await;
+        let question = self.good().await;
+        until_basis(&self.world, &question, "derived").await;
+        self.reached = self.world.upstream.count();
+    }
+
+    /// `age:max+60`: what is saved now is so much older when the program starts.
+    async fn age_snapshot(&mut self, age: &str) {
+        let more = age.strip_prefix("age:max").and_then(|more| more.parse::<i64>().ok());
+        self.start().await;
+        self.sync().await;
+        self.stop();
+        self.ahead = GREATEST_AGE + more.expect("an age such as `age:max+60`");
+        let clock = self.wanted.clock.as_ref().expect("a clock");
+        clock.set(&format!("+{}", self.ahead));
     }
 
     async fn set_clock(&mut self, offset: &str) {
@@ -391,6 +498,19 @@ impl Run {
             });
             self.flood.extend(join_all(asks).await);
             self.meanwhile.push(ask(&self.world, &good).await.status);
+        }
+    }
+
+    /// Opens connections that begin a handshake and go no further.
+    async fn stall(&mut self, count: usize) {
+        for _ in 0..count {
+            let mut wire = Wire::connect(self.world.proxy.address()).await;
+            let opened = Instant::now();
+            wire.send([22, 3, 1, 2, 0, 1]).await;
+            self.slow.push(tokio::spawn(async move {
+                wire.rest().await;
+                opened.elapsed()
+            }));
         }
     }
 
@@ -440,7 +560,7 @@ impl Run {
             let (address, head) = (address.clone(), Self::head(&good, ""));
             tokio::spawn(async move {
                 let (mut answers, mut beat) = (0, tokio::time::interval(pause));
-                while let Ok(stream) = tokio::net::TcpStream::connect(&address).await {
+                while let Ok(stream) = TcpStream::connect(&address).await {
                     let mut wire = Wire::new(stream);
                     while wire.try_send(&head).await {
                         let Some((answer, _)) = wire.message().await else { break };
@@ -519,6 +639,10 @@ impl Run {
                 let fetches = self.world.calls("jwks").await - self.fetched;
                 holds(fetches <= most, format!("{fetches} fetches"))
             }
+            (within, "") if within.starts_with("closed within handshake_timeout+") => {
+                let more = within.trim_start_matches("closed within handshake_timeout+");
+                self.slow_closed_within(HANDSHAKE + number(more)).await
+            }
             ("slow_closed_within", seconds) => self.slow_closed_within(number(seconds)).await,
             ("no_exit", "") => {
                 let (live, _) = self.world.proxy.admin("/livez").await;
@@ -535,7 +659,7 @@ impl Run {
                 holds(cut == 0, format!("{cut} were cut off"))
             }
             ("new", "refused") => {
-                let again = tokio::net::TcpStream::connect(self.world.proxy.address()).await;
+                let again = TcpStream::connect(self.world.proxy.address()).await;
                 holds(again.is_err(), "somebody still listens".into())
             }
             ("audit_count==responses", "") => {
@@ -554,12 +678,34 @@ impl Run {
                 let limit = Duration::from_secs(number(seconds));
                 holds(took.is_some_and(|took| took <= limit), format!("{took:?}"))
             }
+            _ => self.expect_of_now(name, rest).await,
+        }
+    }
+
+    /// Expectations of how the program is at the end.
+    async fn expect_of_now(&mut self, name: &str, rest: &str) -> Result<(), String> {
+        let holds = |holds: bool, otherwise: String| if holds { Ok(()) } else { Err(otherwise) };
+        match (name, rest) {
+            ("old configuration in use", "") => {
+                let good = self.good().await;
+                let status = ask(&self.world, &good).await.status;
+                holds(status == 200, format!("a good request: {status}"))
+            }
+            ("alarm", "") => {
+                let refused = self.world.proxy.metric(REFUSED).await;
+                let told = self.world.proxy.log().iter().any(|line| line.contains("is not taken"));
+                holds(
+                    refused > 0.5 && told,
+                    format!("{REFUSED} {refused}, told in the log: {told}"),
+                )
+            }
             ("log", "snapshot_refused") => {
                 let log = self.world.proxy.log();
                 let told = log.iter().any(|line| line.contains("the snapshot is not used"));
                 holds(told, format!("{log:?}"))
             }
             ("token not in any output", "") => self.keeps_its_secrets().await,
+            ("audit", "no_hole") => self.has_no_hole().await,
             _ => Err("nobody knows it".into()),
         }
     }

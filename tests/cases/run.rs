@@ -21,6 +21,8 @@ pub(crate) struct Stage {
     proxy: Proxy,
     upstream: Upstream,
     forbidden: Forbidden,
+    /// Whether the program answers the questions of another proxy.
+    asked: bool,
 }
 
 /// What came of a case.
@@ -32,7 +34,7 @@ pub(crate) enum Verdict {
 }
 
 /// Members of a case that are read, beside those that describe it.
-const KNOWN: [&str; 35] = [
+const KNOWN: [&str; 36] = [
     "id",
     "class",
     "kind",
@@ -68,6 +70,7 @@ const KNOWN: [&str; 35] = [
     "register_replace",
     "register_add",
     "frames",
+    "peer",
 ];
 
 /// What a step sends.
@@ -93,9 +96,6 @@ impl Runner {
     /// world as it is.
     pub(crate) fn run(&self, case: &Value, shared: &mut Option<Stage>) -> Verdict {
         let ran = match case["kind"].as_str() {
-            Some("forward_auth") => {
-                return Verdict::LeftOut("the program has no forward-auth mode".into());
-            }
             Some("fault") => return faults::run(case),
             Some("xacml") => Ok(xacml::judge(case).err().into_iter().collect()),
             Some("upstream_answer") => self.upstream_answer(case),
@@ -112,7 +112,7 @@ impl Runner {
         if let Some(name) = unknown {
             return Err(format!("the runner does not know `{name}`"));
         }
-        let changes = ["register_replace", "register_add", "minimum_level", "key_set"];
+        let changes = ["register_replace", "register_add", "minimum_level", "key_set", "peer"];
         if changes.iter().any(|name| case.get(name).is_some()) {
             let stage = self.set_up(case)?;
             return self.play(case, &stage);
@@ -164,6 +164,10 @@ impl Runner {
         if several {
             config["maskinporten"]["refresh"] = "100ms".into();
         }
+        let asked = case["kind"] == "forward_auth";
+        if asked {
+            World::ask_in_place_of_forwarding(&mut config, is_trusted(case)?);
+        }
         let proxy = Proxy::start(&config.to_string(), &[("RUNNER_JWK", &self.world.client_key()?)]);
         wait_for(LIMIT, || {
             let said = issuer_at.said.lock().expect("whole");
@@ -177,7 +181,7 @@ impl Runner {
             drop(said);
             (settled || (!several && admin(&proxy, "/readyz").0 == 200)).then_some(())
         });
-        Ok(Stage { proxy, upstream, forbidden })
+        Ok(Stage { proxy, upstream, forbidden, asked })
     }
 
     fn play(&self, case: &Value, stage: &Stage) -> Told<Vec<String>> {
@@ -222,6 +226,7 @@ impl Runner {
                 context.token = Some(context.make_token(case)?);
                 Ok(vec![self.token_step(case, context)?])
             }
+            Some("forward_auth") => Ok(vec![self.question(case, expect(0), context)?]),
             Some("request") => match case["sequence"].as_array() {
                 Some(steps) => steps
                     .iter()
@@ -241,6 +246,19 @@ impl Runner {
             }
             other => Err(format!("the runner does not know the kind {other:?}")),
         }
+    }
+
+    /// What another proxy asks. The question's own method and target would be permitted, so that a program which
+    /// falls back on them shows.
+    fn question(&self, case: &Value, expect: Value, context: &Context<'_>) -> Told<Step> {
+        let Call { method, target, header } = self.world.call(&Value::Null)?;
+        let mut headers = pairs(&case["headers"], context)?;
+        headers.extend(header);
+        let body = case["body"].as_str().map(|body| context.expand(body)).transpose()?;
+        let own =
+            |name: &str, usual| case[name].as_str().map_or(Ok(usual), |own| context.expand(own));
+        let (method, target) = (own("method", method)?, own("target", target)?);
+        Ok(build(&method, &target, &headers, body.as_deref(), expect, context))
     }
 
     /// The request that carries the token of a case.
@@ -298,6 +316,14 @@ impl Runner {
         let mut call = json!({ "expect": { "status": [200] } });
         if let Some(route) = route {
             call["route"] = route.into();
+        }
+        if stage.asked {
+            let Call { method, target, header } = self.world.call(&call)?;
+            let mut headers = World::told_by(&method, &target);
+            headers.push(("Authorization".into(), context.expand("Bearer {TOKEN}")?));
+            headers.extend(header);
+            let expect = call["expect"].take();
+            return Ok(build("GET", "/", &headers, None, expect, &context));
         }
         self.token_step(&call, &context)
     }
@@ -405,6 +431,15 @@ fn audit(stage: &Stage, step: &Step, before: usize) -> Vec<Value> {
         return own();
     }
     wait_for(LIMIT, || Some(own()).filter(|records: &Vec<Value>| !records.is_empty()))
+}
+
+/// Whether whoever asks is one of the proxies that may.
+fn is_trusted(case: &Value) -> Told<bool> {
+    match case["peer"].as_str() {
+        None | Some("trusted") => Ok(true),
+        Some("untrusted") => Ok(false),
+        Some(other) => Err(format!("the runner knows no peer that is {other}")),
+    }
 }
 
 fn pairs(listed: &Value, context: &Context<'_>) -> Told<Vec<(String, String)>> {

@@ -175,6 +175,28 @@ impl World {
         Ok(config)
     }
 
+    /// Makes of a configuration one for a program that is asked by another proxy: by this test, or by others alone.
+    pub(crate) fn ask_in_place_of_forwarding(config: &mut Value, trusted: bool) {
+        let peers = if trusted { "127.0.0.0/8" } else { "192.0.2.0/24" };
+        config["listen"]["forward_auth"] = json!({ "trusted_peers": [peers] });
+        if let Some(sections) = config.as_object_mut() {
+            sections.remove("upstream");
+        }
+        // What stands in a body is not told, so such routes cannot be.
+        if let Some(routes) = config["routes"].as_array_mut() {
+            let in_body =
+                |party: &Value| ["form", "json"].iter().any(|kind| party.get(*kind).is_some());
+            routes.retain(|route| !in_body(&route["party"]));
+        }
+    }
+
+    /// How another proxy tells a method and a target.
+    pub(crate) fn told_by(method: &str, target: &str) -> Vec<(String, String)> {
+        [("X-Forwarded-Method", method), ("X-Forwarded-Uri", target)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into()
+    }
+
     /// The private JWK of the program's own client.
     pub(crate) fn client_key(&self) -> Told<String> {
         let own =

@@ -244,7 +244,7 @@ async fn a_look_up_that_never_ends_does_not_hold_up_the_end_of_the_program() {
 }
 
 /// Starts the program where a file of the test is its hosts file, and nothing else is asked for names.
-async fn under_hosts(hosts: &Path, upstream: &str) -> Option<World> {
+pub(crate) async fn under_hosts(hosts: &Path, upstream: &str) -> Option<World> {
     let able = Command::new("unshare").args(["--map-root-user", "--mount", "true"]).status();
     if !able.is_ok_and(|status| status.success()) {
         skipped("this system gives no mount namespace, so names cannot be made to move");
@@ -267,7 +267,7 @@ async fn under_hosts(hosts: &Path, upstream: &str) -> Option<World> {
     Some(World { sandbox, upstream, proxy, http: reqwest::Client::new() })
 }
 
-fn answering_on(listener: TcpListener) -> RawUpstream {
+pub(crate) fn answering_on(listener: TcpListener) -> RawUpstream {
     RawUpstream::on(listener, |mut wire, _, seen| async move {
         while let Some((head, _)) = wire.message().await {
             seen.note(head);

@@ -3,15 +3,17 @@
 
 use super::world::number;
 use super::{Resolver, either, section};
+use crate::config::error::Place;
 use crate::config::raw::{
-    RawCertificate, RawClientCertificate, RawListen, RawListenTls, RawProxyProtocol, RawTlsVersion,
-    Setting,
+    RawCertificate, RawClientCertificate, RawForwardAuth, RawListen, RawListenTls,
+    RawProxyProtocol, RawTlsVersion, Setting,
 };
 use crate::config::{
-    CertificateFiles, ClientCertificateConfig, ListenAddress, ListenConfig, ListenTlsConfig,
-    Network, TlsVersion,
+    CertificateFiles, ClientCertificateConfig, ForwardAuthConfig, ListenAddress, ListenConfig,
+    ListenTlsConfig, Network, TlsVersion,
 };
 use crate::tls::{self, TlsError};
+use http::HeaderName;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,6 +27,7 @@ impl Resolver<'_> {
             workers: self.count_up_to(&raw.workers, cores, 1024),
             tls: self.listen_tls(&raw.tls),
             proxy_protocol: self.proxy_protocol(&raw.proxy_protocol),
+            forward_auth: self.forward_auth(&raw.forward_auth),
         }
     }
 
@@ -131,15 +134,58 @@ impl Resolver<'_> {
     fn proxy_protocol(&mut self, written: &Setting<RawProxyProtocol>) -> Option<Vec<Network>> {
         let (raw, place) = written.written()?;
         let cure = "write the networks of the load balancers, such as `[\"10.0.0.0/8\"]`";
-        match &raw.trusted_peers {
-            Setting::Absent => self.missing(place, "trusted_peers", cure),
+        Some(self.peers(&raw.trusted_peers, place, ("nobody could connect", cure)))
+    }
+
+    /// Networks that must be written, and not be none.
+    fn peers(
+        &mut self,
+        written: &Setting<Vec<Setting<String>>>,
+        section: &Place,
+        (nobody, cure): (&str, &str),
+    ) -> Vec<Network> {
+        match written {
+            Setting::Absent => self.missing(section, "trusted_peers", cure),
             Setting::Written(list, place) if list.is_empty() => {
-                self.sink.report(place, "nobody could connect", cure);
+                self.sink.report(place, nobody, cure);
             }
             Setting::Written(..) | Setting::Wrong(_) => {}
         }
-        let peers = raw.trusted_peers.value().map(Vec::as_slice).unwrap_or_default();
-        Some(peers.iter().filter_map(|peer| self.network(peer)).collect())
+        let peers = written.value().map(Vec::as_slice).unwrap_or_default();
+        peers.iter().filter_map(|peer| self.network(peer)).collect()
+    }
+
+    fn forward_auth(&mut self, written: &Setting<RawForwardAuth>) -> Option<ForwardAuthConfig> {
+        let (raw, place) = written.written()?;
+        let cure = "write the networks of the proxies that ask, such as `[\"10.0.0.0/8\"]`";
+        let trusted_peers = self.peers(&raw.trusted_peers, place, ("nobody could ask", cure));
+        let method_header = self.told_by(&raw.method_header, "x-forwarded-method");
+        let uri_header = self.told_by(&raw.uri_header, "x-forwarded-uri");
+        if method_header == uri_header
+            && let Some(place) = raw.uri_header.place().or(raw.method_header.place())
+        {
+            let message = "one header cannot tell both the method and the target";
+            self.sink.report(place, message, "name another header");
+        }
+        Some(ForwardAuthConfig { trusted_peers, method_header, uri_header })
+    }
+
+    /// A header by which the proxy that asks tells of the client's request. It is one of its own: with another
+    /// name, a field of the client's request would be taken for it.
+    fn told_by(&self, written: &Setting<String>, usual: &'static str) -> HeaderName {
+        let usual = HeaderName::from_static(usual);
+        let Some((text, place)) = written.written() else { return usual };
+        let name = HeaderName::from_bytes(text.as_bytes()).ok();
+        let Some(name) = name.filter(|name| name.as_str().starts_with("x-")) else {
+            let message = "not the name of a header that begins with `X-`";
+            self.sink.report(
+                place,
+                message,
+                "write it like `X-Original-Method` or `X-Original-URI`",
+            );
+            return usual;
+        };
+        name
     }
 }
 

@@ -44,7 +44,7 @@ impl Resolver<'_> {
     pub(super) fn routes(
         &mut self,
         written: &List<RawRoute>,
-        upstreams: &Upstreams,
+        upstreams: Option<&Upstreams>,
         freshness: ByMethod,
     ) -> Vec<RouteConfig> {
         const CURE: &str = "write at least one route; a request that no route matches is refused";
@@ -70,7 +70,7 @@ impl Resolver<'_> {
         &mut self,
         raw: &RawRoute,
         place: &Place,
-        upstreams: &Upstreams,
+        upstreams: Option<&Upstreams>,
         freshness: ByMethod,
         taken: &mut Taken,
     ) -> Option<RouteConfig> {
@@ -89,7 +89,10 @@ impl Resolver<'_> {
             // What else belongs to the route depends on the word that was meant.
             Setting::Wrong(_) => None,
         };
-        let upstream = self.route_upstream(&raw.upstream, place, upstreams);
+        let upstream = match upstreams {
+            Some(upstreams) => self.route_upstream(&raw.upstream, place, upstreams),
+            None => Some(self.route_of_questions(raw)),
+        };
         let upgrades = self.upgrades(raw, &matching);
         let streams = self.streams(&raw.streams, access.as_ref());
         Some(RouteConfig {
@@ -451,6 +454,21 @@ impl Resolver<'_> {
             }
         }
         None
+    }
+
+    /// Where other proxies ask, they forward, and tell the head of a request alone.
+    fn route_of_questions(&self, raw: &RawRoute) -> String {
+        let keys = [raw.upstream.place(), raw.upgrades.place(), raw.streams.place()];
+        self.refuse_forwarding(keys.into_iter());
+        if let Some(party) = raw.party.value()
+            && let Some(place) = party.json.place().or(party.form.place())
+        {
+            let message = "with `listen.forward_auth` the body is not seen";
+            let cure = "read the party from the path, the query, a header or the token, or \
+                        forward this route with Portvakt";
+            self.sink.report(place, message, cure);
+        }
+        "-".to_owned()
     }
 
     fn streams(

@@ -2,6 +2,7 @@
 
 use super::listen::{SOCKET_CURE, is_socket_path};
 use super::section::is_name;
+use super::world::number;
 use super::{Resolver, either};
 use crate::config::error::Place;
 use crate::config::raw::{RawProtocol, RawUpstream, RawUpstreamTls, Setting};
@@ -78,6 +79,8 @@ impl Resolver<'_> {
         let response_timeout = self.time(&raw.response_timeout, Duration::from_secs(60));
         let idle_timeout = self.time(&raw.idle_timeout, Duration::from_secs(60));
         let max_idle_connections = self.idle_connections(&raw.max_idle_connections);
+        let circuit_failures = self.count(&raw.circuit_failures, number(5));
+        let circuit_open_for = self.time(&raw.circuit_open_for, Duration::from_secs(10));
         let (authority, socket) = match address? {
             Address::Http(authority) | Address::Https(authority) => (authority, None),
             Address::Unix(path) => (Authority::from_static("localhost"), Some(path)),
@@ -94,6 +97,8 @@ impl Resolver<'_> {
             response_timeout,
             idle_timeout,
             max_idle_connections,
+            circuit_failures,
+            circuit_open_for,
         })
     }
 
