@@ -6,19 +6,20 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
+    dead_code,
+    unused_imports,
     clippy::print_stdout,
     clippy::cast_precision_loss,
     clippy::as_conversions,
-    reason = "a measurement prints, and stops when it cannot go on"
+    reason = "a measurement prints, stops when it cannot go on, and uses a part of what the tests share"
 )]
 
 #[path = "../tests/targets/judge.rs"]
 mod judge;
 #[path = "../tests/cases/keys.rs"]
-#[allow(dead_code)]
 mod keys;
 #[path = "../tests/cases/readings.rs"]
-#[allow(dead_code)]
 mod readings;
 #[path = "../tests/targets/warm.rs"]
 mod warm;

@@ -5,10 +5,8 @@
 #[path = "targets/judge.rs"]
 mod judge;
 #[path = "cases/keys.rs"]
-#[allow(dead_code)]
 mod keys;
 #[path = "cases/readings.rs"]
-#[allow(dead_code)]
 mod readings;
 #[path = "targets/warm.rs"]
 mod warm;
