@@ -395,6 +395,9 @@ impl Sync {
             }
             Some(Jump::Back(behind)) => {
                 self.metrics.clock_jumps.with_label_values(&["back"]).inc();
+                if let Some(saver) = &mut self.saver {
+                    saver.clock_set_back(&self.reader, Instant::now());
+                }
                 tracing::warn!(seconds = behind.as_secs(), "the clock jumped back");
             }
             None => {}
