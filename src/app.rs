@@ -21,6 +21,7 @@ use crate::config::{
 };
 use crate::domain::party::CheckDigits;
 use crate::domain::resource::{Question, Right};
+use crate::domain::salt::Salt;
 use crate::enforce::Enforcer;
 use crate::enforce::answers::{Answers, Sampler, doubter};
 use crate::enforce::authenticate::{Authenticator, NoRandomness};
@@ -46,7 +47,7 @@ use crate::serve::entrance::Entrance;
 use crate::serve::listener::{Bound, Sharing, SocketFile, listen};
 use crate::serve::proxy::{Generation, Proxy, Stop};
 use crate::store;
-use crate::sync::ports::Source;
+use crate::sync::ports::{Saved, Source, Store};
 use crate::sync::{Parts, Saving, Sync, distinct};
 use crate::telemetry::metrics::Metrics;
 use crate::tls::TlsError;
@@ -57,7 +58,7 @@ use arc_swap::ArcSwap;
 use notify::{Notify, State};
 use reload::{Origin, Reloader, demanded};
 use secrecy::ExposeSecret;
-use snapshot::Taken;
+use snapshot::taken;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -183,47 +184,102 @@ impl Judge {
         let issuer = Arc::new(Issuer::new(&config.maskinporten)?);
         let keys = Arc::new(JwksKeySource::new(
             &config.maskinporten,
-            Arc::clone(&issuer),
+            Arc::<Issuer>::clone(&issuer),
             Arc::clone(&clock),
             Arc::clone(&shared_metrics),
             control.clone(),
+            Salt::random(),
         ));
-        let outside = outside(config, issuer, &clock, &shared_metrics, control)?;
-        let altinn = outside.as_ref().map(|outside| outside.way.clone());
-        let rights = match outside {
-            Some(outside) => Some(rights(config, outside, &clock, metrics, snapshot)?),
-            None => None,
+        let altinn = altinn(config, issuer, &clock, &shared_metrics, control)?;
+        let (way, source) = altinn.map_or((None, None), |(way, source)| (Some(way), Some(source)));
+        let rights = match (&way, source) {
+            (Some(way), Some(source)) => {
+                let saved = snapshot.and_then(|at| taken(config, at, &clock));
+                let (pdp, clock) = (Arc::clone(&way.pdp), Arc::clone(&clock));
+                let outside = Outside { pdp, source, clock, salt: Salt::random(), saved };
+                Some(rights(config, outside, metrics)?)
+            }
+            _ => None,
         };
         let (answers, sync) = rights.map_or((None, None), |(answers, sync)| (Some(answers), sync));
         let key_source: Arc<dyn KeySource> = Arc::<JwksKeySource>::clone(&keys);
-        let enforcer = Enforcer {
-            limits: config.limits.clone(),
-            routes: Arc::new(Routes::new(config.routes.clone())?),
-            authenticator: Authenticator::new(key_source, clock, config.tokens.clone())?,
-            rates: Rates::new(&config.limits),
-            answers,
-            budget: config.altinn.budget,
-            check_digits: config.tokens.rules.check_digits,
-            newest: Newest::default(),
-        };
-        Ok(Self { enforcer, keys, sync, altinn })
+        let enforcer = enforcer(config, key_source, clock, answers)?;
+        Ok(Self { enforcer, keys, sync, altinn: way })
     }
 }
 
-/// Altinn as this program sees it.
-struct Outside {
-    way: Way,
-    source: Arc<dyn Source>,
+/// What judges by a configuration, from its parts.
+///
+/// # Errors
+/// [`AppError`] when two routes clash, or there is no randomness.
+pub fn enforcer(
+    config: &Config,
+    keys: Arc<dyn KeySource>,
+    clock: Arc<dyn Clock>,
+    answers: Option<Arc<Answers>>,
+) -> Result<Enforcer, AppError> {
+    Ok(Enforcer {
+        limits: config.limits.clone(),
+        routes: Arc::new(Routes::new(config.routes.clone())?),
+        authenticator: Authenticator::new(keys, clock, config.tokens.clone())?,
+        rates: Rates::new(&config.limits),
+        answers,
+        budget: config.altinn.budget,
+        check_digits: config.tokens.rules.check_digits,
+        newest: Newest::default(),
+    })
 }
 
+/// What rights rest on outside the program.
+pub struct Outside {
+    /// Altinn's PDP.
+    pub pdp: Arc<dyn RemotePdp>,
+    /// What Altinn tells a service owner.
+    pub source: Arc<dyn Source>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// What things are spread by.
+    pub salt: Salt,
+    /// The register on disk; `None` where it is not saved.
+    pub saved: Option<OnDisk>,
+}
+
+impl std::fmt::Debug for Outside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outside").finish_non_exhaustive()
+    }
+}
+
+/// The register on disk.
+pub struct OnDisk {
+    /// Where it is saved.
+    pub store: Box<dyn Store>,
+    /// Hands over what was saved; `None` where nothing can be read now.
+    pub load: Option<Load>,
+    /// Time between two writings.
+    pub interval: Duration,
+}
+
+impl std::fmt::Debug for OnDisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OnDisk").field("interval", &self.interval).finish_non_exhaustive()
+    }
+}
+
+/// Hands over what was saved, fact by fact.
+pub type Load = Box<dyn FnOnce(&mut dyn FnMut(Saved))>;
+
+/// Altinn as this program reaches it.
+type Reached = (Way, Arc<dyn Source>);
+
 /// The clients of Altinn; `None` when no client of our own is configured, for no route then needs them.
-fn outside(
+fn altinn(
     config: &Config,
     issuer: Arc<Issuer>,
     clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
     control: &Handle,
-) -> Result<Option<Outside>, AppError> {
+) -> Result<Option<Reached>, AppError> {
     let Some(client) = &config.maskinporten.client else { return Ok(None) };
     let altinn = Arc::new(Altinn::new(&config.altinn)?);
     let own_token = Arc::new(OwnToken::new(
@@ -261,19 +317,21 @@ fn outside(
         Arc::clone(metrics),
         control.clone(),
     ));
-    Ok(Some(Outside { way: Way { pdp, gate }, source }))
+    Ok(Some((Way { pdp, gate }, source)))
 }
 
 /// What answers questions, and what keeps it in step with Altinn.
-fn rights(
+///
+/// # Errors
+/// [`AppError::Rights`].
+pub fn rights(
     config: &Config,
     outside: Outside,
-    clock: &Arc<dyn Clock>,
     metrics: &Metrics,
-    at: Option<&SnapshotConfig>,
 ) -> Result<(Arc<Answers>, Option<Sync>), AppError> {
+    let Outside { pdp, source, clock, salt, saved } = outside;
     let ticks = Ticks::new();
-    let mut confirmations = confirmations(config, &outside.way.pdp, &ticks, metrics);
+    let mut confirmations = confirmations(config, &pdp, &ticks, metrics);
     let Some(register) = &config.register else {
         let confirmations = Arc::new(confirmations);
         return Ok((Arc::new(answers_by(config, confirmations, ticks, None)), None));
@@ -282,15 +340,15 @@ fn rights(
     let limits =
         Limits { max_entries: register.max_system_users.get(), max_sets: register::MAX_SETS };
     // Each as its route holds it, since the register knows a right by where its texts lie.
-    let (writer, reader) = register::open(demanded(config), limits, ticks.clone())?;
-    let (notices, receiver) = Notices::new(metrics.notices_lost.clone());
+    let opened = register::open_by(demanded(config), limits, ticks.clone(), salt);
+    let (writer, reader) = opened?;
+    let (notices, receiver) = Notices::by(metrics.notices_lost.clone(), salt);
     let notices = Arc::new(notices);
     confirmations.tell_no(doubter(reader.clone(), Arc::clone(&notices)));
     let kept = Some((reader.clone(), notices));
-    let taken = at.and_then(|at| Taken::from(config, at, clock).map(|taken| (taken, at)));
-    let (saving, loader) = taken.map_or((None, None), |(Taken { store, loader }, at)| {
+    let (saving, load) = saved.map_or((None, None), |OnDisk { store, load, interval }| {
         let journal = confirmations.keep_journal();
-        (Some(Saving { store, journal, interval: at.save_interval }), loader)
+        (Some(Saving { store, journal, interval }), load)
     });
     let answers = Arc::new(answers_by(config, Arc::new(confirmations), ticks, kept));
     let parts = Parts {
@@ -298,21 +356,18 @@ fn rights(
         rights,
         graces: graces(config),
         writer,
-        source: outside.source,
-        pdp: outside.way.pdp,
+        source,
+        pdp,
         answers: Arc::clone(&answers),
-        clock: Arc::clone(clock),
+        clock,
         notices: receiver,
         metrics: metrics.sync.clone(),
         saving,
     };
     let mut sync = Sync::new(parts, reader);
-    if let Some(loader) = loader {
-        sync.restore(|take| {
-            if let Err(error) = loader.load(take) {
-                tracing::warn!(%error, "the rest of the snapshot is not taken up");
-            }
-        });
+    sync.spread_by(salt);
+    if let Some(load) = load {
+        sync.restore(load);
     }
     Ok((answers, Some(sync)))
 }

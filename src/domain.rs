@@ -11,6 +11,7 @@ pub mod json;
 pub mod party;
 pub mod policy;
 pub mod resource;
+pub mod salt;
 pub mod scope;
 pub mod system_user;
 pub mod time;

@@ -21,15 +21,14 @@ pub use writer::{Publish, Restored, Scanned, Watch, Writer};
 use crate::domain::party::OrgNumber;
 use crate::domain::policy::NotDerivable;
 use crate::domain::resource::Right;
+use crate::domain::salt::Salt;
 use crate::domain::system_user::{SystemId, SystemUserId};
 use arc_swap::ArcSwap;
 use book::{Book, Scribe};
 use chunked::Chunked;
 use rights::Rights;
 use shard::Shard;
-use std::collections::hash_map::RandomState;
 use std::fmt;
-use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 
@@ -216,12 +215,25 @@ pub fn open(
     limits: Limits,
     ticks: Ticks,
 ) -> Result<(Writer, Reader), TooManyRights> {
+    open_by(rights, limits, ticks, Salt::random())
+}
+
+/// The same with this salt, by which system users are spread over the shards.
+///
+/// # Errors
+/// [`TooManyRights`] past 65,535 distinct rights.
+pub fn open_by(
+    rights: Vec<Right>,
+    limits: Limits,
+    ticks: Ticks,
+    salt: Salt,
+) -> Result<(Writer, Reader), TooManyRights> {
     let rights = Rights::new(rights)?;
     let scribe = Scribe::new(Arc::new(rights), limits.max_sets.min(MAX_SETS));
     let empty: Arc<Shard> = Arc::default();
     let shared = Arc::new(Shared {
         ticks,
-        hasher: IdHasher::new(),
+        hasher: IdHasher(salt.words()),
         shards: (0..SHARDS).map(|_| ArcSwap::new(Arc::clone(&empty))).collect(),
         book: ArcSwap::new(scribe.book()),
         systems: ArcSwap::default(),
@@ -265,11 +277,6 @@ struct Spot<'a> {
 struct IdHasher([u64; 2]);
 
 impl IdHasher {
-    fn new() -> Self {
-        let random = RandomState::new();
-        Self([0, 1].map(|key: u8| random.hash_one(key)))
-    }
-
     fn hash(&self, id: SystemUserId) -> u64 {
         let (high, low) = uuid::Uuid::from_bytes(*id.as_bytes()).as_u64_pair();
         let [first, second] = self.0;

@@ -25,6 +25,7 @@ use crate::config::RegisterConfig;
 use crate::domain::decision::{Undecided, Verdict};
 use crate::domain::delegation::{PackageId, PartyRights};
 use crate::domain::resource::{Question, ResourceId, Right};
+use crate::domain::salt::Salt;
 use crate::domain::system_user::SystemUserId;
 use crate::enforce::answers::Answers;
 use crate::enforce::notices::Notice;
@@ -209,6 +210,11 @@ impl Sync {
         }
     }
 
+    /// Spreads readings by this salt, not by a random one.
+    pub fn spread_by(&mut self, salt: Salt) {
+        self.users.spread_by(salt);
+    }
+
     /// Where it is told of another configuration while it runs. Only the last counts.
     #[must_use]
     pub fn courses(&self) -> watch::Sender<Option<Arc<Course>>> {
@@ -262,22 +268,25 @@ impl Sync {
         let mut notices = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
+                // In this order, so that a simulation can be repeated. None keeps the others waiting: all but
+                // notices come seldom, and each task is a call or a writing.
+                biased;
                 () = stop.cancelled() => return self.save_last().await,
-                taken = self.notices.recv_many(&mut notices, BATCH) => {
-                    // Never none: the answers that are held here keep the other end.
-                    self.metrics.notices.inc_by(u64::try_from(taken).unwrap_or(0));
-                    notices.drain(..).for_each(|notice| self.take_up(notice));
-                }
-                Some(done) = self.tasks.join_next() => match done {
-                    Ok(done) => self.land(done),
-                    Err(error) => tracing::error!(%error, "a reading ended in a panic"),
-                },
-                _ = second.tick() => self.every_second(),
                 Ok(()) = self.told.changed() => {
                     let course = self.told.borrow_and_update().clone();
                     if let Some(course) = course {
                         self.change(&course);
                     }
+                }
+                _ = second.tick() => self.every_second(),
+                Some(done) = self.tasks.join_next() => match done {
+                    Ok(done) => self.land(done),
+                    Err(error) => tracing::error!(%error, "a reading ended in a panic"),
+                },
+                taken = self.notices.recv_many(&mut notices, BATCH) => {
+                    // Never none: the answers that are held here keep the other end.
+                    self.metrics.notices.inc_by(u64::try_from(taken).unwrap_or(0));
+                    notices.drain(..).for_each(|notice| self.take_up(notice));
                 }
             }
             self.dispatch();
@@ -386,6 +395,9 @@ impl Sync {
             }
             Some(Jump::Back(behind)) => {
                 self.metrics.clock_jumps.with_label_values(&["back"]).inc();
+                if let Some(saver) = &mut self.saver {
+                    saver.clock_set_back(&self.reader, Instant::now());
+                }
                 tracing::warn!(seconds = behind.as_secs(), "the clock jumped back");
             }
             None => {}

@@ -249,22 +249,13 @@ impl Reloader {
     fn put_in_force(&mut self, next: Next) {
         let Next { config, generations, clients } = next;
         if let Some(first) = generations.first() {
-            let enforcer = &first.enforcer;
-            enforcer.newest.publish(Arc::clone(&enforcer.routes), enforcer.answers.clone());
-            if let Some(answers) = &enforcer.answers {
-                answers.confirmations.keep_for(super::longest(&config));
-            }
+            announce(&first.enforcer, &config);
         }
         for (proxy, generation) in self.proxies.iter().zip(generations) {
             proxy.generation.store(generation);
         }
         self.keys.keep_to(&config.maskinporten);
-        if let (Some(courses), Some(register)) = (&self.courses, &config.register) {
-            let course = Course {
-                config: register.clone(),
-                rights: demanded(&config),
-                graces: graces(&config),
-            };
+        if let (Some(courses), Some(course)) = (&self.courses, course(&config)) {
             courses.send_replace(Some(Arc::new(course)));
         }
         if let (Some(pages), Some(bounds)) = (&self.pages, told::bounds(&config)) {
@@ -310,8 +301,26 @@ pub(super) fn demanded(config: &Config) -> Vec<Right> {
     rights.map(|right| right.right.clone()).collect()
 }
 
+/// What goes on is held to this configuration, by which `enforcer` judges.
+pub fn announce(enforcer: &Enforcer, config: &Config) {
+    enforcer.newest.publish(Arc::clone(&enforcer.routes), enforcer.answers.clone());
+    if let Some(answers) = &enforcer.answers {
+        answers.confirmations.keep_for(super::longest(config));
+    }
+}
+
+/// What the configuration says to the task that keeps the register; `None` where there is none.
+#[must_use]
+pub fn course(config: &Config) -> Option<Course> {
+    let register = config.register.clone()?;
+    Some(Course { config: register, rights: demanded(config), graces: graces(config) })
+}
+
 /// What judges by another configuration, with all that is known already.
-fn succeed(before: &Enforcer, config: &Config) -> Result<Enforcer, AppError> {
+///
+/// # Errors
+/// [`AppError`] when a part cannot be built.
+pub fn succeed(before: &Enforcer, config: &Config) -> Result<Enforcer, AppError> {
     let answers = before.answers.as_ref().map(|before| {
         let kept = before.register.clone().zip(before.notices.clone());
         let confirmations = Arc::clone(&before.confirmations);

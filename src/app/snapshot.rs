@@ -1,44 +1,41 @@
 //! The snapshot on disk, as the program that serves takes it: with one or without, it serves.
 
-use super::snapshot_options;
+use super::{Load, OnDisk, snapshot_options};
 use crate::clock::Clock;
 use crate::config::{Config, SnapshotConfig};
-use crate::store::{self, Loader, OpenError, Opened, Options, Snapshot};
+use crate::store::{self, OpenError, Opened, Options, Snapshot};
 use crate::sync::ports::{Saved, Store, StoreError};
 use std::sync::Arc;
 
-/// What there is to save to, and to load from.
-pub(super) struct Taken {
-    pub(super) store: Box<dyn Store>,
-    /// `None` where nothing can be read now.
-    pub(super) loader: Option<Loader>,
-}
-
-impl Taken {
-    /// `None` when there will be none, however often it is tried. Why is said aloud.
-    pub(super) fn from(
-        config: &Config,
-        at: &SnapshotConfig,
-        clock: &Arc<dyn Clock>,
-    ) -> Option<Self> {
-        let options = snapshot_options(config, at);
-        let error = match store::open(&options, clock.wall()) {
-            Ok(opened) => {
-                tell(&opened);
-                let Opened { store, loader, .. } = opened;
-                return Some(Self { store: Box::new(store), loader: Some(loader) });
-            }
-            Err(error) => error,
-        };
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        tracing::error!(%error, cause, file = %at.file.display(), "the register is not saved");
-        match error {
-            OpenError::InUse | OpenError::Disk(_) => {
-                let later = Later { options, clock: Arc::clone(clock), opened: None };
-                Some(Self { store: Box::new(later), loader: None })
-            }
-            OpenError::Key => None,
+/// What there is to save to, and to load from; `None` when there will be none, however often it is tried. Why
+/// is said aloud.
+pub(super) fn taken(
+    config: &Config,
+    at: &SnapshotConfig,
+    clock: &Arc<dyn Clock>,
+) -> Option<OnDisk> {
+    let (options, interval) = (snapshot_options(config, at), at.save_interval);
+    let error = match store::open(&options, clock.wall()) {
+        Ok(opened) => {
+            tell(&opened);
+            let Opened { store, loader, .. } = opened;
+            let load: Load = Box::new(move |take| {
+                if let Err(error) = loader.load(take) {
+                    tracing::warn!(%error, "the rest of the snapshot is not taken up");
+                }
+            });
+            return Some(OnDisk { store: Box::new(store), load: Some(load), interval });
         }
+        Err(error) => error,
+    };
+    let cause = std::error::Error::source(&error).map(ToString::to_string);
+    tracing::error!(%error, cause, file = %at.file.display(), "the register is not saved");
+    match error {
+        OpenError::InUse | OpenError::Disk(_) => {
+            let later = Later { options, clock: Arc::clone(clock), opened: None };
+            Some(OnDisk { store: Box::new(later), load: None, interval })
+        }
+        OpenError::Key => None,
     }
 }
 

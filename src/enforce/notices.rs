@@ -6,11 +6,12 @@
 
 use super::ports::Account;
 use crate::domain::resource::Question;
+use crate::domain::salt::Salt;
 use crate::domain::system_user::SystemUserId;
 use crate::register::Seen;
 use prometheus::IntCounter;
 use std::fmt;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -39,7 +40,7 @@ pub enum Notice {
 pub struct Notices {
     queue: mpsc::Sender<Notice>,
     told: Box<[AtomicU64]>,
-    hasher: RandomState,
+    hasher: Salt,
     started: Instant,
     lost: IntCounter,
 }
@@ -54,9 +55,15 @@ impl Notices {
     /// A queue, and its other end. Counts in `lost` what finds it full.
     #[must_use]
     pub fn new(lost: IntCounter) -> (Self, mpsc::Receiver<Notice>) {
+        Self::by(lost, Salt::random())
+    }
+
+    /// The same with this salt, by which it is told whether a notice was sent already.
+    #[must_use]
+    pub fn by(lost: IntCounter, salt: Salt) -> (Self, mpsc::Receiver<Notice>) {
         let (queue, receiver) = mpsc::channel(QUEUE);
         let told = (0..REMEMBERED).map(|_| AtomicU64::new(0)).collect();
-        let (hasher, started) = (RandomState::new(), Instant::now());
+        let (hasher, started) = (salt, Instant::now());
         (Self { queue, told, hasher, started, lost }, receiver)
     }
 

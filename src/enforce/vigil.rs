@@ -259,10 +259,12 @@ impl Vigil {
                 None => std::future::pending().await,
             }
         };
+        // Of several at the same moment, that which asks nobody.
         tokio::select! {
-            lapse = right => lapse,
+            biased;
             lapse = token => lapse,
             lapse = route.lapse() => lapse,
+            lapse = right => lapse,
         }
     }
 }
@@ -280,6 +282,7 @@ impl Held {
                 return Lapse::TokenEnded;
             }
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(left.min(LOOK)) => {}
                 Ok(()) = self.standing.newest.changed() => {}
             }
@@ -302,9 +305,10 @@ impl Again {
             let Some((_, _, every)) = self.rules() else { return Lapse::RouteChanged };
             let due = (last + every).max(Instant::now());
             tokio::select! {
-                () = tokio::time::sleep_until(due) => {}
+                biased;
                 // It may be due sooner by the new ones.
                 Ok(()) = newest.changed() => continue,
+                () = tokio::time::sleep_until(due) => {}
             }
             last = due;
             let Some((answers, freshness, _)) = self.rules() else { return Lapse::RouteChanged };

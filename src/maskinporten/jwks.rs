@@ -10,6 +10,7 @@ use super::key_set::{self, KeySetError, MAX_KEY_ID_BYTES, ParsedKeySet, parse_ke
 use super::{Issuer, IssuerError};
 use crate::clock::Clock;
 use crate::config::MaskinportenConfig;
+use crate::domain::salt::Salt;
 use crate::enforce::ports::{EdgeFuture, KeyError, KeySource, VerificationKey};
 use crate::telemetry::metrics::Metrics;
 use ::http::StatusCode;
@@ -18,6 +19,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use jsonwebtoken::{DecodingKey, DecodingKeyKind};
 use std::collections::HashMap;
 use std::future::Future;
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -32,7 +34,7 @@ pub struct JwksKeySource {
 }
 
 struct Shared {
-    issuer: Arc<Issuer>,
+    issuer: Arc<dyn Publisher>,
     pace: ArcSwap<Pace>,
     /// Wakes what keeps the set fresh: another pace is kept to.
     repaced: Notify,
@@ -46,6 +48,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     runtime: Handle,
+    salt: Salt,
 }
 
 /// How often keys are fetched, and how long they are used.
@@ -69,17 +72,63 @@ struct HeldSet {
 
 /// Why the key set could not be renewed.
 #[derive(Debug, thiserror::Error)]
-enum FetchError {
+pub enum FetchError {
+    /// Nobody tells where it is.
     #[error("the issuer's key set cannot be located")]
     Issuer(#[from] IssuerError),
+    /// It could not be fetched.
     #[error("the issuer's key set cannot be fetched")]
     Http(#[from] HttpError),
+    /// Not 200.
     #[error("the issuer's key set was answered with status {0}")]
     Status(StatusCode),
+    /// Not a key set.
     #[error("the issuer's key set is refused")]
     Refused(#[from] KeySetError),
+    /// No key that may verify a token.
     #[error("the issuer's key set holds no usable key")]
     NoUsableKey,
+}
+
+/// Where the issuer's key set comes from: [`Issuer`], by HTTP.
+pub trait Publisher: Send + Sync {
+    /// The issuer, for the log.
+    fn name(&self) -> &str;
+
+    /// The key set as it is served now. Where it is served is asked for first with `located_anew`; else
+    /// what was told before is good enough.
+    ///
+    /// # Errors
+    /// [`FetchError`] when there was no whole answer of status 200.
+    fn key_set(&self, located_anew: bool) -> EdgeFuture<'_, Result<Vec<u8>, FetchError>>;
+}
+
+impl Publisher for Issuer {
+    fn name(&self) -> &str {
+        self.name()
+    }
+
+    fn key_set(&self, located_anew: bool) -> EdgeFuture<'_, Result<Vec<u8>, FetchError>> {
+        Box::pin(async move {
+            let metadata = if located_anew {
+                match self.refresh().await {
+                    Ok(metadata) => metadata,
+                    Err(error) => {
+                        tracing::warn!(error = %Chain(&error), "the issuer's metadata could not be renewed");
+                        self.held().ok_or(error)?
+                    }
+                }
+            } else {
+                self.metadata().await?
+            };
+            let request = self.http().get(metadata.jwks_uri.clone());
+            let reply = http::send(request, key_set::MAX_BYTES).await?;
+            if reply.status != StatusCode::OK {
+                return Err(FetchError::Status(reply.status));
+            }
+            Ok(reply.body)
+        })
+    }
 }
 
 impl FetchError {
@@ -114,14 +163,15 @@ impl Trigger {
 
 impl JwksKeySource {
     /// A source that holds nothing yet: spawn [`Self::run`]. Fetches run on `runtime`, the one of
-    /// every call to the outside.
+    /// every call to the outside, and are spread by `salt`.
     #[must_use]
     pub fn new(
         config: &MaskinportenConfig,
-        issuer: Arc<Issuer>,
+        issuer: Arc<dyn Publisher>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         runtime: Handle,
+        salt: Salt,
     ) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -136,6 +186,7 @@ impl JwksKeySource {
                 clock,
                 metrics,
                 runtime,
+                salt,
             }),
         }
     }
@@ -242,8 +293,10 @@ impl Shared {
 
     async fn keep_fresh(self: &Arc<Self>) {
         let mut trigger = Trigger::Start;
-        let mut backoff = retry_delays();
+        let mut round = 0_u64;
+        let mut backoff = retry_delays(self.salt, round);
         loop {
+            round = round.wrapping_add(1);
             let renew = || Some(Arc::clone(self).renew(trigger));
             let landing = self.flight.join_or_start(&self.runtime, renew);
             let renewed = match landing {
@@ -252,13 +305,16 @@ impl Shared {
             };
             if renewed {
                 trigger = Trigger::Refresh;
-                backoff = retry_delays();
+                backoff = retry_delays(self.salt, round);
             }
             let (ended, retry) = (Instant::now(), if renewed { None } else { backoff.next() });
             loop {
                 let refresh = self.pace.load().refresh;
-                let pause =
-                    if renewed { spread(refresh) } else { retry.unwrap_or(refresh).min(refresh) };
+                let pause = if renewed {
+                    spread(refresh, self.salt, round)
+                } else {
+                    retry.unwrap_or(refresh).min(refresh)
+                };
                 tokio::select! {
                     () = tokio::time::sleep_until(ended + pause) => break,
                     () = self.repaced.notified() => {}
@@ -287,22 +343,9 @@ impl Shared {
     }
 
     async fn fetch_set(&self, trigger: Trigger) -> Result<ParsedKeySet, FetchError> {
-        let metadata = match trigger {
-            Trigger::UnknownKid => self.issuer.metadata().await?,
-            Trigger::Start | Trigger::Refresh => match self.issuer.refresh().await {
-                Ok(metadata) => metadata,
-                Err(error) => {
-                    tracing::warn!(error = %Chain(&error), "the issuer's metadata could not be renewed");
-                    self.issuer.held().ok_or(error)?
-                }
-            },
-        };
-        let request = self.issuer.http().get(metadata.jwks_uri.clone());
-        let reply = http::send(request, key_set::MAX_BYTES).await?;
-        if reply.status != StatusCode::OK {
-            return Err(FetchError::Status(reply.status));
-        }
-        Ok(parse_key_set(&reply.body)?)
+        let located_anew = trigger != Trigger::UnknownKid;
+        let body = self.issuer.key_set(located_anew).await?;
+        Ok(parse_key_set(&body)?)
     }
 
     fn accept(&self, parsed: ParsedKeySet) -> Result<(), FetchError> {
@@ -352,18 +395,19 @@ fn same_material(one: &DecodingKey, other: &DecodingKey) -> bool {
 }
 
 /// About 250 ms, doubling to 30 s, each spread over its own length so that replicas part ways.
-fn retry_delays() -> ExponentialBackoff {
+fn retry_delays(salt: Salt, round: u64) -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(250))
         .with_max_delay(Duration::from_secs(15))
         .without_max_times()
         .with_jitter()
+        .with_jitter_seed(salt.hash_one(round))
         .build()
 }
 
 /// `period` ±10 %.
-fn spread(period: Duration) -> Duration {
-    let [random, ..] = *uuid::Uuid::new_v4().as_bytes();
+fn spread(period: Duration, salt: Salt, round: u64) -> Duration {
+    let [random, ..] = salt.hash_one(round).to_be_bytes();
     period.mul_f64(0.9 + 0.2 * f64::from(random) / 255.0)
 }
 
@@ -423,7 +467,14 @@ mod tests {
         let issuer = Arc::new(Issuer::new(&config).unwrap());
         let metrics = Arc::new(Metrics::new().unwrap());
         let runtime = Handle::current();
-        Arc::new(JwksKeySource::new(&config, issuer, Arc::new(SystemClock), metrics, runtime))
+        Arc::new(JwksKeySource::new(
+            &config,
+            issuer,
+            Arc::new(SystemClock),
+            metrics,
+            runtime,
+            Salt::random(),
+        ))
     }
 
     async fn started(stub: &Stub, interval: Duration) -> Arc<JwksKeySource> {
@@ -619,7 +670,7 @@ mod tests {
     #[test]
     fn the_refresh_is_spread_by_a_tenth_at_most() {
         for _ in 0..100 {
-            let spread = spread(Duration::from_secs(100)).as_secs_f64();
+            let spread = spread(Duration::from_secs(100), Salt::random(), 0).as_secs_f64();
             assert!((89.9..=110.1).contains(&spread), "{spread}");
         }
     }

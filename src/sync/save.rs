@@ -195,6 +195,21 @@ impl Saver {
         }
     }
 
+    /// The wall clock was set back: what is on disk bears times of before, and would count as younger than it is
+    /// after a restart. All of it is written anew, now.
+    pub(super) fn clock_set_back(&mut self, reader: &Reader, now: Instant) {
+        self.all_anew(reader);
+        self.next = now;
+    }
+
+    fn all_anew(&mut self, reader: &Reader) {
+        self.write_anew();
+        self.policies = true;
+        reader.for_each(&mut |view| {
+            self.users.insert(view.id);
+        });
+    }
+
     /// Takes up what a writing came to. What was not written is still to be.
     pub(super) fn written(
         &mut self,
@@ -219,10 +234,7 @@ impl Saver {
             }
             self.policies |= policies;
             if lost {
-                self.policies = true;
-                reader.for_each(&mut |view| {
-                    self.users.insert(view.id);
-                });
+                self.all_anew(reader);
             }
         }
         result

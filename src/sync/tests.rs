@@ -357,6 +357,49 @@ async fn a_system_user_seen_is_read_and_derived_from_within_a_second() {
     assert!(bench.derived().unwrap() < 2 * SECOND);
 }
 
+/// In step with virtual time, but for what it is set back by.
+struct SetClock {
+    dawn: std::time::SystemTime,
+    begun: Instant,
+    back: Mutex<Duration>,
+}
+
+impl Clock for SetClock {
+    fn now(&self) -> crate::domain::time::UnixTime {
+        let passed = self.wall().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        crate::domain::time::UnixTime::from_seconds(i64::try_from(passed).unwrap())
+    }
+
+    fn wall(&self) -> std::time::SystemTime {
+        self.dawn + self.begun.elapsed() - *self.back.lock().unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_saved_is_no_younger_when_the_clock_was_set_back() {
+    let disk = Disk::default();
+    let (mut sync, bench) = idle(holding(&["lonn"]), config(), Some(disk.clone()));
+    let (dawn, begun) = (SystemClock.wall(), Instant::now());
+    let clock = Arc::new(SetClock { dawn, begun, back: Mutex::default() });
+    sync.clock = Arc::<SetClock>::clone(&clock);
+    sync.wall = Wall::new(Arc::<SetClock>::clone(&clock));
+    tokio::spawn(sync.run(bench.stop.clone()));
+    bench.after(2 * SECOND).await;
+    bench.seen();
+    bench.after(60 * MINUTE).await;
+    assert!(disk.users() > 0, "saved before");
+    *clock.back.lock().unwrap() = MINUTE / 2;
+    bench.after(2 * SECOND).await;
+    let age = bench.derived().unwrap();
+    let saved = disk.saved.lock().unwrap();
+    let users = saved.iter().rev().filter_map(|saved| match saved {
+        Saved::User(user) => user.fetched,
+        _ => None,
+    });
+    let told = clock.wall().duration_since(users.take(1).next().unwrap()).unwrap();
+    assert!(told >= age, "{age:?} old, and saved as {told:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_code_that_is_not_the_suffix_is_turned_into_it() {
     let altinn = Altinn { policy: Some(policy(&["utlegg"])), ..holding(&["code-of-utlegg"]) };

@@ -5,11 +5,12 @@ use super::schedule::{Backoff, Queue, interval};
 use crate::config::RegisterConfig;
 use crate::domain::decision::{Cause, Undecided};
 use crate::domain::party::OrgNumber;
+use crate::domain::salt::Salt;
 use crate::domain::system_user::SystemUserId;
 use crate::enforce::ports::Account;
 use crate::register::{SHARDS, Scanned, Tick, Ticks, Writer};
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::BuildHasher;
 use std::ops::Range;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -29,13 +30,15 @@ pub(super) struct Users {
     queue: Queue,
     flying: HashMap<SystemUserId, Instant>,
     again: HashSet<SystemUserId>,
-    retries: HashMap<SystemUserId, Retry>,
+    retries: BTreeMap<SystemUserId, Retry>,
     backoff: Backoff,
     /// What was read up to then may lack something that is looked for since.
     grown: Option<Tick>,
     next_shard: usize,
     oldest: Oldest,
-    salt: RandomState,
+    salt: Salt,
+    /// Readings that failed since the start.
+    failed: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -58,13 +61,19 @@ impl Users {
             queue: Queue::default(),
             flying: HashMap::new(),
             again: HashSet::new(),
-            retries: HashMap::new(),
+            retries: BTreeMap::new(),
             backoff: Backoff::default(),
             grown: None,
             next_shard: 0,
             oldest: Oldest::default(),
-            salt: RandomState::new(),
+            salt: Salt::random(),
+            failed: 0,
         }
+    }
+
+    /// Spreads readings by this salt.
+    pub(super) fn spread_by(&mut self, salt: Salt) {
+        self.salt = salt;
     }
 
     /// Has a system user read soon; one that is being read is read again.
@@ -109,7 +118,8 @@ impl Users {
     ) {
         // What one system user's answer, or our own bounds, brought about says nothing of the others.
         if !matches!(undecided.cause, Cause::Unreadable | Cause::Busy | Cause::Indeterminate) {
-            self.backoff.failed(now, undecided.retry_after, self.salt.hash_one(now));
+            self.failed = self.failed.wrapping_add(1);
+            self.backoff.failed(now, undecided.retry_after, self.salt.hash_one(self.failed));
         }
         self.again.remove(&id);
         self.flying.remove(&id);
