@@ -338,11 +338,12 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.write_metrics();
-        if self.trail.rejection.is_some() {
-            self.recorder.refusals.note(&self.line());
-        }
         let place = std::mem::replace(&mut self.place, Ok(None)).unwrap_or_default();
-        self.recorder.audit.write(self.line().json(), place);
+        let line = self.line();
+        if self.trail.rejection.is_some() {
+            self.recorder.refusals.note(&line);
+        }
+        self.recorder.audit.write(line.json(), place);
     }
 }
 
