@@ -85,11 +85,11 @@ fn serve(path: &Path) -> ExitCode {
         Err(error) => return complain(&error),
     };
     let written = Written::read(path);
-    let origin = Origin::of(path, &written);
     let config = match written.load(&ProcessEnv) {
         Ok(config) => config,
         Err(errors) => return complain(&errors),
     };
+    let origin = Origin::of(path, written);
     if let Err(error) = telemetry::start_log(&config.log) {
         return complain(&error);
     }
