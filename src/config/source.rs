@@ -172,6 +172,12 @@ pub fn check(path: &Path) -> Result<String, ConfigErrors> {
     load(path, &ProcessEnv).map(|config| summary::write(&config))
 }
 
+/// What a configuration opens, to whom, and what is worth a second look.
+#[must_use]
+pub fn summary(config: &Config) -> String {
+    summary::write(config)
+}
+
 /// Why a file cannot be used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum FileError {
