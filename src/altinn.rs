@@ -10,6 +10,7 @@ mod lean;
 mod limits;
 pub mod packages;
 pub mod pdp;
+pub mod probe;
 pub mod registry;
 pub mod source;
 pub mod token;

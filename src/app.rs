@@ -4,6 +4,7 @@
 //! its own. Everything else (keys, our own token, the PDP, the admin listener) lives on the control
 //! runtime, so that it is reachable when the workers are not.
 
+mod credentials;
 mod notify;
 pub mod offline;
 pub mod reload;
@@ -140,6 +141,8 @@ pub struct Way {
     pub pdp: Arc<dyn RemotePdp>,
     /// The ceiling of calls.
     pub gate: Gate,
+    /// Our own token.
+    pub own_token: Arc<OwnToken>,
 }
 
 impl std::fmt::Debug for Way {
@@ -311,13 +314,13 @@ fn altinn(
         &config.altinn,
         config.tokens.rules.check_digits,
         altinn,
-        own_token,
+        Arc::clone(&own_token),
         gate.clone(),
         Arc::clone(clock),
         Arc::clone(metrics),
         control.clone(),
     ));
-    Ok(Some((Way { pdp, gate }, source)))
+    Ok(Some((Way { pdp, gate, own_token }, source)))
 }
 
 /// What answers questions, and what keeps it in step with Altinn.
@@ -584,7 +587,7 @@ impl Running {
             gate: altinn.as_ref().map(|way| way.gate.clone()),
         });
         let stop_control = CancellationToken::new();
-        let pages = told::pages(&config, &enforcer, sync.as_ref(), altinn).map(Arc::new);
+        let pages = told::pages(&config, &enforcer, sync.as_ref(), altinn.clone()).map(Arc::new);
         let admin = bind(config.admin.address, Sharing::Alone, control)?;
         let admin_address = local(&admin, config.admin.address)?;
         supervise(control, &tell, "the admin listener", {
@@ -632,6 +635,7 @@ impl Running {
         let telling = notify.clone().keep_telling(stop_control.clone());
         supervise(control, &tell, "what tells the service manager", telling);
         let reloader = Reloader {
+            own_token: altinn.map(|way| way.own_token),
             origin,
             hangup,
             config,

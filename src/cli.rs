@@ -1,6 +1,7 @@
-//! The command line: `run`, `check`, `schema`, `explain`, `register` and `audit`.
+//! The command line: `run`, `check`, `doctor`, `schema`, `explain`, `register` and `audit`.
 
 pub mod audit;
+pub mod doctor;
 pub mod explain;
 pub mod register;
 
@@ -39,7 +40,15 @@ enum Command {
         /// The configuration.
         #[arg(short, long, env = "PORTVAKT_CONFIG", default_value = "portvakt.yaml")]
         config: PathBuf,
+        /// Ask Maskinporten, Altinn and the upstreams too, whether they are there and take us. Changes nothing.
+        #[arg(long)]
+        online: bool,
+        /// With --online: print the findings as JSON, and nothing else.
+        #[arg(long, requires = "online")]
+        json: bool,
     },
+    /// Look at everything that the program rests on, and tell the cure of what is wrong.
+    Doctor(doctor::Wish),
     /// Print the JSON Schema of the configuration.
     Schema,
     /// Tell what every step would say to a request, and why.
@@ -67,7 +76,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match arguments.command {
         Command::Run { config } => serve(&config),
-        Command::Check { config } => check(&config),
+        Command::Check { config, online: false, .. } => check(&config),
+        Command::Check { config, json, .. } => check_online(&config, json),
+        Command::Doctor(wish) => doctor::run(&wish),
         Command::Schema => schema(),
         Command::Explain(request) => explain::run(&request),
         Command::Register(command) => register::run(&command),
@@ -85,11 +96,11 @@ fn serve(path: &Path) -> ExitCode {
         Err(error) => return complain(&error),
     };
     let written = Written::read(path);
-    let origin = Origin::of(path, &written);
     let config = match written.load(&ProcessEnv) {
         Ok(config) => config,
         Err(errors) => return complain(&errors),
     };
+    let origin = Origin::of(path, written);
     if let Err(error) = telemetry::start_log(&config.log) {
         return complain(&error);
     }
@@ -110,6 +121,15 @@ fn check(path: &Path) -> ExitCode {
         Ok(summary) => say(&summary),
         Err(errors) => complain(&errors),
     }
+}
+
+/// As [`check`], and then what lies beyond this machine.
+fn check_online(path: &Path, json: bool) -> ExitCode {
+    doctor::examine(path, doctor::Extent::Beyond, json, |config| {
+        if !json {
+            let _ = say(&format!("{}\n", source::summary(config)));
+        }
+    })
 }
 
 fn schema() -> ExitCode {

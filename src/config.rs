@@ -251,6 +251,8 @@ pub struct ClientConfig {
     pub key_id: Option<String>,
     /// The scopes to ask for.
     pub scopes: Vec<String>,
+    /// The files that any of this came from: when one changes, it is read anew.
+    pub files: Vec<PathBuf>,
 }
 
 /// Altinn Authorization.

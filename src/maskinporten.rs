@@ -14,6 +14,7 @@ pub(crate) mod stub;
 
 use crate::config::MaskinportenConfig;
 use crate::domain::json::{InvalidJson, Json};
+use crate::domain::time::UnixTime;
 use ::http::StatusCode;
 use arc_swap::ArcSwapOption;
 use http::HttpError;
@@ -111,13 +112,21 @@ impl Issuer {
     /// # Errors
     /// [`IssuerError`]: not fetched, not readable, or not of this issuer.
     pub async fn refresh(&self) -> Result<Arc<Metadata>, IssuerError> {
+        self.ask().await.map(|(metadata, _)| metadata)
+    }
+
+    /// As [`Issuer::refresh`], with what the issuer's clock said (`Date`, RFC 9110 §6.6.1), if anything.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn ask(&self) -> Result<(Arc<Metadata>, Option<UnixTime>), IssuerError> {
         let reply = http::send(self.http.get(self.metadata_url.clone()), METADATA_BYTES).await?;
         if reply.status != StatusCode::OK {
             return Err(IssuerError::Status(reply.status));
         }
         let metadata = Arc::new(parse_metadata(&reply.body, &self.name, &self.metadata_url)?);
         self.held.store(Some(Arc::clone(&metadata)));
-        Ok(metadata)
+        Ok((metadata, http::date(&reply.headers)))
     }
 
     /// The metadata that is held, if any.

@@ -64,7 +64,8 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+/// The whole file, at most a megabyte.
+pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
     let file = File::open(path).map_err(TlsError::Unreadable)?;
     let mut bytes = Zeroizing::new(Vec::new());
     let read = file.take(MOST + 1).read_to_end(&mut bytes).map_err(TlsError::Unreadable)?;

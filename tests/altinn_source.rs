@@ -88,6 +88,7 @@ impl World {
             ]
             .map(str::to_owned)
             .into(),
+            files: Vec::new(),
         };
         let number = |number| NonZeroUsize::new(number).unwrap();
         let config = AltinnConfig {

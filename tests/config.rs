@@ -356,6 +356,80 @@ fn a_platform_of_another_world_is_refused() {
     assert_eq!(errors(custom), Err(vec!["MASKINPORTEN_ISSUER".to_owned()]));
 }
 
+/// Variables, and what is mounted where platforms do.
+struct Platform {
+    variables: fn(&str) -> Option<String>,
+    mounted: Vec<PathBuf>,
+}
+
+impl source::Env for Platform {
+    fn variable(&self, name: &str) -> Option<String> {
+        (self.variables)(name)
+    }
+
+    fn mounted(&self) -> Vec<PathBuf> {
+        self.mounted.clone()
+    }
+}
+
+/// A folder as NAIS and Skiperator mount it.
+fn mounted(client: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("MASKINPORTEN_CLIENT_ID", client),
+        ("MASKINPORTEN_CLIENT_JWK", JWK),
+        ("MASKINPORTEN_ISSUER", "https://test.maskinporten.no/"),
+    ] {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn what_a_platform_mounts_goes_before_its_variables_and_is_never_mixed_with_them() {
+    let (ours, other) = (mounted("nais-client"), mounted("another-client"));
+    let absent = PathBuf::from("/nowhere/at/all");
+    let load = |text: &str, variables, mounted: &[&Path]| {
+        let mounted = mounted.iter().map(|path| path.to_path_buf()).collect();
+        let text = format!("{text}{RIGHT}");
+        source::load_text(&text, "f", &Platform { variables, mounted })
+    };
+    let client = |config: Config| config.maskinporten.client.unwrap();
+    // Alone, without any variable of Maskinporten; the environment follows it.
+    let config = load("", env, &[&absent, ours.path()]).unwrap();
+    assert_eq!(config.environment, Environment::Test);
+    let found = client(config);
+    assert_eq!((found.client_id.as_str(), found.files.len()), ("nais-client", 7));
+    // Beside the variables: the scopes of these are not taken over.
+    let scopes = client(load("", nais, &[ours.path()]).unwrap()).scopes;
+    assert_eq!(scopes.len(), 2);
+    // Without a file, variables count, and nothing is watched.
+    assert!(client(load("", nais, &[&absent]).unwrap()).files.is_empty());
+    // Who we are may not differ between the two, and two platforms are one too many.
+    let problem = |result: Result<Config, ConfigErrors>| {
+        let errors = result.expect_err("refused");
+        assert_eq!(errors.problems().len(), 1, "{errors}");
+        errors.problems()[0].message.clone()
+    };
+    let message = problem(load("", nais, &[other.path()]));
+    let different =
+        "the variable MASKINPORTEN_CLIENT_ID and what is mounted here name different ones";
+    assert_eq!(message, different);
+    let message = problem(load("", env, &[ours.path(), other.path()]));
+    assert!(message.ends_with("is mounted as well: which client is ours?"), "{message}");
+    let written = format!("maskinporten: {{ credentials: {} }}\n", other.path().display());
+    let found = client(load(&written, nais, &[ours.path(), other.path()]).unwrap());
+    assert_eq!(found.client_id, "another-client");
+    // Who describes the client in the file needs nothing of it.
+    let written = "environment: test\nmaskinporten: { client_id: own, key_env: JWK }\n";
+    let found = client(load(written, env, &[ours.path(), other.path()]).unwrap());
+    assert_eq!((found.client_id.as_str(), found.files.len()), ("own", 0));
+    // An id of the file with the key of another client is said aloud.
+    let written = "maskinporten: { client_id: own }\n";
+    let warnings = load(written, env, &[ours.path()]).unwrap().warnings;
+    assert!(warnings.iter().any(|it| it.contains("another client than MASKINPORTEN_CLIENT_ID")));
+}
+
 #[test]
 fn a_custom_world_may_come_from_the_platform() {
     let platform = |name: &str| match name {

@@ -45,6 +45,32 @@ pub fn read_metadata(bytes: &[u8], id: &ResourceId) -> Result<bool, Unreadable> 
     }
 }
 
+/// What a resource's metadata say about who may hold it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Facts {
+    /// `resourceType`, as written.
+    pub resource_type: String,
+    /// `delegable`: whether it can be given as a single right.
+    pub delegable: bool,
+}
+
+/// Reads what a resource's metadata say about who may hold it.
+///
+/// # Errors
+/// `Unreadable` for anything but the metadata of `id`.
+pub fn read_facts(bytes: &[u8], id: &ResourceId) -> Result<Facts, Unreadable> {
+    let metadata = parse(bytes)?;
+    if text(&metadata, "identifier")? != id.as_str() {
+        return Err(Unreadable);
+    }
+    let delegable = member(&metadata, "delegable").map_err(|_| Unreadable)?;
+    Ok(Facts {
+        resource_type: text(&metadata, "resourceType")?.to_owned(),
+        // Members that are null are left out; Altinn's own default is true.
+        delegable: delegable != Some(&Json::Bool(false)),
+    })
+}
+
 /// One page of something.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Page<T> {

@@ -141,7 +141,7 @@ impl Source for AltinnSource {
 }
 
 /// The address below `base`; segments are escaped as they must be.
-fn below(base: &Url, segments: &[&str]) -> Url {
+pub(super) fn below(base: &Url, segments: &[&str]) -> Url {
     let mut url = base.clone();
     if let Ok(mut path) = url.path_segments_mut() {
         path.pop_if_empty().extend(segments);

@@ -5,11 +5,13 @@
 
 use super::Altinn;
 use crate::clock::Clock;
+use crate::config::ClientConfig;
 use crate::maskinporten::flight::{Allowance, Landing, SingleFlight};
-use crate::maskinporten::grant::{BearerToken, Grant, GrantError};
+use crate::maskinporten::grant::{BearerToken, Grant, GrantError, SigningKeyError};
 use crate::maskinporten::http::{self, Chain, HttpError};
 use crate::telemetry::metrics::Metrics;
 use ::http::{Method, StatusCode};
+use arc_swap::ArcSwap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,6 +26,8 @@ const LONGEST_LIFE: Duration = Duration::from_secs(30 * 60);
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 /// A token that Altinn refuses is replaced this often at most: a new one each time would not help.
 const REPLACEMENT_INTERVAL: Duration = Duration::from_secs(10);
+/// Changed credentials that one fetch follows.
+const MOST_CHANGES: usize = 2;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 
@@ -33,7 +37,8 @@ pub struct OwnToken {
 }
 
 struct Shared {
-    grant: Grant,
+    /// Replaced when the credentials of our client are.
+    grant: ArcSwap<Grant>,
     altinn: Arc<Altinn>,
     wallet: Mutex<Wallet>,
     flight: SingleFlight,
@@ -155,6 +160,14 @@ impl Wallet {
         (self.pause, self.fetch_from) = (Some(pause), Some(now + pause));
     }
 
+    /// The next fetch may be made at once, and should: by other credentials it may do better.
+    fn renew_now(&mut self) {
+        (self.pause, self.fetch_from) = (None, None);
+        if let Some(held) = &mut self.held {
+            held.renew_from = Instant::now().min(held.renew_from);
+        }
+    }
+
     /// Drops a token that was refused. Whether another one is worth a try.
     fn refused(&mut self, token: &Arc<BearerToken>, now: Instant) -> bool {
         let current = self.held.as_ref().is_some_and(|held| Arc::ptr_eq(&held.token, token));
@@ -177,6 +190,7 @@ impl OwnToken {
         runtime: Handle,
     ) -> Self {
         let (wallet, flight) = (Mutex::new(Wallet::empty()), SingleFlight::default());
+        let grant = ArcSwap::from_pointee(grant);
         Self { shared: Arc::new(Shared { grant, altinn, wallet, flight, clock, metrics, runtime }) }
     }
 
@@ -198,6 +212,23 @@ impl OwnToken {
         self.shared.join_or_start().ok_or(NoOwnToken)?.landed().await;
         let wallet = self.shared.wallet();
         wallet.token(Instant::now()).map(|held| held.token.clone()).ok_or(NoOwnToken)
+    }
+
+    /// What would ask by changed credentials; nothing is changed yet.
+    ///
+    /// # Errors
+    /// [`SigningKeyError`] when the new key cannot be used.
+    pub fn grant_by(&self, client: &ClientConfig) -> Result<Grant, SigningKeyError> {
+        self.shared.grant.load().by(client)
+    }
+
+    /// Asks by `grant` from now on, and for a token at once. The one that is held serves until there is a new one, or to
+    /// its end.
+    pub fn ask_by(&self, grant: Grant) {
+        self.shared.grant.store(Arc::new(grant));
+        self.shared.wallet().renew_now();
+        // A fetch that is under way began with the old ones; it sees that when it ends.
+        drop(self.shared.join_or_start());
     }
 
     /// Says that Altinn refused this token. Whether [`Self::current`] now has another one to try.
@@ -222,7 +253,17 @@ impl Shared {
     }
 
     async fn renew(self: Arc<Self>) -> bool {
-        let fetched = self.fetch().await;
+        let mut grant = self.grant.load_full();
+        let mut fetched = self.fetch(&grant).await;
+        // Credentials that came meanwhile are tried at once: what was asked by the old ones says nothing of them.
+        for _ in 0..MOST_CHANGES {
+            let newest = self.grant.load_full();
+            if Arc::ptr_eq(&grant, &newest) {
+                break;
+            }
+            grant = newest;
+            fetched = self.fetch(&grant).await.or(fetched);
+        }
         let now = Instant::now();
         match fetched {
             Ok(token) => {
@@ -238,8 +279,8 @@ impl Shared {
         }
     }
 
-    async fn fetch(&self) -> Result<BearerToken, FetchError> {
-        let granted = self.grant.fetch().await;
+    async fn fetch(&self, grant: &Grant) -> Result<BearerToken, FetchError> {
+        let granted = grant.fetch().await;
         self.count("grant", granted.as_ref().map_or_else(GrantError::label, |_| "ok"));
         let exchanged = self.altinn.exchange(&granted?).await;
         self.count("exchange", exchanged.as_ref().map_or_else(ExchangeError::label, |_| "ok"));
@@ -305,6 +346,20 @@ mod tests {
         wallet.put(token(), SECOND * 100, now);
         wallet.fetch_failed(now);
         assert!(wallet.may_fetch(now + SECOND), "a success starts the row anew");
+    }
+
+    #[test]
+    fn changed_credentials_are_tried_at_once_while_the_old_token_serves() {
+        let now = Instant::now();
+        let mut wallet = Wallet::empty();
+        wallet.put(token(), SECOND * 100, now);
+        wallet.fetch_failed(now);
+        assert!(!wallet.may_fetch(now));
+        wallet.renew_now();
+        assert!(wallet.may_fetch(now));
+        let held = wallet.token(now).expect("still there");
+        assert!(held.renew_from <= Instant::now());
+        assert_eq!(held.until, now + SECOND * 100, "and to its own end");
     }
 
     #[test]

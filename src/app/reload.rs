@@ -1,17 +1,20 @@
 //! Another configuration while the program runs: read, resolved and built whole beside the one in force, then put in
 //! its place at once, or refused with every reason while the old one goes on. `docs/decisions/0012` says what survives.
 
+use super::credentials::{Credentials, Found};
 use super::notify::{Notify, State};
 use super::{AppError, answers_by, graces, publish_limits, told};
+use crate::altinn::token::OwnToken;
 use crate::clock::{Clock, SystemClock};
 use crate::config::source::{ProcessEnv, Written};
 use crate::config::{
-    Config, ConfigErrors, LimitConfig, RouteConfig, ShutdownConfig, UpstreamConfig,
+    ClientConfig, Config, ConfigErrors, LimitConfig, RouteConfig, ShutdownConfig, UpstreamConfig,
 };
 use crate::domain::resource::Right;
 use crate::enforce::Enforcer;
 use crate::enforce::route::Routes;
 use crate::forward::Forwarder;
+use crate::maskinporten::grant::Grant;
 use crate::maskinporten::jwks::JwksKeySource;
 use crate::serve::proxy::{Generation, Proxy};
 use crate::serve::register::RegisterPages;
@@ -45,8 +48,10 @@ const RETRY: u32 = 5;
 pub struct Origin {
     path: PathBuf,
     taken: Content,
-    /// Whether it can be read again.
-    lasting: bool,
+    /// What is in force, as it was written.
+    written: Arc<Written>,
+    /// The files that our own client came from.
+    credentials: Credentials,
 }
 
 /// A digest of a text; `None` when it could not be read. Kubernetes swaps a link, and the time of change says little.
@@ -55,9 +60,10 @@ type Content = Option<Vec<u8>>;
 impl Origin {
     /// `written` was read there, and is in force.
     #[must_use]
-    pub fn of(path: &Path, written: &Written) -> Self {
-        let taken = content(written);
-        Self { path: path.to_owned(), taken, lasting: written.is_lasting() }
+    pub fn of(path: &Path, written: Written) -> Self {
+        let taken = content(&written);
+        let credentials = Credentials::default();
+        Self { path: path.to_owned(), taken, written: Arc::new(written), credentials }
     }
 }
 
@@ -88,6 +94,8 @@ pub(super) type Clients = BTreeMap<String, Arc<TlsClient>>;
 
 /// Takes up changed configurations.
 pub(super) struct Reloader {
+    /// `None` where no client of our own is needed.
+    pub(super) own_token: Option<Arc<OwnToken>>,
     pub(super) origin: Origin,
     pub(super) hangup: Signal,
     pub(super) config: Config,
@@ -112,13 +120,16 @@ struct Next {
     config: Config,
     generations: Vec<Arc<Generation>>,
     clients: Clients,
+    /// Our client's new credentials, where they are others.
+    grant: Option<Grant>,
 }
 
 impl Reloader {
     /// Looks until `stop`.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         self.metrics.config_taken.set(SystemClock.now().seconds());
-        if !self.origin.lasting {
+        self.origin.credentials = Credentials::of(&self.config);
+        if !self.origin.written.is_lasting() {
             return self.only_told(stop).await;
         }
         let mut settled = self.origin.taken.clone();
@@ -131,6 +142,7 @@ impl Reloader {
                 Some(()) = self.hangup.recv() => true,
                 () = stop.cancelled() => return,
             };
+            self.look_at_credentials().await;
             let path = self.origin.path.clone();
             let Ok(written) = aside(move || Written::read(&path)).await else { continue };
             let seen = content(&written);
@@ -178,6 +190,7 @@ impl Reloader {
                     tracing::warn!("the configuration did not come from a file, so it is not read anew");
                     self.notify.tell(State::Ready);
                 }
+                () = tokio::time::sleep(LOOK) => self.look_at_credentials().await,
                 () = stop.cancelled() => return,
             }
         }
@@ -204,7 +217,8 @@ impl Reloader {
     }
 
     async fn reload(&mut self, written: Written) -> Result<(), Refused> {
-        let config = aside(move || written.load(&ProcessEnv)).await??;
+        let (config, written) =
+            aside(move || written.load(&ProcessEnv).map(|config| (config, written))).await??;
         let fixed = needs_restart(&self.config, &config);
         if !fixed.is_empty() {
             return Err(Refused::NeedsRestart(fixed));
@@ -215,7 +229,71 @@ impl Reloader {
         let next = self.build(config, clients)?;
         self.keys.prepare(&next.config.maskinporten).await;
         self.put_in_force(next);
+        self.origin.written = Arc::new(written);
         Ok(())
+    }
+
+    /// Takes up changed credentials of our client, or says why not. What else is in the configuration counts as it stands:
+    /// a file that was refused must not keep a new key out.
+    async fn look_at_credentials(&mut self) {
+        let Some(own_token) = self.own_token.clone() else { return };
+        let before = std::mem::take(&mut self.origin.credentials);
+        let (written, register) = (Arc::clone(&self.origin.written), self.config.register.clone());
+        let looked = aside(move || {
+            let mut credentials = before;
+            let found = credentials.look(|| written.client(&ProcessEnv, register.as_ref()));
+            (credentials, found)
+        });
+        let Ok((credentials, found)) = looked.await else {
+            self.origin.credentials = Credentials::of(&self.config);
+            return;
+        };
+        self.origin.credentials = credentials;
+        let client = match found {
+            Found::Same => return,
+            Found::AsBefore => return self.credentials_refused(None),
+            Found::Other(Ok(client)) => client,
+            Found::Other(Err(errors)) => {
+                self.origin.credentials.settle(false);
+                return self.credentials_refused(Some(&errors));
+            }
+        };
+        if client_id(&self.config) != Some(client.client_id.as_str()) {
+            self.origin.credentials.settle(false);
+            let why = Refused::NeedsRestart(vec!["maskinporten.client_id"]);
+            return self.credentials_refused(Some(&why));
+        }
+        let known = self.config.maskinporten.client.as_ref().map(facts) == Some(facts(&client));
+        if known {
+            self.origin.credentials.settle(true);
+            return self.credentials_refused(None);
+        }
+        match own_token.grant_by(&client) {
+            Ok(grant) => {
+                let key_id = grant.key_id().to_owned();
+                own_token.ask_by(grant);
+                self.config.maskinporten.client = Some(client);
+                self.origin.credentials.settle(true);
+                self.metrics.credentials_reloads.with_label_values(&["taken"]).inc();
+                self.metrics.credentials_refused.set(0);
+                tracing::info!(key_id, "changed credentials of our Maskinporten client are in use");
+            }
+            Err(error) => {
+                self.origin.credentials.settle(false);
+                self.credentials_refused(Some(&error));
+            }
+        }
+    }
+
+    /// `None` when what was refused is gone and the old ones are back.
+    fn credentials_refused(&self, why: Option<&dyn Error>) {
+        self.metrics.credentials_refused.set(i64::from(why.is_some()));
+        let Some(why) = why else { return };
+        self.metrics.credentials_reloads.with_label_values(&["refused"]).inc();
+        tracing::error!(
+            problems = chain(why),
+            "changed credentials of our Maskinporten client are not taken; the old ones go on"
+        );
     }
 
     /// Everything else that can fail.
@@ -242,12 +320,30 @@ impl Reloader {
                 altinn: config.altinn.url.to_string(),
             }));
         }
-        Ok(Next { config, generations, clients })
+        let grant = self.changed_grant(&config)?;
+        Ok(Next { config, generations, clients, grant })
+    }
+
+    /// What asks by the credentials of `config`, where these are others than those in use.
+    fn changed_grant(&self, config: &Config) -> Result<Option<Grant>, AppError> {
+        let of = |config: &Config| config.maskinporten.client.as_ref().map(facts);
+        if of(&self.config) == of(config) {
+            return Ok(None);
+        }
+        let new = self.own_token.as_ref().zip(config.maskinporten.client.as_ref());
+        let grant = new.map(|(own_token, client)| own_token.grant_by(client));
+        grant.transpose().map_err(AppError::from)
     }
 
     /// Cannot fail, and waits for nothing. What goes on is told first: what begins with the new routes finds them.
     fn put_in_force(&mut self, next: Next) {
-        let Next { config, generations, clients } = next;
+        let Next { config, generations, clients, grant } = next;
+        if let (Some(token), Some(grant)) = (&self.own_token, grant) {
+            token.ask_by(grant);
+        }
+        // They were read with the configuration.
+        self.origin.credentials = Credentials::of(&config);
+        self.metrics.credentials_refused.set(0);
         if let Some(first) = generations.first() {
             announce(&first.enforcer, &config);
         }
@@ -373,7 +469,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     differ("that no route asks for a right any more", asks(old) && !asks(new));
     let both = asks(old) && asks(new);
     differ("altinn", both && altinn(old) != altinn(new));
-    differ("maskinporten.client_id, its key or scopes", both && client(old) != client(new));
+    differ("maskinporten.client_id", both && client_id(old) != client_id(new));
     differ("maskinporten.timeout", old.maskinporten.timeout != new.maskinporten.timeout);
     differ("tokens.cache_entries", old.tokens.cache_entries != new.tokens.cache_entries);
     let (confirmations, others) = (&old.confirmations, &new.confirmations);
@@ -417,9 +513,14 @@ fn altinn(config: &Config) -> impl PartialEq {
     (format!("{:?}", config.altinn), exposed(config.altinn.subscription_key.as_ref()))
 }
 
-fn client(config: &Config) -> impl PartialEq {
-    let client = config.maskinporten.client.as_ref();
-    client.map(|client| (format!("{client:?}"), client.key.expose_secret().to_owned()))
+fn client_id(config: &Config) -> Option<&str> {
+    config.maskinporten.client.as_ref().map(|client| client.client_id.as_str())
+}
+
+/// All of a client that its tokens depend on.
+fn facts(client: &ClientConfig) -> impl PartialEq + use<> {
+    let key = client.key.expose_secret().to_owned();
+    (client.client_id.clone(), key, client.key_id.clone(), client.scopes.clone())
 }
 
 fn audit(config: &Config) -> impl PartialEq {

@@ -270,11 +270,14 @@ pub struct RawAltinn {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawMaskinporten {
+    /// Folder with files named `MASKINPORTEN_CLIENT_ID` and so on, or a `maskinporten-settings.json`. Left out: where
+    /// NAIS, Skiperator and Altinn Studio mount them, else the variables of these names.
+    pub credentials: Setting<String>,
     /// Id of our own client. Left out: `MASKINPORTEN_CLIENT_ID`.
     pub client_id: Setting<String>,
-    /// File that holds the client's private key, as JWK or PEM. Left out: `MASKINPORTEN_CLIENT_JWK`.
+    /// File that holds the client's private key, as JWK, base64 of one, or PEM. Left out: `MASKINPORTEN_CLIENT_JWK`.
     pub key_file: Setting<String>,
-    /// Environment variable that holds the client's private key, as JWK or PEM.
+    /// Environment variable that holds the client's private key, as JWK, base64 of one, or PEM.
     pub key_env: Setting<String>,
     /// Key id of a PEM key; a JWK carries its own.
     pub key_id: Setting<String>,

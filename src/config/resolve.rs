@@ -4,6 +4,7 @@
 mod audit;
 mod listen;
 mod path;
+mod platform;
 mod register;
 mod route;
 mod secret;
@@ -11,10 +12,11 @@ mod section;
 mod upstream;
 mod world;
 
-use super::Config;
 use super::error::{Place, Sink};
 use super::raw::{Count, InvalidMeasure, RawConfig, Setting, Size, Time};
 use super::source::Env;
+use super::{ClientConfig, Config, RegisterConfig};
+use platform::Mounted;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -22,6 +24,8 @@ use std::time::Duration;
 pub(super) struct Resolver<'a> {
     sink: &'a Sink,
     env: &'a dyn Env,
+    /// What a platform has mounted of our own client; `None` where its variables count.
+    mounted: Option<Mounted>,
     warnings: Vec<String>,
 }
 
@@ -35,15 +39,35 @@ struct Section<T> {
 
 /// Checks the whole file; `None` when a problem was reported.
 pub(super) fn resolve(raw: RawConfig, sink: &Sink, env: &dyn Env) -> Option<Config> {
-    let mut resolver = Resolver { sink, env, warnings: Vec::new() };
-    let config = resolver.config(raw);
+    let config = Resolver::new(sink, env).config(raw);
     // A problem anywhere outweighs a configuration that could be put together all the same.
     config.filter(|_| sink.is_empty())
+}
+
+/// Reads our own client alone, as [`resolve`] would beside this register; `None` when a problem was reported.
+pub(super) fn client(
+    raw: RawConfig,
+    sink: &Sink,
+    env: &dyn Env,
+    register: Option<&RegisterConfig>,
+) -> Option<ClientConfig> {
+    let mut resolver = Resolver::new(sink, env);
+    resolver.find_platform(&raw.maskinporten);
+    let world = resolver.world(&raw.environment, raw.custom);
+    let maskinporten = resolver.maskinporten(raw.maskinporten, world.as_ref(), true, register)?;
+    maskinporten.client.filter(|_| sink.is_empty())
+}
+
+impl<'a> Resolver<'a> {
+    fn new(sink: &'a Sink, env: &'a dyn Env) -> Self {
+        Self { sink, env, mounted: None, warnings: Vec::new() }
+    }
 }
 
 impl Resolver<'_> {
     fn config(&mut self, raw: RawConfig) -> Option<Config> {
         let needs_altinn = route::any_right(&raw.routes);
+        self.find_platform(&raw.maskinporten);
         let world = self.world(&raw.environment, raw.custom);
         let listen = self.listen(raw.listen);
         let admin = self.admin(raw.admin, &listen);

@@ -3,19 +3,31 @@
 
 use super::error::{ConfigErrors, Place, Problem, Sink};
 use super::raw::{RawConfig, Setting};
-use super::{Config, resolve, shape, summary, yaml};
+use super::{ClientConfig, Config, RegisterConfig, resolve, shape, summary, yaml};
 use serde::Deserialize;
 use std::io::{self, Read};
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Largest configuration file; some thousand routes take a tenth of it.
 const MAX_BYTES: u64 = 4 << 20;
+
+/// NAIS, Skiperator, Altinn Studio. Source: docs.nais.io, kartverket/skiperator, Altinn/app-lib-dotnet.
+const MOUNTED: [&str; 3] = [
+    "/var/run/secrets/nais.io/maskinporten",
+    "/var/run/secrets/skip/maskinporten",
+    "/mnt/app-secrets/maskinporten-settings.json",
+];
 
 /// The environment, as a port: tests give their own.
 pub trait Env {
     /// The value of a variable; `None` when it is not set or is no text.
     fn variable(&self, name: &str) -> Option<String>;
+
+    /// Where platforms mount the credentials of a Maskinporten client.
+    fn mounted(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
 }
 
 impl<F: Fn(&str) -> Option<String>> Env for F {
@@ -32,6 +44,10 @@ impl Env for ProcessEnv {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     fn variable(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
+    }
+
+    fn mounted(&self) -> Vec<PathBuf> {
+        MOUNTED.map(PathBuf::from).to_vec()
     }
 }
 
@@ -85,6 +101,23 @@ impl Written {
             Err(error) => Err(unreadable(&self.file, error)),
         }
     }
+
+    /// Our own client alone, with the secrets that it is made of now, beside the `register` in force.
+    ///
+    /// # Errors
+    /// [`ConfigErrors`] with everything that is wrong with it.
+    pub fn client(
+        &self,
+        env: &dyn Env,
+        register: Option<&RegisterConfig>,
+    ) -> Result<ClientConfig, ConfigErrors> {
+        match &self.text {
+            Ok(text) => {
+                load_by(text, &self.file, |raw, sink| resolve::client(raw, sink, env, register))
+            }
+            Err(error) => Err(unreadable(&self.file, error)),
+        }
+    }
 }
 
 /// Reads and checks a configuration file, with the secrets that it refers to.
@@ -100,18 +133,26 @@ pub fn load(path: &Path, env: &dyn Env) -> Result<Config, ConfigErrors> {
 /// # Errors
 /// [`ConfigErrors`] with everything that is wrong.
 pub fn load_text(text: &str, file: &str, env: &dyn Env) -> Result<Config, ConfigErrors> {
+    load_by(text, file, |raw, sink| resolve::resolve(raw, sink, env))
+}
+
+fn load_by<T>(
+    text: &str,
+    file: &str,
+    resolve: impl FnOnce(RawConfig, &Sink) -> Option<T>,
+) -> Result<T, ConfigErrors> {
     let sink = Sink::default();
     let document = yaml::parse(text, &sink);
-    let config = document.root.and_then(|root| {
+    let resolved = document.root.and_then(|root| {
         let value = shape::Value { node: &root, key: String::new(), sink: &sink };
         match Setting::<RawConfig>::deserialize(value) {
-            Ok(Setting::Written(raw, _)) => resolve::resolve(raw, &sink, env),
+            Ok(Setting::Written(raw, _)) => resolve(raw, &sink),
             Ok(Setting::Absent | Setting::Wrong(_)) | Err(_) => None,
         }
     });
     let mut problems = sink.into_problems();
-    if let Some(config) = config.filter(|_| problems.is_empty()) {
-        return Ok(config);
+    if let Some(resolved) = resolved.filter(|_| problems.is_empty()) {
+        return Ok(resolved);
     }
     show_lines(&mut problems, text, &document.secret_lines);
     Err(ConfigErrors::new(file, problems))
@@ -129,6 +170,12 @@ pub fn schema() -> serde_json::Value {
 /// [`ConfigErrors`] with everything that is wrong.
 pub fn check(path: &Path) -> Result<String, ConfigErrors> {
     load(path, &ProcessEnv).map(|config| summary::write(&config))
+}
+
+/// What a configuration opens, to whom, and what is worth a second look.
+#[must_use]
+pub fn summary(config: &Config) -> String {
+    summary::write(config)
 }
 
 /// Why a file cannot be used.

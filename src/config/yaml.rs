@@ -254,7 +254,9 @@ fn holds_user(text: &str) -> bool {
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     name != "key_id"
-        && ["key", "secret", "password", "jwk", "pem"].iter().any(|word| name.contains(word))
+        && ["key", "secret", "password", "jwk", "pem", "credential"]
+            .iter()
+            .any(|word| name.contains(word))
 }
 
 fn children(kind: &Kind) -> impl Iterator<Item = &Rc<Node>> {

@@ -55,6 +55,28 @@ impl Policy {
         &self.packages
     }
 
+    /// How the rules that permit speak of `action`.
+    #[must_use]
+    pub fn names(&self, action: &str) -> NamesAction {
+        const ACTION: &str = "urn:oasis:names:tc:xacml:1.0:action:action-id";
+        let of_action = |one: &&Match| {
+            one.designator.category == Category::Action && one.designator.id == ACTION
+        };
+        let mut nearest = NamesAction::No;
+        for rule in self.rules.iter().filter(|rule| rule.effect == Effect::Permit) {
+            let targets = rule.target.iter().flat_map(Target::matches);
+            let named: Vec<&str> =
+                targets.filter(of_action).map(|one| one.value.as_str()).collect();
+            if named.is_empty() || named.contains(&action) {
+                return NamesAction::Yes;
+            }
+            if named.iter().any(|named| named.eq_ignore_ascii_case(action)) {
+                nearest = NamesAction::OtherCase;
+            }
+        }
+        nearest
+    }
+
     /// What must be fulfilled when the decision has this effect. Source: XACML 3.0 §7.18.
     fn obligations_on(&self, effect: Effect) -> Vec<Obligation> {
         let due = self.obligations.iter().filter(|expression| expression.fulfil_on == effect);
@@ -66,6 +88,17 @@ impl Policy {
         let targets = self.rules.iter().filter_map(|rule| rule.target.as_ref());
         std::iter::once(&self.target).chain(targets).flat_map(Target::matches)
     }
+}
+
+/// Whether any rule that permits is about an action.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NamesAction {
+    /// By its name, or about every action.
+    Yes,
+    /// By its name in other letter cases.
+    OtherCase,
+    /// None is.
+    No,
 }
 
 /// Source: XACML 3.0 §5.21.

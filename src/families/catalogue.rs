@@ -930,6 +930,23 @@ const PROGRAM: &[Family] = &[
         act: "Differs between replicas for long: one of them has refused what others took, or not seen it.",
     },
     Family {
+        name: "portvakt_credentials_reloads_total",
+        unit: "changes",
+        labels: &[listed(
+            "result",
+            &[("taken", ""), ("refused", "the same files are counted once")],
+        )],
+        more: "",
+        act: "To see when a changed key was taken up.",
+    },
+    Family {
+        name: "portvakt_credentials_refused",
+        unit: "0 or 1",
+        labels: &[],
+        more: "",
+        act: "[PortvaktCredentialsRefused](runbook.md#portvaktcredentialsrefused).",
+    },
+    Family {
         name: "portvakt_tls_certificate_not_after_timestamp_seconds",
         unit: "seconds since 1970",
         labels: &[FILE],

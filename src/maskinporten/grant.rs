@@ -294,6 +294,20 @@ impl Grant {
         })
     }
 
+    /// As this one, by changed credentials.
+    ///
+    /// # Errors
+    /// [`SigningKeyError`] when the new key cannot be used.
+    pub fn by(&self, client: &ClientConfig) -> Result<Self, SigningKeyError> {
+        Self::new(client, Arc::clone(&self.issuer), Arc::clone(&self.clock))
+    }
+
+    /// The id of the key that signs.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        self.key.key_id()
+    }
+
     /// Fetches one token. Every call is a grant of its own, with a new `jti`.
     ///
     /// # Errors
@@ -554,6 +568,7 @@ pub(crate) mod tests {
             key: section("PRIVATE KEY", pkcs8()),
             key_id: Some("k1".into()),
             scopes: vec!["altinn:authorization/authorize".into(), "altinn:other".into()],
+            files: Vec::new(),
         };
         let issuer = Arc::new(Issuer::new(&config).unwrap());
         (stub, Grant::new(&client, issuer, Arc::new(FixedClock(NOW))).unwrap())

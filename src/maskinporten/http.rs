@@ -1,12 +1,13 @@
 //! HTTP as this program speaks it to Maskinporten and Altinn: verified TLS, no redirects, and bounds
 //! on time and size that hold whatever the other side sends.
 
+use crate::domain::time::UnixTime;
 use bytes::Bytes;
 use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use std::error::Error;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Idle connections are given up after this long, so that a new address of the host is found in time.
 const POOL_IDLE: Duration = Duration::from_secs(60);
@@ -123,6 +124,13 @@ async fn read_body(mut response: Response, limit: usize) -> Result<Vec<u8>, Http
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+/// The other side's clock, as it stands in `Date`.
+pub(crate) fn date(headers: &reqwest::header::HeaderMap) -> Option<UnixTime> {
+    let text = headers.get(reqwest::header::DATE)?.to_str().ok()?;
+    let since = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(UnixTime::from_seconds(i64::try_from(since.as_secs()).ok()?))
 }
 
 /// An error with all its causes, on one line: for the log.

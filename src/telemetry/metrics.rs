@@ -125,6 +125,10 @@ pub struct Metrics {
     pub config_refused: IntGauge,
     /// Time of day at which the configuration in force was taken, seconds since 1970.
     pub config_taken: IntGauge,
+    /// Changed credentials of our Maskinporten client, by taken or refused.
+    pub credentials_reloads: IntCounterVec,
+    /// 1 while changed credentials were refused.
+    pub credentials_refused: IntGauge,
     /// Whether the program is ready: 0 or 1.
     pub ready: IntGauge,
     process: Process,
@@ -387,6 +391,15 @@ impl Metrics {
             config_taken: families.gauge(
                 "portvakt_config_taken_timestamp_seconds",
                 "Time at which the configuration in force was taken.",
+            )?,
+            credentials_reloads: families.counters(
+                "portvakt_credentials_reloads_total",
+                "Changed credentials of our Maskinporten client, by taken or refused.",
+                &["result"],
+            )?,
+            credentials_refused: families.gauge(
+                "portvakt_credentials_refused",
+                "1 while changed credentials of our Maskinporten client were refused and older ones are in use.",
             )?,
             ready: families.gauge("portvakt_ready", "1 while ready for traffic.")?,
             process: Process::register(&families)?,

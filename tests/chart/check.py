@@ -506,7 +506,9 @@ def of_platform(name: str, known: dict) -> tuple[str, dict, dict, list]:
     assert config_mount[map_key] == map_["metadata"]["name"], "the ConfigMap that is mounted is the one in the file"
     assert variables["PORTVAKT_CONFIG"] == config_mount["mountPath"] + "/portvakt.yaml", "the file is where it is looked for"
     folders = [it["mountPath"] for it in container["filesFrom"] if "emptyDir" in it]
-    return map_["data"]["portvakt.yaml"], variables, {}, folders
+    mounted = [it for it in container["filesFrom"] if "secret" in it]
+    files = {f"{it['mountPath']}/{key}": text for it in mounted for key, text in known[it["secret"]].items()}
+    return map_["data"]["portvakt.yaml"], variables, files, folders
 
 
 def configurations(texts: dict[str, str]) -> None:
@@ -554,7 +556,7 @@ def platforms() -> None:
         found.append("the upstream is not the main container")
     name = next(it["metadata"]["name"] for it in skip if it["kind"] == "Application")
     secret = f"maskinporten-{name}-{zlib.crc32(f'maskinporten-{name}'.encode()):08x}"
-    if {"secret": secret} not in container["envFrom"]:
+    if secret not in [it.get("secret") for it in container["filesFrom"]]:
         found.append(f"the Maskinporten client is in {secret}")
     check("skiperator: ports and the Secret's name are right", found)
 

@@ -16,7 +16,7 @@ pub(super) struct Reference<'a> {
     pub(super) file: &'a Setting<String>,
     /// The name of a variable.
     pub(super) variable: &'a Setting<String>,
-    /// The variable that the platform sets, used when the file is silent.
+    /// The name under which the platform gives it, used when the file is silent.
     pub(super) platform: Option<&'static str>,
 }
 
@@ -52,8 +52,8 @@ impl Resolver<'_> {
             return Err(Reported);
         }
         let Some(name) = reference.platform else { return Ok(None) };
-        let place = Place { key: name.to_owned(), ..Place::default() };
-        Ok(self.variable(name).map(|secret| (secret.into(), place)))
+        let place = self.platform_place(name);
+        Ok(self.platform(name).map(|secret| (secret.into(), place)))
     }
 
     fn secret_file(&self, path: &str, place: &Place) -> Result<(SecretString, Place), Reported> {

@@ -1,16 +1,19 @@
 //! The world outside: which issuer and which Altinn, and our own client there.
 
+use super::platform::from_base64;
 use super::secret::{Reference, Reported};
 use super::{Resolver, Section, either, section};
 use crate::config::error::Place;
 use crate::config::raw::{RawAltinn, RawCustom, RawEnvironment, RawMaskinporten, Setting};
 use crate::config::{AltinnConfig, ClientConfig, Environment, MaskinportenConfig, RegisterConfig};
+use crate::domain::json::Json;
 use crate::domain::scope::Scope;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Addresses, pinned by the environment. Source: contract maskinporten.md §1.
@@ -54,9 +57,10 @@ impl Resolver<'_> {
         if !written.is_absent() {
             return written.value().copied();
         }
-        match self.variable("MASKINPORTEN_ISSUER").as_deref() {
+        match self.platform("MASKINPORTEN_ISSUER").as_deref() {
             Some(issuer) if issuer == PROD.0 => Some(RawEnvironment::Prod),
             Some(issuer) if issuer == TEST.0 => Some(RawEnvironment::Test),
+            None if self.platform_is_broken() => None,
             _ => {
                 let place = Place { key: String::new(), line: 1, column: 1 };
                 self.missing(&place, "environment", "write `prod`, `test` or `custom`");
@@ -69,7 +73,7 @@ impl Resolver<'_> {
         for name in
             ["MASKINPORTEN_WELL_KNOWN_URL", "MASKINPORTEN_JWKS_URI", "MASKINPORTEN_TOKEN_ENDPOINT"]
         {
-            if self.variable(name).is_some_and(|address| !address.starts_with(issuer)) {
+            if self.platform(name).is_some_and(|address| !address.starts_with(issuer)) {
                 self.disagrees(name, issuer);
             }
         }
@@ -84,15 +88,14 @@ impl Resolver<'_> {
 
     fn check_issuer_variable(&self, world: &World) {
         const NAME: &str = "MASKINPORTEN_ISSUER";
-        if self.variable(NAME).is_some_and(|issuer| issuer != world.issuer) {
+        if self.platform(NAME).is_some_and(|issuer| issuer != world.issuer) {
             self.disagrees(NAME, &world.issuer);
         }
     }
 
     fn disagrees(&self, variable: &str, issuer: &str) {
-        let place = Place { key: variable.to_owned(), ..Place::default() };
-        let message =
-            format!("this variable names another issuer than the environment's, {issuer}");
+        let place = self.platform_place(variable);
+        let message = format!("the platform names another issuer than the environment's, {issuer}");
         self.sink.report(&place, message, "set `environment` to the world that the platform gives");
     }
 
@@ -107,7 +110,7 @@ impl Resolver<'_> {
             Setting::Written(text, place) => {
                 self.address(&(text.clone(), place.clone()), plain_http)
             }
-            Setting::Absent => match self.variable("MASKINPORTEN_WELL_KNOWN_URL") {
+            Setting::Absent => match self.platform("MASKINPORTEN_WELL_KNOWN_URL") {
                 Some(text) if from_platform => self.address(&(text, issuer.1.clone()), plain_http),
                 _ => issuer_url.and_then(|url| url.join(METADATA_PATH).ok()),
             },
@@ -132,9 +135,9 @@ impl Resolver<'_> {
         let issuer = match &section.raw.issuer {
             Setting::Written(text, place) => (text.clone(), place.clone()),
             Setting::Wrong(_) => return None,
-            Setting::Absent => match self.variable("MASKINPORTEN_ISSUER") {
+            Setting::Absent => match self.platform("MASKINPORTEN_ISSUER") {
                 Some(text) => (text, section.place.child("issuer")),
-                None if section.readable => {
+                None if section.readable && !self.platform_is_broken() => {
                     self.missing(&section.place, "issuer", "write the issuer, slash at the end");
                     return None;
                 }
@@ -305,12 +308,13 @@ impl Resolver<'_> {
         register: Option<&RegisterConfig>,
     ) -> Option<ClientConfig> {
         let raw = &section.raw;
-        let required = needed && section.readable;
+        let required = needed && section.readable && !self.platform_is_broken();
         let client_id = self.platform_text(&raw.client_id, "MASKINPORTEN_CLIENT_ID");
         if client_id.is_none() && raw.client_id.is_absent() && required {
             let cure = "write the id of your own client, or set MASKINPORTEN_CLIENT_ID";
             self.missing(&section.place, "client_id", cure);
         }
+        self.warn_of_a_foreign_key(raw);
         let scopes = self.own_scopes(&raw.scopes, required, register);
         let key = self.secret(&Reference {
             inline: None,
@@ -319,7 +323,10 @@ impl Resolver<'_> {
             platform: Some("MASKINPORTEN_CLIENT_JWK"),
         });
         let key = match key {
-            Ok(Some((key, place))) => self.check_key(&key, &raw.key_id, &place).then_some(key),
+            Ok(Some((key, place))) => {
+                let key = from_base64(key.expose_secret()).unwrap_or(key);
+                self.check_key(&key, &raw.key_id, &place).then_some(key)
+            }
             Ok(None) if required => {
                 let cure = "write `key_file` or `key_env`, or set MASKINPORTEN_CLIENT_JWK";
                 self.missing(&section.place, "key_file", cure);
@@ -328,7 +335,23 @@ impl Resolver<'_> {
             Ok(None) | Err(Reported) => None,
         };
         let key_id = raw.key_id.value().cloned();
-        Some(ClientConfig { client_id: client_id?, key: key?, key_id, scopes })
+        let mut files = self.platform_files();
+        files.extend(raw.key_file.value().map(PathBuf::from));
+        Some(ClientConfig { client_id: client_id?, key: key?, key_id, scopes, files })
+    }
+
+    /// The id comes from the file and the key from the platform, which has it for another client.
+    fn warn_of_a_foreign_key(&mut self, raw: &RawMaskinporten) {
+        let platform = self.platform("MASKINPORTEN_CLIENT_ID");
+        let written = raw.client_id.value().zip(platform.as_ref());
+        let own_key = !raw.key_file.is_absent() || !raw.key_env.is_absent();
+        if written.is_some_and(|(written, platform)| written != platform) && !own_key {
+            self.warnings.push(
+                "`maskinporten.client_id` is another client than MASKINPORTEN_CLIENT_ID, whose key \
+                 MASKINPORTEN_CLIENT_JWK is used"
+                    .into(),
+            );
+        }
     }
 
     fn own_scopes(
@@ -360,7 +383,7 @@ impl Resolver<'_> {
                     let lists = LISTS.iter().filter(|_| lists).map(|scope| (*scope).to_owned());
                     [DEFAULT.to_owned()].into_iter().chain(parties).chain(lists).collect()
                 };
-                let platform = self.variable("MASKINPORTEN_SCOPES");
+                let platform = self.platform("MASKINPORTEN_SCOPES");
                 platform.map_or_else(own, |scopes| {
                     scopes.split_whitespace().map(str::to_owned).collect()
                 })
@@ -401,12 +424,22 @@ impl Resolver<'_> {
             }
             return true;
         }
+        if !text.starts_with('{') {
+            let cure = "give the private key as one JSON object, as base64 of that, or as PEM";
+            return refuse("neither a JWK nor PEM", cure);
+        }
+        if let Err(error) = Json::parse(text.as_bytes()) {
+            // The position alone: a parser's own words may quote what stands there.
+            let message = format!("a JWK that cannot be read: {error}");
+            return refuse(&message, "give the private key as one whole JSON object");
+        }
         let Ok(jwk) = serde_json::from_str::<JwkShape>(text) else {
-            return refuse(
-                "neither a JWK nor PEM",
-                "give the private key as one JSON object, or as PEM",
-            );
+            return refuse("no JWK: `kty` and `kid` are texts", "give the private key itself");
         };
+        if jwk.keys.is_some() {
+            let cure = "give the one private key that the client is to sign with";
+            return refuse("a set of keys (`keys`), not one key", cure);
+        }
         if jwk.kty.as_deref() != Some("RSA") || jwk.d.is_none() {
             let cure = "give the RSA key that is registered on the client, with its private part";
             return refuse("not the private half of an RSA key", cure);
@@ -431,7 +464,7 @@ impl Resolver<'_> {
             }
             Setting::Written(text, _) => Some(text.clone()),
             Setting::Wrong(_) => None,
-            Setting::Absent => self.variable(variable),
+            Setting::Absent => self.platform(variable),
         }
     }
 
@@ -447,6 +480,7 @@ struct JwkShape {
     kty: Option<String>,
     kid: Option<String>,
     d: Option<IgnoredAny>,
+    keys: Option<IgnoredAny>,
 }
 
 fn is_header_text(secret: &SecretString) -> bool {
