@@ -45,8 +45,11 @@ use crate::register::{self, Limits, Reader, Ticks, TooManyRights};
 use crate::serve::Worker;
 use crate::serve::admin::{Admin, Readiness};
 use crate::serve::entrance::Entrance;
+use crate::serve::guard::Guard;
+use crate::serve::history::History;
 use crate::serve::listener::{Bound, Sharing, SocketFile, listen};
 use crate::serve::proxy::{Generation, Proxy, Stop};
+use crate::serve::register::{CountCalls, RegisterPages};
 use crate::store;
 use crate::sync::ports::{Saved, Source, Store};
 use crate::sync::{Parts, Saving, Sync, distinct};
@@ -587,15 +590,14 @@ impl Running {
             gate: altinn.as_ref().map(|way| way.gate.clone()),
         });
         let stop_control = CancellationToken::new();
-        let pages = told::pages(&config, &enforcer, sync.as_ref(), altinn.clone()).map(Arc::new);
+        let calls = altinn.clone().map(told::count_calls);
+        let pages = told::pages(&config, &enforcer, sync.as_ref(), calls.clone()).map(Arc::new);
         let admin = bind(config.admin.address, Sharing::Alone, control)?;
         let admin_address = local(&admin, config.admin.address)?;
-        supervise(control, &tell, "the admin listener", {
-            let readiness: Arc<dyn Readiness> = Arc::<AppReadiness>::clone(&readiness);
-            let recorder = Arc::clone(&recorder);
-            let register = pages.clone();
-            Admin { metrics, readiness, recorder, register }.run(admin, stop_control.clone())
-        });
+        let telling = telling(&config, &readiness, pages.clone(), calls, metrics);
+        let in_force = Arc::clone(&telling.in_force);
+        let telling = telling.run(admin, stop_control.clone());
+        supervise(control, &tell, "the admin listener", telling);
         supervise(
             control,
             &tell,
@@ -643,6 +645,7 @@ impl Running {
             keys,
             courses,
             pages,
+            in_force,
             listener,
             clients,
             watched,
@@ -757,6 +760,26 @@ impl Running {
             tracing::error!("a worker does not end; what was in flight there is not recorded");
         }
         Err(hurried)
+    }
+}
+
+/// What the admin listener answers from.
+fn telling(
+    config: &Config,
+    readiness: &Arc<AppReadiness>,
+    register: Option<Arc<RegisterPages>>,
+    calls: Option<CountCalls>,
+    metrics: Metrics,
+) -> Admin {
+    Admin {
+        guard: Guard::new(config.admin.address, config.admin.token.as_ref()),
+        history: Arc::new(History::new(metrics.clone())),
+        in_force: Arc::new(ArcSwap::from_pointee(told::in_force(config, 1))),
+        recorder: Arc::clone(&readiness.recorder),
+        readiness: Arc::<AppReadiness>::clone(readiness),
+        register,
+        calls,
+        metrics,
     }
 }
 

@@ -6,7 +6,7 @@ pub mod raw;
 mod resolve;
 mod shape;
 pub mod source;
-mod summary;
+pub(crate) mod summary;
 mod yaml;
 
 pub use error::{ConfigErrors, Place, Problem};
@@ -30,7 +30,7 @@ pub struct Config {
     pub environment: Environment,
     /// The data listener.
     pub listen: ListenConfig,
-    /// The admin listener: `/livez`, `/readyz`, `/metrics`.
+    /// The admin listener: probes, metrics, the register and the pages.
     pub admin: AdminConfig,
     /// The upstreams by name: every name in a route, and at least one; none where nothing is forwarded.
     pub upstreams: BTreeMap<String, UpstreamConfig>,
@@ -117,6 +117,28 @@ impl fmt::Display for ListenAddress {
     }
 }
 
+/// A configuration in words, for people. Holds no secret.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Environment, addresses and upstreams, by name.
+    pub facts: Vec<(&'static str, String)>,
+    /// The routes.
+    pub routes: Table,
+    /// How late a withdrawn right is refused, by route; no rows where no route demands one.
+    pub withdrawn: Table,
+    /// What can be started, and is worth a second look.
+    pub warnings: Vec<String>,
+}
+
+/// Rows below their heads.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// The name of each column.
+    pub head: Vec<&'static str>,
+    /// As many cells in each as there are columns.
+    pub rows: Vec<Vec<String>>,
+}
+
 /// TLS towards clients.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ListenTlsConfig {
@@ -160,10 +182,13 @@ pub enum TlsVersion {
 }
 
 /// Where operators look.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct AdminConfig {
     /// Address and port; port 0 takes a free one.
     pub address: SocketAddr,
+    /// What opens the pages and the register, at least 32 printable characters of ASCII. Without one they are open
+    /// on loopback, and closed elsewhere.
+    pub token: Option<SecretString>,
 }
 
 /// One upstream.

@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod chain;
 mod line;
+pub mod minutes;
 mod output;
 pub mod pseudonyms;
 pub mod refusals;
@@ -19,14 +20,14 @@ use crate::domain::party::Party;
 use crate::domain::system_user::ClientId;
 use crate::enforce::authenticate::TokenCache;
 use crate::enforce::rejection::Rejection;
-use crate::enforce::trail::Trail;
+use crate::enforce::trail::{Step, Trail};
 use crate::forward::body::Progress;
 use crate::telemetry::metrics::Metrics;
 use audit::{Audit, Place, Stopped};
 use http::{Method, StatusCode};
 use line::Line;
 use pseudonyms::Pseudonyms;
-use refusals::Refusals;
+use refusals::{Refusals, Why};
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -97,7 +98,8 @@ impl Recorder {
             duration_us: 0,
             complete: false,
         };
-        self.refusals.note(&line);
+        let words = "what came is no HTTP request that can be read";
+        self.refusals.note(&line, Why { step: Step::Admit.label(), words });
         self.audit.write(line.json(), None);
     }
 }
@@ -340,8 +342,10 @@ impl Drop for Record {
         self.write_metrics();
         let place = std::mem::replace(&mut self.place, Ok(None)).unwrap_or_default();
         let line = self.line();
-        if self.trail.rejection.is_some() {
-            self.recorder.refusals.note(&line);
+        if let Some(rejection) = &self.trail.rejection {
+            let step = self.trail.steps().last().map_or(Step::Admit, |(step, _)| step);
+            let why = Why { step: step.label(), words: &rejection.in_words() };
+            self.recorder.refusals.note(&line, why);
         }
         self.recorder.audit.write(line.json(), place);
     }

@@ -14,7 +14,7 @@ mod ticks;
 mod writer;
 
 pub use book::{Derive, Explain, MAX_SETS, PolicyState};
-pub use reader::{Explanation, Reader, Shown, Stats, UserView};
+pub use reader::{AGES, Explanation, Reader, Shown, Stats, UserView};
 pub use ticks::{HISTORY, InvalidWall, Moment, Tick, Ticks};
 pub use writer::{Publish, Restored, Scanned, Watch, Writer};
 

@@ -16,6 +16,7 @@ use crate::enforce::route::Routes;
 use crate::forward::Forwarder;
 use crate::maskinporten::grant::Grant;
 use crate::maskinporten::jwks::JwksKeySource;
+use crate::serve::pages::InForce;
 use crate::serve::proxy::{Generation, Proxy};
 use crate::serve::register::RegisterPages;
 use crate::sync::Course;
@@ -104,6 +105,8 @@ pub(super) struct Reloader {
     pub(super) keys: Arc<JwksKeySource>,
     pub(super) courses: Option<watch::Sender<Option<Arc<Course>>>>,
     pub(super) pages: Option<Arc<RegisterPages>>,
+    /// What is told of the configuration in force.
+    pub(super) in_force: Arc<ArcSwap<InForce>>,
     /// Certificates towards clients; these change by their files alone.
     pub(super) listener: All,
     pub(super) clients: Clients,
@@ -357,6 +360,8 @@ impl Reloader {
         if let (Some(pages), Some(bounds)) = (&self.pages, told::bounds(&config)) {
             pages.bounds.store(Arc::new(bounds));
         }
+        let generation = self.in_force.load().generation + 1;
+        self.in_force.store(Arc::new(told::in_force(&config, generation)));
         let all = self.listener.iter().cloned();
         // Told of only now: one that was refused never was in use.
         for client in clients.values() {
@@ -462,7 +467,8 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     };
     differ("environment", world(old) != world(new));
     differ("listen", old.listen != new.listen);
-    differ("admin", old.admin != new.admin);
+    let admin = |config: &Config| (config.admin.address, exposed(config.admin.token.as_ref()));
+    differ("admin", admin(old) != admin(new));
     let asks = |config: &Config| config.maskinporten.client.is_some();
     // Our client, and all that goes with it, is there for routes that ask for a right.
     differ("a first route that asks for a right", !asks(old) && asks(new));

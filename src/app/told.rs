@@ -1,21 +1,33 @@
 //! What the admin listener is given to tell of the register.
 
 use super::Way;
-use crate::config::{Config, RouteConfig};
+use crate::config::{Config, RouteConfig, summary};
 use crate::enforce::Enforcer;
+use crate::serve::pages::InForce;
 use crate::serve::register::{Bounds, Calls, CountCalls, RegisterPages, RouteGrace};
 use crate::sync::Sync;
+use std::sync::Arc;
 
 /// The register's pages; `None` when none is kept.
 pub(super) fn pages(
     config: &Config,
     enforcer: &Enforcer,
     sync: Option<&Sync>,
-    altinn: Option<Way>,
+    calls: Option<CountCalls>,
 ) -> Option<RegisterPages> {
     let reader = enforcer.answers.as_ref()?.register.clone()?;
-    let calls = altinn.map(|way| -> CountCalls { Box::new(move || calls(&way)) });
     Some(RegisterPages::new(reader, sync?.status(), bounds(config)?, calls))
+}
+
+/// The configuration in words.
+pub(super) fn in_force(config: &Config, generation: u64) -> InForce {
+    let (summary, withdrawn_note) = (summary::of(config), summary::memory());
+    InForce { summary, withdrawn_note, generation }
+}
+
+/// Counts calls on their way to Altinn.
+pub(super) fn count_calls(way: Way) -> CountCalls {
+    Arc::new(move || calls(&way))
 }
 
 fn calls(way: &Way) -> Calls {

@@ -16,7 +16,7 @@ use crate::enforce::answers::Answers;
 use crate::enforce::authorize::Evidence;
 use crate::enforce::facts::{BodyError, BodyReader, Facts};
 use crate::enforce::ports::EdgeFuture;
-use crate::enforce::rejection::{DeniedBy, Rejection};
+use crate::enforce::rejection::Rejection;
 use crate::enforce::trail::{Step, Trail};
 use crate::enforce::{Enforcer, Grant};
 use crate::maskinporten::key_set::{KeySetError, parse_key_set};
@@ -304,7 +304,7 @@ fn tell(request: &Request, told: &Told) -> String {
     for (step, took) in trail.steps() {
         let refusal = result.as_ref().err().filter(|_| refused_at == Some(step));
         let (mark, words) = match refusal {
-            Some(rejection) => ("NO", refusal_in_words(rejection)),
+            Some(rejection) => ("NO", rejection.in_words()),
             None => ("ok", step_in_words(step, trail)),
         };
         // Writing to a string does not fail.
@@ -401,39 +401,4 @@ fn token_in_words(trail: &Trail) -> String {
         );
     }
     words
-}
-
-fn refusal_in_words(rejection: &Rejection) -> String {
-    match rejection {
-        Rejection::Scope { missing, .. } => missing.to_string(),
-        Rejection::NoRight(question, _) => format!(
-            "nothing delegated gives system user {} `{}` on `{}` for this party (NotApplicable)",
-            question.system_user(),
-            question.action(),
-            question.resource()
-        ),
-        Rejection::Denied(question, by) => {
-            let why = match by {
-                DeniedBy::Policy => "the policy or the access list says no".to_owned(),
-                DeniedBy::Obligation(obligation) => obligation.to_string(),
-            };
-            format!("`{}` on `{}` is denied: {why}", question.action(), question.resource())
-        }
-        Rejection::Malformed(_)
-        | Rejection::OverLimit(_)
-        | Rejection::RequestTimeout
-        | Rejection::Overloaded
-        | Rejection::TooFast(..)
-        | Rejection::Unrecorded
-        | Rejection::NoRoute
-        | Rejection::NoToken
-        | Rejection::Token(_)
-        | Rejection::Unverified(_)
-        | Rejection::NoSystemUser
-        | Rejection::Party(_)
-        | Rejection::Undecided(_)
-        | Rejection::Upstream(_)
-        | Rejection::Lapsed(_)
-        | Rejection::Internal => rejection.to_string(),
-    }
 }

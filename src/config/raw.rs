@@ -22,7 +22,7 @@ pub struct RawConfig {
     pub custom: Setting<RawCustom>,
     /// Where requests come in.
     pub listen: Setting<RawListen>,
-    /// Where operators look: `/livez`, `/readyz`, `/metrics`.
+    /// Where operators look: probes, metrics, the register and pages for people.
     pub admin: Setting<RawAdmin>,
     /// The upstream called `default`.
     pub upstream: Setting<RawUpstream>,
@@ -179,6 +179,10 @@ pub struct RawForwardAuth {
 pub struct RawAdmin {
     /// Address and port; port 0 takes a free one.
     pub address: Setting<String>,
+    /// File that holds the token which opens the pages and the register, at least 32 characters.
+    pub token_file: Setting<String>,
+    /// Environment variable that holds that token.
+    pub token_env: Setting<String>,
 }
 
 /// One upstream.

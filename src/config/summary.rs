@@ -1,8 +1,8 @@
-//! A configuration in words, for people who are about to start it.
+//! A configuration in words, for people who are about to start it, or look at one in force.
 
 use super::{
-    AccessConfig, Config, Environment, Freshness, ListenConfig, PartyConfig, RegisterConfig,
-    RouteConfig, UpstreamProtocol,
+    AccessConfig, AdminConfig, Config, Environment, Freshness, ListenConfig, PartyConfig,
+    RegisterConfig, RouteConfig, Summary, Table, UpstreamProtocol,
 };
 use crate::domain::scope::{Scope, ScopeRule};
 use crate::sync::bound::{self, Bound};
@@ -10,22 +10,46 @@ use std::fmt::Write;
 use std::time::Duration;
 
 /// Environment, listeners, upstreams, a table of the routes, and the warnings. Shows no secret.
+pub(crate) fn of(config: &Config) -> Summary {
+    Summary {
+        facts: facts(config),
+        routes: routes(&config.routes),
+        withdrawn: withdrawn(config),
+        warnings: config.warnings.clone(),
+    }
+}
+
+/// The same as text.
 pub(super) fn write(config: &Config) -> String {
+    let Summary { facts, routes, withdrawn, warnings } = of(config);
     let mut text = String::new();
+    for (name, value) in facts {
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(text, "{name:<13}{value}");
+    }
+    let _ = write!(text, "\n{}", aligned(&routes));
+    if !withdrawn.rows.is_empty() {
+        let _ = write!(text, "\n{}{}\n", aligned(&withdrawn), memory());
+    }
+    for warning in warnings {
+        let _ = writeln!(text, "\nwarning: {warning}");
+    }
+    text
+}
+
+fn facts(config: &Config) -> Vec<(&'static str, String)> {
     let environment = match config.environment {
         Environment::Prod => "prod",
         Environment::Test => "test",
         Environment::Custom => "custom",
     };
-    let mut line = |name: &str, value: &str| {
-        // Writing to a `String` cannot fail.
-        let _ = writeln!(text, "{name:<13}{value}");
-    };
-    line("environment", environment);
-    line("issuer", &config.maskinporten.issuer);
-    line("altinn", config.altinn.url.as_str());
-    line("listen", &listen(&config.listen));
-    line("admin", &config.admin.address.to_string());
+    let mut facts = vec![
+        ("environment", environment.to_owned()),
+        ("issuer", config.maskinporten.issuer.clone()),
+        ("altinn", config.altinn.url.to_string()),
+        ("listen", listen(&config.listen)),
+        ("admin", admin(&config.admin)),
+    ];
     for (name, upstream) in &config.upstreams {
         let protocol = match upstream.protocol {
             UpstreamProtocol::Http1 => "HTTP/1.1",
@@ -37,15 +61,18 @@ pub(super) fn write(config: &Config) -> String {
             (None, Some(_)) => format!("https://{}", upstream.authority),
             (None, None) => format!("http://{}", upstream.authority),
         };
-        line("upstream", &format!("{name}: {address} ({protocol})"));
+        facts.push(("upstream", format!("{name}: {address} ({protocol})")));
     }
-    text.push('\n');
-    text.push_str(&routes(&config.routes));
-    text.push_str(&revocation(config));
-    for warning in &config.warnings {
-        let _ = writeln!(text, "\nwarning: {warning}");
-    }
-    text
+    facts
+}
+
+fn admin(admin: &AdminConfig) -> String {
+    let note = match (&admin.token, admin.address.ip().to_canonical().is_loopback()) {
+        (Some(_), _) => " (token for pages and register)",
+        (None, true) => "",
+        (None, false) => " (probes and metrics only: there is no `admin.token_file`)",
+    };
+    format!("{}{note}", admin.address)
 }
 
 fn listen(listen: &ListenConfig) -> String {
@@ -66,28 +93,27 @@ fn listen(listen: &ListenConfig) -> String {
     format!("{} ({})", listen.address, notes.join(", "))
 }
 
-fn routes(routes: &[RouteConfig]) -> String {
+fn routes(routes: &[RouteConfig]) -> Table {
     let head = ["ROUTE", "METHODS", "PATH", "ACCESS", "SCOPES", "RIGHT", "PARTY", "UPSTREAM"];
     table(head, routes.iter().map(row))
 }
 
 /// How late a withdrawn right is refused, for each route; nothing where no route demands one.
-fn revocation(config: &Config) -> String {
+fn withdrawn(config: &Config) -> Table {
     let register = config.register.as_ref();
-    let rows: Vec<_> = config.routes.iter().flat_map(|route| bounds(route, register)).collect();
-    if rows.is_empty() {
-        return String::new();
-    }
+    let rows = config.routes.iter().flat_map(|route| bounds(route, register));
     let head = ["RIGHT WITHDRAWN", "METHODS", "REFUSED AFTER", "AT MOST", "ALTINN AWAY"];
-    let mut text = format!("\n{}", table(head, rows.into_iter()));
-    let memory = |time: Duration| time.as_secs() / 60;
-    let _ = writeln!(
-        text,
+    table(head, rows)
+}
+
+/// What stands below the table of withdrawn rights.
+pub(crate) fn memory() -> String {
+    let minutes = |time: Duration| time.as_secs() / 60;
+    format!(
         "From when Altinn says so; its PDP remembers delegations for {} and policies for {} minutes.",
-        memory(bound::DELEGATIONS),
-        memory(bound::POLICIES)
-    );
-    text
+        minutes(bound::DELEGATIONS),
+        minutes(bound::POLICIES)
+    )
 }
 
 /// A line for the methods that change nothing and one for the others, if the route has such.
@@ -114,21 +140,26 @@ fn time(time: Duration) -> String {
 }
 
 fn table<const COLUMNS: usize>(
-    head: [&str; COLUMNS],
-    lines: impl Iterator<Item = [String; COLUMNS]>,
-) -> String {
-    let mut rows = vec![head.map(str::to_owned)];
-    rows.extend(lines);
-    let mut widths = [0; COLUMNS];
-    for row in &rows {
+    head: [&'static str; COLUMNS],
+    rows: impl Iterator<Item = [String; COLUMNS]>,
+) -> Table {
+    Table { head: head.to_vec(), rows: rows.map(Vec::from).collect() }
+}
+
+/// Columns of one width each, below their heads.
+fn aligned(table: &Table) -> String {
+    let head: Vec<String> = table.head.iter().map(|&name| name.to_owned()).collect();
+    let rows = || std::iter::once(&head).chain(&table.rows);
+    let mut widths = vec![0; head.len()];
+    for row in rows() {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.chars().count().max(*width);
         }
     }
     let mut text = String::new();
-    for row in &rows {
+    for row in rows() {
         let cells: Vec<String> =
-            row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');
     }

@@ -436,6 +436,44 @@ impl Rejection {
         }
     }
 
+    /// Why, for people who operate the program: more than [`Display`](std::fmt::Display), and nothing that came with
+    /// the request but the id of a system user.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        match self {
+            Self::Scope { missing, .. } => missing.to_string(),
+            Self::NoRight(question, _) => format!(
+                "nothing delegated gives system user {} `{}` on `{}` for this party (NotApplicable)",
+                question.system_user(),
+                question.action(),
+                question.resource()
+            ),
+            Self::Denied(question, by) => {
+                let why = match by {
+                    DeniedBy::Policy => "the policy or the access list says no".to_owned(),
+                    DeniedBy::Obligation(obligation) => obligation.to_string(),
+                };
+                format!("`{}` on `{}` is denied: {why}", question.action(), question.resource())
+            }
+            Self::Malformed(_)
+            | Self::OverLimit(_)
+            | Self::RequestTimeout
+            | Self::Overloaded
+            | Self::TooFast(..)
+            | Self::Unrecorded
+            | Self::NoRoute
+            | Self::NoToken
+            | Self::Token(_)
+            | Self::Unverified(_)
+            | Self::NoSystemUser
+            | Self::Party(_)
+            | Self::Undecided(_)
+            | Self::Upstream(_)
+            | Self::Lapsed(_)
+            | Self::Internal => self.to_string(),
+        }
+    }
+
     /// When it is worth coming back, for refusals that time may mend.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

@@ -16,6 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Looks up; never waits for the writer. A clone is as good.
 #[derive(Clone)]
@@ -84,6 +85,14 @@ pub struct UserView {
     pub complete: bool,
 }
 
+/// Up to which age entries are counted together in [`Stats::ages`].
+pub const AGES: [Duration; 8] = {
+    const SECONDS: [u64; 8] = [5, 15, 30, 60, 300, 900, 3600, 86_400];
+    let [a, b, c, d, e, f, g, h] = SECONDS;
+    let age = Duration::from_secs;
+    [age(a), age(b), age(c), age(d), age(e), age(f), age(g), age(h)]
+};
+
 /// How large the register is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Stats {
@@ -103,6 +112,8 @@ pub struct Stats {
     pub bytes: usize,
     /// The longest unread entry: when it was fetched.
     pub oldest: Option<Tick>,
+    /// Entries that were read, by age: those up to each of [`AGES`] and past the one before, then all older ones.
+    pub ages: [usize; AGES.len() + 1],
 }
 
 impl Reader {
@@ -208,8 +219,9 @@ impl Reader {
             bytes: self.bytes(),
             ..Stats::default()
         };
+        let now = self.shared.ticks.moment();
         for shard in &self.shared.shards {
-            shard.load().iter().for_each(|found| stats.count(&found));
+            shard.load().iter().for_each(|found| stats.count(&found, now));
         }
         stats
     }
@@ -330,13 +342,18 @@ impl Reader {
 }
 
 impl Stats {
-    fn count(&mut self, found: &Found<'_>) {
+    fn count(&mut self, found: &Found<'_>, now: Moment) {
         self.users += 1;
         self.parties += found.grants().len();
         let Some(fetched) = found.row.fetched else { return };
         self.read += 1;
         self.doubted += usize::from(found.row.stands_against(fetched));
         self.oldest = Some(self.oldest.map_or(fetched, |oldest| oldest.min(fetched)));
+        let age = now.age(fetched);
+        let place = AGES.iter().position(|most| age <= *most).unwrap_or(AGES.len());
+        if let Some(counted) = self.ages.get_mut(place) {
+            *counted += 1;
+        }
     }
 }
 

@@ -1,13 +1,17 @@
-//! The admin listener: alive, ready, metrics, the register and the last refusals. Its own port, its own
-//! runtime, no secret in its answers. What is long is written piece by piece, as it is taken.
+//! The admin listener: alive, ready, metrics, the register, the last refusals, and pages for people. Its own port,
+//! its own runtime, no secret in its answers. What is long is written piece by piece, as it is taken.
 
-use super::register::RegisterPages;
+use super::guard::{Closed, Guard};
+use super::history::{self, History};
+use super::pages::{self, InForce, Page};
+use super::register::{CountCalls, RegisterPages};
 use crate::paced::Paced;
 use crate::record::Recorder;
 use crate::telemetry::metrics::Metrics;
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -41,6 +45,14 @@ pub struct Admin {
     pub recorder: Arc<Recorder>,
     /// The register, if there is one.
     pub register: Option<Arc<RegisterPages>>,
+    /// How busy the way to Altinn is; `None` where nobody goes it.
+    pub calls: Option<CountCalls>,
+    /// The last hour.
+    pub history: Arc<History>,
+    /// The configuration in force.
+    pub in_force: Arc<ArcSwap<InForce>>,
+    /// Who may see more than probes and metrics.
+    pub guard: Guard,
 }
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
@@ -56,10 +68,21 @@ const CONNECTIONS: usize = 64;
 /// Who takes nothing of an answer for so long is given up.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// Nothing here is kept, guessed at, framed, or read by pages of others.
+const ALWAYS: [(HeaderName, &str); 6] = [
+    (header::CACHE_CONTROL, "no-store"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const PATHS: &str = "/livez, /readyz, /metrics, /register, /register/system-users/{uuid}, \
-                     /register/export or /refusals\n";
+                     /register/export, /refusals, or pages for people: /, /ui/refusals, \
+                     /ui/refusals/{trace id}, /ui/routes or /ui/configuration\n";
 const NO_REGISTER: &str =
     "no register is kept: `register.enabled` is false, or no route asks for a right\n";
 
@@ -67,9 +90,15 @@ impl Admin {
     /// Serves until `stop`.
     pub async fn run(self, listener: TcpListener, stop: CancellationToken) {
         let room = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
+        let mut look = tokio::time::interval(history::INTERVAL);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
+                _ = look.tick() => {
+                    self.history.read();
+                    continue;
+                }
                 () = stop.cancelled() => return,
             };
             let Ok((stream, _)) = accepted else {
@@ -87,7 +116,7 @@ impl Admin {
 
     async fn serve(&self, stream: TcpStream) {
         let service = hyper::service::service_fn(async |request: Request<Incoming>| {
-            Ok::<_, Infallible>(self.answer(request.method(), request.uri().path()))
+            Ok::<_, Infallible>(self.answer(&request))
         });
         // How an admin connection ends is of no consequence.
         let _ = http1::Builder::new()
@@ -102,11 +131,11 @@ impl Admin {
         self.metrics.render()
     }
 
-    fn answer(&self, method: &Method, path: &str) -> Answer {
-        if !matches!(*method, Method::GET | Method::HEAD) {
+    fn answer<B>(&self, request: &Request<B>) -> Answer {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET or HEAD\n".into());
         }
-        match path {
+        match request.uri().path() {
             "/livez" => reply(StatusCode::OK, JSON, json!({ "live": true }).to_string()),
             "/readyz" => {
                 let obstacles = self.readiness.obstacles();
@@ -121,12 +150,25 @@ impl Admin {
                     reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT, String::new())
                 }
             },
-            "/refusals" => reply(StatusCode::OK, JSON, self.recorder.refusals.json()),
-            _ => match (path.strip_prefix("/register"), &self.register) {
-                (Some("" | "/export"), None) => not_found(NO_REGISTER),
-                (Some(page), Some(register)) => self.register_page(page, register),
-                (Some(_), None) | (None, _) => not_found(PATHS),
+            path => match self.guard.admit(request.headers()) {
+                Ok(()) => self.guarded(path, request.uri().query()),
+                Err(closed) => turned_away(closed),
             },
+        }
+    }
+
+    /// What is not for everybody who can reach the listener.
+    fn guarded(&self, path: &str, query: Option<&str>) -> Answer {
+        if path == "/refusals" {
+            return reply(StatusCode::OK, JSON, self.recorder.refusals.json());
+        }
+        if let Some(page) = pages::page(self, path, query) {
+            return show(page);
+        }
+        match (path.strip_prefix("/register"), &self.register) {
+            (Some("" | "/export"), None) => not_found(NO_REGISTER),
+            (Some(page), Some(register)) => self.register_page(page, register),
+            (Some(_), None) | (None, _) => not_found(PATHS),
         }
     }
 
@@ -156,6 +198,42 @@ fn export(register: &Arc<RegisterPages>) -> Answer {
     headed(StatusCode::OK, "application/x-ndjson", body)
 }
 
+/// A browser asks for name and password when it is told `Basic`; the token is the password.
+fn turned_away(closed: Closed) -> Answer {
+    match closed {
+        Closed::Token => {
+            let text = "show the token of `admin.token_file`: as bearer token, or as password with any name\n";
+            let mut answer = reply(StatusCode::UNAUTHORIZED, TEXT, text.into());
+            for challenge in
+                ["Basic realm=\"portvakt\", charset=\"UTF-8\"", "Bearer realm=\"portvakt\""]
+            {
+                let challenge = HeaderValue::from_static(challenge);
+                answer.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+            }
+            answer
+        }
+        Closed::NoToken => {
+            let text = "probes and /metrics only: this listener can be reached from other machines, and \
+                        `admin.token_file` names no token that would open the rest\n";
+            reply(StatusCode::FORBIDDEN, TEXT, text.into())
+        }
+        Closed::Host => {
+            let text = "ask for `localhost` or an address: under another name this listener is open to \
+                        whoever shows the token of `admin.token_file` only\n";
+            reply(StatusCode::MISDIRECTED_REQUEST, TEXT, text.into())
+        }
+    }
+}
+
+fn show(page: Page) -> Answer {
+    let mut answer = reply(page.status, page.media, page.text);
+    answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, pages::POLICY);
+    if page.refresh {
+        answer.headers_mut().insert(header::REFRESH, pages::REFRESH.into());
+    }
+    answer
+}
+
 fn not_found(text: &'static str) -> Answer {
     reply(StatusCode::NOT_FOUND, TEXT, text.into())
 }
@@ -171,6 +249,10 @@ fn headed(
 ) -> Answer {
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    for (name, value) in ALWAYS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     response
 }

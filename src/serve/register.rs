@@ -57,7 +57,7 @@ pub struct RouteGrace {
 }
 
 /// Tells how busy the way to Altinn is.
-pub type CountCalls = Box<dyn Fn() -> Calls + Send + Sync>;
+pub type CountCalls = Arc<dyn Fn() -> Calls + Send + Sync>;
 
 /// How busy the way to Altinn is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -146,7 +146,14 @@ impl RegisterPages {
         lines.into()
     }
 
-    fn stats(&self) -> Stats {
+    /// How long each route is served if Altinn stays away, in words.
+    pub(super) fn grace_words(&self) -> Vec<(String, String)> {
+        let text = |it: &Value, name: &str| it.get(name)?.as_str().map(str::to_owned);
+        let graces = self.graces(&self.status.status());
+        graces.iter().filter_map(|it| Some((text(it, "route")?, text(it, "words")?))).collect()
+    }
+
+    pub(super) fn stats(&self) -> Stats {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         match *counted {

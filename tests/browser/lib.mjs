@@ -42,7 +42,7 @@ export async function visitor(options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
   const page = await context.newPage();
   page.on("request", (request) => {
-    const known = request.url().startsWith(base) || request.url().startsWith(BACK);
+    const known = [base, BACK, process.env.ADMIN].some((it) => it && request.url().startsWith(it));
     if (!known) failures.push(`request to the outside: ${request.url()}`);
   });
   page.on("console", (message) => {
@@ -54,8 +54,8 @@ export async function visitor(options = {}) {
   return page;
 }
 
-// axe and the widths on the page as it is.
-export async function look(page, name) {
+// axe and the widths on the page as it is. Strict: whatever axe finds is too much.
+export async function look(page, name, { strict = false } = {}) {
   for (const width of WIDTHS) {
     await page.setViewportSize({ width, height: 900 });
     const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
@@ -68,11 +68,11 @@ export async function look(page, name) {
   }
   await page.setViewportSize({ width: 1280, height: 900 });
   const result = await new AxeBuilder({ page }).analyze();
-  const grave = result.violations.filter((it) => ["serious", "critical"].includes(it.impact));
+  const grave = result.violations.filter((it) => strict || ["serious", "critical"].includes(it.impact));
   for (const it of result.violations) {
     console.log(`     axe ${it.impact}: ${it.id} (${it.nodes.length}) ${it.nodes[0]?.target} ${it.nodes[0]?.html.slice(0, 120)}`);
   }
-  check(grave.length === 0, `${name}: no serious violation`);
+  check(grave.length === 0, `${name}: no ${strict ? "" : "serious "}violation`);
   check(await page.locator("h1").count() === 1, `${name}: one first heading`);
 }
 

@@ -437,6 +437,7 @@ def secrets() -> dict[str, dict[str, str]]:
         "maskinporten": {"client-id": client, "jwk.json": jwk},
         "maskinporten-variables": prod,
         "snapshot": {"key": "ab" * 32},
+        "portvakt-admin": {"token": "cd" * 32},
         "gateway-tls": pem,
         "portvakt-altinn": altinn,
         "property-api-altinn": altinn,

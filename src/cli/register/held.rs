@@ -4,6 +4,7 @@ use crate::app::offline::{self, OfflineError};
 use crate::config::Config;
 use crate::domain::system_user::SystemUserId;
 use crate::serve::register::RegisterPages;
+use secrecy::ExposeSecret;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,7 +48,7 @@ impl Origin {
     /// Counts, ages and policies.
     pub(super) async fn summary(self, config: &Config) -> Result<Value, HeldError> {
         match self {
-            Self::Process(address) => json(address, "/register").await,
+            Self::Process(address) => json(address, config, "/register").await,
             Self::Snapshot => Ok(offline::pages(config)?.summary(None)),
         }
     }
@@ -59,7 +60,9 @@ impl Origin {
         id: SystemUserId,
     ) -> Result<Value, HeldError> {
         match self {
-            Self::Process(address) => json(address, &format!("/register/system-users/{id}")).await,
+            Self::Process(address) => {
+                json(address, config, &format!("/register/system-users/{id}")).await
+            }
             Self::Snapshot => offline::pages(config)?.system_user(id).ok_or(HeldError::Unwatched),
         }
     }
@@ -71,7 +74,7 @@ impl Origin {
         take: &mut dyn FnMut(&str) -> bool,
     ) -> Result<(), HeldError> {
         match self {
-            Self::Process(address) => lines(address, take).await,
+            Self::Process(address) => lines(address, config, take).await,
             Self::Snapshot => {
                 export(offline::pages(config)?, take);
                 Ok(())
@@ -89,14 +92,22 @@ fn export(pages: RegisterPages, take: &mut dyn FnMut(&str) -> bool) {
     }
 }
 
-async fn get(address: SocketAddr, path: &str) -> Result<reqwest::Response, HeldError> {
+async fn get(
+    address: SocketAddr,
+    config: &Config,
+    path: &str,
+) -> Result<reqwest::Response, HeldError> {
     let client = reqwest::Client::builder().read_timeout(PATIENCE).no_proxy().build();
     let client = client.map_err(|error| HeldError::Unreachable(address, error))?;
-    let answer = client.get(format!("http://{address}{path}")).send().await;
+    let mut request = client.get(format!("http://{address}{path}"));
+    if let Some(token) = &config.admin.token {
+        request = request.bearer_auth(token.expose_secret());
+    }
+    let answer = request.send().await;
     let answer = answer.map_err(|error| HeldError::Unreachable(address, error))?;
     match answer.status().as_u16() {
         200 => Ok(answer),
-        404 => {
+        401 | 403 | 404 => {
             let text = answer.text().await.map_err(|error| HeldError::BrokeOff(address, error))?;
             Err(HeldError::Refused(text.trim().chars().take(500).collect()))
         }
@@ -104,14 +115,18 @@ async fn get(address: SocketAddr, path: &str) -> Result<reqwest::Response, HeldE
     }
 }
 
-async fn json(address: SocketAddr, path: &str) -> Result<Value, HeldError> {
-    let text = get(address, path).await?.bytes().await;
+async fn json(address: SocketAddr, config: &Config, path: &str) -> Result<Value, HeldError> {
+    let text = get(address, config, path).await?.bytes().await;
     let text = text.map_err(|error| HeldError::BrokeOff(address, error))?;
     serde_json::from_slice(&text).map_err(|_| HeldError::Unreadable(address))
 }
 
-async fn lines(address: SocketAddr, take: &mut dyn FnMut(&str) -> bool) -> Result<(), HeldError> {
-    let mut answer = get(address, "/register/export").await?;
+async fn lines(
+    address: SocketAddr,
+    config: &Config,
+    take: &mut dyn FnMut(&str) -> bool,
+) -> Result<(), HeldError> {
+    let mut answer = get(address, config, "/register/export").await?;
     let mut rest: Vec<u8> = Vec::new();
     while let Some(piece) =
         answer.chunk().await.map_err(|error| HeldError::BrokeOff(address, error))?

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// Eleven digits are soon tried out where the key can be guessed, and so are codes.
 const LEAST_KEY: usize = 32;
-const DRAW: &str = "draw one, such as with `openssl rand -hex 32`";
+pub(super) const DRAW: &str = "draw one, such as with `openssl rand -hex 32`";
 
 impl Resolver<'_> {
     pub(super) fn audit(&self, written: Setting<RawAudit>, limits: &LimitConfig) -> AuditConfig {
@@ -112,7 +112,11 @@ impl Resolver<'_> {
         self.secret(&reference).ok().flatten()
     }
 
-    fn long_enough(&self, (key, place): (SecretString, Place), message: &str) -> SecretString {
+    pub(super) fn long_enough(
+        &self,
+        (key, place): (SecretString, Place),
+        message: &str,
+    ) -> SecretString {
         if key.expose_secret().len() < LEAST_KEY {
             self.sink.report(&place, message, DRAW);
         }

@@ -1,5 +1,7 @@
 //! The sections that stand on their own: the admin listener, tokens, bounds, records.
 
+use super::audit::DRAW;
+use super::secret::Reference;
 use super::world::{World, number};
 use super::{Resolver, either, section};
 use crate::config::raw::{
@@ -12,6 +14,7 @@ use crate::config::{
 };
 use crate::domain::claims::ClaimRules;
 use crate::domain::party::CheckDigits;
+use secrecy::{ExposeSecret, SecretString};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
@@ -24,7 +27,9 @@ impl Resolver<'_> {
         let section = section(written, "admin");
         let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 9090));
         let address = self.socket_address(&section.raw.address).unwrap_or(default);
-        let ListenAddress::Tcp(listen) = &listen.address else { return AdminConfig { address } };
+        let token = self.admin_token(&section.raw);
+        let config = AdminConfig { address, token };
+        let ListenAddress::Tcp(listen) = &listen.address else { return config };
         let (ours, theirs) = (address.ip(), listen.ip());
         let same_ip = ours == theirs || ours.is_unspecified() || theirs.is_unspecified();
         if same_ip && address.port() != 0 && address.port() == listen.port() {
@@ -35,7 +40,18 @@ impl Resolver<'_> {
                 None => self.sink.report_absent(&section.place.child("address"), message, cure),
             }
         }
-        AdminConfig { address }
+        config
+    }
+
+    fn admin_token(&self, raw: &RawAdmin) -> Option<SecretString> {
+        let (file, variable) = (&raw.token_file, &raw.token_env);
+        let reference = Reference { inline: None, file, variable, platform: None };
+        let (token, place) = self.secret(&reference).ok().flatten()?;
+        if !token.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) {
+            self.sink.report(&place, "holds characters that no header can carry", DRAW);
+            return None;
+        }
+        Some(self.long_enough((token, place), "shorter than 32 characters: it could be guessed"))
     }
 
     pub(super) fn socket_address(&self, written: &Setting<String>) -> Option<SocketAddr> {
