@@ -130,16 +130,12 @@ impl Enforcer {
         trail: &mut Trail,
     ) -> Result<Grant, Rejection> {
         self.judge(facts, body, trail).await.or_else(|rejection| {
-            let pass = ShadowPass::of(trail.route.as_ref(), &rejection);
-            match pass {
-                Some(pass) => {
-                    trail.passed_in_shadow(rejection);
-                    Ok(Grant::Shadow(pass))
-                }
-                None => {
-                    trail.refused(&rejection);
-                    Err(rejection)
-                }
+            if let Some(pass) = ShadowPass::of(trail.route.as_ref(), &rejection) {
+                trail.passed_in_shadow(rejection);
+                Ok(Grant::Shadow(pass))
+            } else {
+                trail.refused(&rejection);
+                Err(rejection)
             }
         })
     }

@@ -8,6 +8,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::string_slice,
     clippy::float_cmp,
     reason = "a test that cannot go on fails, and counts are whole"
 )]
@@ -674,9 +675,9 @@ impl Going {
         assert_eq!(status(&head), if socket { 101 } else { 200 }, "{head}");
         let mut going = Self { wire, trace };
         if socket {
-            going.echoes().await
+            going.echoes().await;
         } else {
-            drop(going.wire.until("begun").await.unwrap())
+            going.wire.until("begun").await.unwrap();
         }
         going
     }
@@ -735,9 +736,9 @@ async fn streams_are_judged_in_shadow_and_not_cut_before_the_route_is_enforced()
     rewrite(&world, "enforcement: shadow", "enforcement: full").await;
     for going in [socket, download] {
         let record = going.ended(&world).await;
-        let [answer, code, reason, would, why] = told(&record);
+        let [answer, code, reason, passed_over, why] = told(&record);
         assert_eq!([answer, code, reason], lapsed, "{record}");
-        assert_eq!((would, why), (json!("lapsed"), json!("no_right")), "{record}");
+        assert_eq!((passed_over, why), (json!("lapsed"), json!("no_right")), "{record}");
     }
     for going in [unknown, nobodys] {
         let record = going.ended(&world).await;
@@ -778,8 +779,8 @@ async fn forward_auth_gives_leave_in_shadow_and_names_nobody() {
     let override_it = question(&format!("/s{READ}")).header("X-Original-Url", "/v1/mine");
     assert_eq!(raw::ask(asked.address(), &override_it).await.status, 400, "in shadow too");
     let records = asked.audit_records(4).await;
-    let would = ["answer", "shadow_code", "status"].map(|field| records[0][field].clone());
-    assert_eq!(would, [json!("shadow"), json!("token_missing"), json!(200)], "{}", records[0]);
+    let outcome = ["answer", "shadow_code", "status"].map(|field| records[0][field].clone());
+    assert_eq!(outcome, [json!("shadow"), json!("token_missing"), json!(200)], "{}", records[0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

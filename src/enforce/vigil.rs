@@ -492,7 +492,9 @@ mod tests {
     }
 
     fn in_shadow(mut routes: Vec<RouteConfig>) -> Vec<RouteConfig> {
-        routes.iter_mut().for_each(|route| route.enforcement = Enforcement::Shadow);
+        for route in &mut routes {
+            route.enforcement = Enforcement::Shadow;
+        }
         routes
     }
 
