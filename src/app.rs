@@ -1045,6 +1045,9 @@ fn publish_limits(config: &Config, metrics: &Metrics) {
         set("register_system_users", register.max_system_users.get());
         set("register_bytes", register.max_bytes);
     }
-    config.routes.iter().for_each(|route| metrics.expect_route(&route.id));
+    for route in &config.routes {
+        metrics.expect_route(&route.id);
+        metrics.tell_shadow(&route.id, route.in_shadow());
+    }
     config.upstreams.keys().for_each(|name| metrics.expect_upstream(name));
 }

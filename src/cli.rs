@@ -56,7 +56,7 @@ enum Command {
     /// Tell what the register holds, and whether Altinn agrees.
     #[command(subcommand)]
     Register(register::Command),
-    /// Tell whether an audit log is whole and as it was written.
+    /// Tell whether an audit log is whole and as it was written, or what routes in shadow would have refused.
     #[command(subcommand)]
     Audit(audit::Command),
 }

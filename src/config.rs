@@ -415,6 +415,9 @@ pub struct LimitConfig {
     pub consumer_rate: Option<RateConfig>,
     /// How often a system user may call; `None` for as often as it likes.
     pub system_user_rate: Option<RateConfig>,
+    /// How long a request on a route in shadow waits for Altinn, or for the issuer's keys; then it counts as one that
+    /// cannot be told.
+    pub shadow_wait: Duration,
 }
 
 /// How the program stops.
@@ -448,12 +451,24 @@ pub struct RouteConfig {
     pub path: String,
     /// What is demanded.
     pub access: AccessConfig,
+    /// Whether who does not meet it is refused.
+    pub enforcement: Enforcement,
     /// The upstream's name; `-` where nothing is forwarded.
     pub upstream: String,
     /// Protocols that a connection may be upgraded to, lower case.
     pub upgrades: Vec<String>,
     /// How long answers and tunnels may go on.
     pub streams: StreamConfig,
+}
+
+/// Whether a route refuses who does not meet what it demands.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Enforcement {
+    /// It refuses.
+    #[default]
+    Full,
+    /// It judges all the same, lets through, and records what would have been refused.
+    Shadow,
 }
 
 /// How long an answer or a tunnel may go on.
@@ -472,6 +487,15 @@ impl RouteConfig {
         match &self.access {
             AccessConfig::Right(right) => Some(right),
             AccessConfig::Scopes(_) | AccessConfig::Anonymous => None,
+        }
+    }
+
+    /// Whether it lets everybody through, and only records whom it would refuse.
+    #[must_use]
+    pub fn in_shadow(&self) -> bool {
+        match self.enforcement {
+            Enforcement::Full => false,
+            Enforcement::Shadow => true,
         }
     }
 }

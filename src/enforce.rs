@@ -1,7 +1,8 @@
 //! The first road: one request, judged. Every mode calls [`Enforcer::enforce`] and none decides itself.
 //!
 //! Each step takes what the one before it gave, by value, so that a skipped step does not compile.
-//! Only [`authorize::authorize`] makes a [`Permit`], and `forward` takes nothing but a [`Grant`].
+//! Only [`authorize::authorize`] makes a [`Permit`], and `forward` takes nothing but a [`Grant`]. Of a route in shadow
+//! whoever is refused gets a [`ShadowPass`]: a grant of its own kind, that says nothing of the caller.
 
 pub mod admit;
 pub mod answers;
@@ -18,6 +19,7 @@ pub mod rate;
 pub mod rejection;
 pub mod route;
 pub mod scope;
+pub mod shadow;
 #[cfg(test)]
 pub(crate) mod test_support;
 pub mod told;
@@ -40,6 +42,7 @@ use rate::Rates;
 use rejection::Rejection;
 use route::{Route, Routed, Routes};
 use scope::scope;
+use shadow::{ShadowPass, no_longer_than};
 use std::sync::Arc;
 use std::time::Duration;
 use trail::{Step, Trail};
@@ -75,6 +78,8 @@ pub enum Grant {
     Scopes(ScopeGrant),
     /// The route asks for nothing, written out.
     Anonymous(AnonymousGrant),
+    /// It would have been refused, and its route is in shadow. Who asks is not known.
+    Shadow(ShadowPass),
 }
 
 /// A token with the scopes of a route that says `access: scopes`.
@@ -98,36 +103,46 @@ impl Grant {
             Self::Right(permit) => permit.route(),
             Self::Scopes(grant) => &grant.route,
             Self::Anonymous(grant) => &grant.route,
+            Self::Shadow(pass) => pass.route(),
         }
     }
 
-    /// The token, where the route asks for one.
+    /// The token, where the route asks for one and the request was not let through for want of what it demands.
     #[must_use]
     pub fn token(&self) -> Option<&VerifiedToken> {
         match self {
             Self::Right(permit) => Some(permit.token()),
             Self::Scopes(grant) => Some(&grant.token),
-            Self::Anonymous(_) => None,
+            Self::Anonymous(_) | Self::Shadow(_) => None,
         }
     }
 }
 
 impl Enforcer {
-    /// Judges a request, and notes in `trail` how far it came.
+    /// Judges a request, and notes in `trail` how far it came, and what a route in shadow would have refused it for.
     ///
     /// # Errors
-    /// The [`Rejection`] of the first step that refuses.
+    /// The [`Rejection`] of the first step that refuses, unless it is of a route in shadow and its own.
     pub async fn enforce(
         &self,
         facts: Facts<'_>,
         body: &mut dyn BodyReader,
         trail: &mut Trail,
     ) -> Result<Grant, Rejection> {
-        let judged = self.judge(facts, body, trail).await;
-        if let Err(rejection) = &judged {
-            trail.refused(rejection);
-        }
-        judged
+        self.judge(facts, body, trail).await.or_else(|rejection| {
+            if let Some(pass) = ShadowPass::of(trail.route.as_ref(), &rejection) {
+                trail.passed_in_shadow(rejection);
+                Ok(Grant::Shadow(pass))
+            } else {
+                trail.refused(&rejection);
+                Err(rejection)
+            }
+        })
+    }
+
+    /// How long the outside may hold a request up; `None` where the outside has bounds enough.
+    fn patience(&self, route: &Route) -> Option<Duration> {
+        route.config.in_shadow().then_some(self.limits.shadow_wait)
     }
 
     async fn judge(
@@ -157,7 +172,9 @@ impl Enforcer {
         routed: Routed<'r>,
         trail: &mut Trail,
     ) -> Result<Authenticated<'r>, Rejection> {
-        let result = self.authenticator.authenticate(routed).await;
+        let patience = self.patience(&routed.route);
+        let judging = self.authenticator.authenticate(routed);
+        let result = no_longer_than(patience, judging, Rejection::Unverified).await;
         let (authenticated, cache) = timed(trail, Step::Authenticate, result)?;
         trail.token = Some(Arc::clone(&authenticated.token));
         trail.token_cache = Some(cache);
@@ -185,13 +202,15 @@ impl Enforcer {
         body: &mut dyn BodyReader,
         trail: &mut Trail,
     ) -> Result<Permit, Rejection> {
+        let patience = self.patience(&routed.route);
         let concerned = self.concerned(routed, right, body, trail).await?;
         // INVARIANT: the configuration demands Altinn's address and our client for a route with a right.
         let answers = self.answers.as_ref().ok_or(Rejection::Internal)?;
         if let (Some(TokenCache::Miss), Some(id)) = (trail.token_cache, trail.system_user) {
             answers.watch(id, || concerned.seen(id));
         }
-        let permit = authorize(concerned, answers, self.budget).await;
+        let judging = authorize(concerned, answers, self.budget);
+        let permit = no_longer_than(patience, judging, Rejection::Undecided).await;
         let permit = timed(trail, Step::Authorize, permit)?;
         trail.permitted(&permit);
         Ok(permit)

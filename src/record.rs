@@ -10,6 +10,7 @@ pub mod minutes;
 mod output;
 pub mod pseudonyms;
 pub mod refusals;
+pub mod report;
 pub mod resume;
 pub mod verify;
 mod writer;
@@ -19,8 +20,10 @@ use crate::domain::decision::Answer;
 use crate::domain::party::Party;
 use crate::domain::system_user::ClientId;
 use crate::enforce::authenticate::TokenCache;
-use crate::enforce::rejection::Rejection;
+use crate::enforce::rejection::{Code, Rejection};
+use crate::enforce::route::Route;
 use crate::enforce::trail::{Step, Trail};
+use crate::enforce::vigil::Lapse;
 use crate::forward::body::Progress;
 use crate::telemetry::metrics::Metrics;
 use audit::{Audit, Place, Stopped};
@@ -30,7 +33,7 @@ use pseudonyms::Pseudonyms;
 use refusals::{Refusals, Why};
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 use tokio::time::Instant;
 
@@ -79,6 +82,9 @@ impl Recorder {
             answer,
             code: request.code,
             reason: Some("unreadable"),
+            enforcement: None,
+            shadow_code: None,
+            shadow_reason: None,
             status: None,
             consumer: None,
             supplier: None,
@@ -104,6 +110,9 @@ impl Recorder {
     }
 }
 
+/// What a record says of a route in shadow; of others it says nothing.
+const SHADOW: &str = "shadow";
+
 /// The record of one request.
 #[derive(Debug)]
 pub struct Record {
@@ -125,6 +134,32 @@ pub struct Record {
     tunnel_up: u64,
     response_bytes: u64,
     complete: bool,
+    /// What would have ended it on its way, were its route not in shadow.
+    outlived: Option<Outlived>,
+}
+
+/// Whoever watches over what goes on tells here that it outlived what it was granted by, on a route in shadow. A clone is
+/// as good.
+#[derive(Clone, Debug)]
+pub struct Outlived {
+    recorder: Arc<Recorder>,
+    route: Option<Arc<Route>>,
+    lapse: Arc<OnceLock<Lapse>>,
+}
+
+impl Outlived {
+    /// Counts it at once, for it may go on for long. The first counts.
+    pub fn note(&self, lapse: Lapse) {
+        if self.lapse.set(lapse).is_ok() {
+            let labels = [name(self.route.as_ref()), Code::Lapsed.label()];
+            self.recorder.metrics.shadow_refusals.with_label_values(&labels).inc();
+        }
+    }
+}
+
+/// As metrics and records call a route.
+fn name(route: Option<&Arc<Route>>) -> &str {
+    route.map_or("none", |route| &route.config.id)
 }
 
 /// What a record is opened with.
@@ -167,6 +202,7 @@ impl Record {
             tunnel_up: 0,
             response_bytes: 0,
             complete: false,
+            outlived: None,
         }
     }
 
@@ -185,6 +221,23 @@ impl Record {
     #[must_use]
     pub fn trace_id(&self) -> &str {
         &self.trace_id
+    }
+
+    /// What is told when a route in shadow lets something go on that it would have ended.
+    pub fn outlived(&mut self) -> Outlived {
+        let route = self.trail.route.clone();
+        let recorder = Arc::clone(&self.recorder);
+        let new = || Outlived { recorder, route, lapse: Arc::default() };
+        self.outlived.get_or_insert_with(new).clone()
+    }
+
+    /// Code and reason for which the request would have been refused, or ended, were its route not in shadow.
+    fn would(&self) -> Option<(&'static str, Option<&'static str>)> {
+        let refused = self.trail.shadow.as_ref();
+        refused.map(|rejection| (rejection.code().label(), rejection.reason())).or_else(|| {
+            let lapse = self.outlived.as_ref()?.lapse.get()?;
+            Some((Code::Lapsed.label(), Some(lapse.label())))
+        })
     }
 
     /// Notes the status that the client gets.
@@ -224,7 +277,7 @@ impl Record {
     }
 
     fn route(&self) -> &str {
-        self.trail.route.as_ref().map_or("none", |route| &route.config.id)
+        name(self.trail.route.as_ref())
     }
 
     fn code(&self) -> &'static str {
@@ -270,6 +323,10 @@ impl Record {
         if let Some(Rejection::Token(error)) = &self.trail.rejection {
             metrics.tokens_refused.with_label_values(&[error.label()]).inc();
         }
+        // What was outlived was counted then.
+        if let Some(would) = &self.trail.shadow {
+            metrics.shadow_refusals.with_label_values(&[route, would.code().label()]).inc();
+        }
         if let Some(evidence) = &self.trail.evidence {
             metrics.permits.with_label_values(&[evidence.source.basis()]).inc();
             if let Some(why) = evidence.not_derived {
@@ -293,6 +350,7 @@ impl Record {
             AccessConfig::Scopes(_) | AccessConfig::Anonymous => None,
         });
         let evidence = trail.evidence.as_ref();
+        let would = self.would();
         Line {
             time: self.at,
             trace_id: &self.trace_id,
@@ -305,6 +363,9 @@ impl Record {
             answer: self.answer().label(),
             code: self.code(),
             reason: trail.rejection.as_ref().and_then(Rejection::reason),
+            enforcement: route.filter(|route| route.in_shadow()).map(|_| SHADOW),
+            shadow_code: would.map(|(code, _)| code),
+            shadow_reason: would.and_then(|(_, reason)| reason),
             status: self.status.map(|status| status.as_u16()),
             consumer: claims.map(|claims| claims.consumer.0.as_str()),
             supplier: claims

@@ -375,6 +375,10 @@ impl Reloader {
         resize(&self.in_flight, old.requests_in_flight, new.requests_in_flight);
         self.shutdown.store(Arc::new(config.shutdown));
         publish_limits(&config, &self.metrics);
+        let stays = |id: &str| config.routes.iter().any(|route| route.id == id);
+        for gone in self.config.routes.iter().filter(|route| !stays(&route.id)) {
+            self.metrics.forget_route(&gone.id);
+        }
         (self.config, self.clients) = (config, clients);
     }
 }

@@ -1,4 +1,7 @@
-//! `portvakt audit verify`: whether an audit log is whole and as it was written.
+//! `portvakt audit verify`: whether an audit log is whole and as it was written. `portvakt audit report` has a file of its
+//! own.
+
+mod report;
 
 use super::{FAILED, complain, say};
 use crate::record::chain::{KeyError, MacKey, PublicKey};
@@ -15,6 +18,8 @@ use std::process::ExitCode;
 pub enum Command {
     /// Tell whether a sealed log is whole and as it was written.
     Verify(Wish),
+    /// Tell what routes in shadow would have refused: by route, vendor, code and reason.
+    Report(report::Wish),
 }
 
 /// What is to be checked.
@@ -60,7 +65,10 @@ enum VerifyError {
 
 /// Does it. Exit code 0 when all is in order, 1 when something is not, 3 when it could not be told.
 pub(super) fn run(command: &Command) -> ExitCode {
-    let Command::Verify(wish) = command;
+    let wish = match command {
+        Command::Verify(wish) => wish,
+        Command::Report(wish) => return report::run(wish),
+    };
     match check(wish) {
         Ok(report) => tell(wish, &report),
         Err(error) => {

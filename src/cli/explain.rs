@@ -93,7 +93,8 @@ enum ExplainError {
 const CANNOT_TELL: u8 = 3;
 const REFUSED: u8 = 1;
 
-/// Explains a request. Exit code 0 when it would be forwarded, 1 when refused, 3 when that could not be told.
+/// Explains a request. Exit code 0 when it would be forwarded, 1 when refused, 3 when that could not be told; on a route
+/// in shadow as if it were enforced.
 pub(super) fn run(request: &Request) -> ExitCode {
     let config = match load(&request.config) {
         Ok(config) => config,
@@ -132,19 +133,27 @@ fn explain(request: &Request, config: &Config) -> Result<(String, u8), ExplainEr
         let judge = Judge::beside(config, &metrics, runtime.handle())?;
         runtime.block_on(asked.live(judge, &metrics, &mut body))
     };
-    let code = match &told.result {
-        Ok(_) => 0,
-        Err(Rejection::Undecided(_) | Rejection::Unverified(_)) => CANNOT_TELL,
-        Err(_) => REFUSED,
+    let code = match told.refusal() {
+        None => 0,
+        Some(Rejection::Undecided(_) | Rejection::Unverified(_)) => CANNOT_TELL,
+        Some(_) => REFUSED,
     };
     Ok((tell(request, &told), code))
 }
+
 /// What became of the request.
 struct Told {
     trail: Trail,
     result: Result<Grant, Rejection>,
     /// What the register knows of it.
     known: String,
+}
+
+impl Told {
+    /// What refuses it, or would if its route were not in shadow.
+    fn refusal(&self) -> Option<&Rejection> {
+        self.trail.shadow.as_ref().or(self.result.as_ref().err())
+    }
 }
 
 /// The request, as the enforcer sees it.
@@ -197,7 +206,8 @@ impl Asked<'_> {
         let questions: Vec<Question> = asked.into_iter().map(|(question, _)| question).collect();
         let mut trail = Trail::default();
         let result = enforcer.enforce(self.facts(), body, &mut trail).await;
-        let (permitted, offline) = (result.is_ok(), self.request.offline);
+        let permitted = result.is_ok() && trail.shadow.is_none();
+        let offline = self.request.offline;
         let known = reader.map(|reader| Known { reader, permitted, offline }.tell(&questions));
         Told { trail, result, known: known.unwrap_or_default() }
     }
@@ -296,14 +306,14 @@ impl BodyReader for FileBody {
 
 /// The verdict of every step that was reached, then the outcome.
 fn tell(request: &Request, told: &Told) -> String {
-    let Told { trail, result, known } = told;
+    let Told { trail, known, .. } = told;
+    let refusal = told.refusal();
     // The template, not the path: that may hold a national identity number.
     let place = trail.route.as_ref().map_or("(no route)", |route| route.config.path.as_str());
     let mut text = format!("{} {place}\n\n", request.method);
-    let refused_at = result.is_err().then(|| trail.steps().last().map(|(step, _)| step)).flatten();
+    let refused_at = refusal.and_then(|_| trail.steps().last().map(|(step, _)| step));
     for (step, took) in trail.steps() {
-        let refusal = result.as_ref().err().filter(|_| refused_at == Some(step));
-        let (mark, words) = match refusal {
+        let (mark, words) = match refusal.filter(|_| refused_at == Some(step)) {
             Some(rejection) => ("NO", rejection.in_words()),
             None => ("ok", step_in_words(step, trail)),
         };
@@ -312,24 +322,40 @@ fn tell(request: &Request, told: &Told) -> String {
     }
     let reached = |step: &Step| trail.steps().any(|(done, _)| done == *step);
     let judged = Step::ALL.iter().filter(|step| **step != Step::Forward);
-    for step in judged.filter(|step| result.is_err() && !reached(step)) {
+    for step in judged.filter(|step| refusal.is_some() && !reached(step)) {
         let _ = writeln!(text, "  {:<13} --  not reached", step.label());
     }
     text.push_str(known);
-    let outcome = match result {
-        Ok(grant) => format!("forwarded to upstream `{}`", grant.route().config.upstream),
-        Err(rejection) => {
-            let code = rejection.code();
-            format!(
-                "refused: {} {} (answer: {})",
-                code.status().as_u16(),
-                code.label(),
-                rejection.answer()
-            )
-        }
-    };
-    let _ = writeln!(text, "\n  {outcome}");
+    let _ = writeln!(text, "\n  {}", outcome(told));
     text
+}
+
+/// What becomes of it; on a route in shadow, also what would.
+fn outcome(told: &Told) -> String {
+    let refused = |rejection: &Rejection| {
+        let code = rejection.code();
+        let status = code.status().as_u16();
+        format!("refused: {status} {} (answer: {})", code.label(), rejection.answer())
+    };
+    let shadow = told.trail.route.as_ref().is_some_and(|route| route.config.in_shadow());
+    match (&told.result, &told.trail.shadow) {
+        (Ok(grant), Some(would)) => format!(
+            "the route is in shadow: enforced, this would be {}\n  \
+             now it is forwarded to upstream `{}` all the same, without a header that says who asks",
+            refused(would),
+            grant.route().config.upstream
+        ),
+        (Ok(grant), None) => {
+            let also =
+                if shadow { "; the route is in shadow, and enforced it would be too" } else { "" };
+            format!("forwarded to upstream `{}`{also}", grant.route().config.upstream)
+        }
+        (Err(rejection), _) => {
+            let also =
+                if shadow { "; the route is in shadow, which does not help here" } else { "" };
+            format!("{}{also}", refused(rejection))
+        }
+    }
 }
 
 fn step_in_words(step: Step, trail: &Trail) -> String {

@@ -426,6 +426,8 @@ pub struct RawLimits {
     pub consumer_rate: Setting<RawRate>,
     /// How often one system user may call.
     pub system_user_rate: Setting<RawRate>,
+    /// How long a request on a route in shadow waits for Altinn, or for the issuer's keys.
+    pub shadow_wait: Setting<Time>,
 }
 
 /// How the program stops; `limits.drain_timeout` bounds it.
@@ -463,6 +465,8 @@ pub struct RawRoute {
     pub matching: Setting<RawMatch>,
     /// What is demanded.
     pub access: Setting<RawAccess>,
+    /// Whether who does not meet it is refused.
+    pub enforcement: Setting<RawEnforcement>,
     /// Scopes that the token must have.
     pub scopes: Setting<RawScopes>,
     /// Id of the resource in Altinn's resource registry.
@@ -515,6 +519,17 @@ pub enum RawAccess {
     /// A token, its scopes and a right in Altinn.
     #[default]
     Right,
+}
+
+/// Whether a route refuses who does not meet what it demands.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawEnforcement {
+    /// It refuses.
+    #[default]
+    Full,
+    /// It lets through, and records what would have been refused. Protects nothing.
+    Shadow,
 }
 
 /// Scopes that a token must have.

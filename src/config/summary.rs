@@ -123,7 +123,9 @@ fn bounds(route: &RouteConfig, register: Option<&RegisterConfig>) -> Vec<[String
         let of_kind = route.methods.iter().filter(|method| method.is_safe() == safe);
         let methods: Vec<&str> = of_kind.map(http::Method::as_str).collect();
         let Bound { usual, worst, away } = bound::of_rights(freshness, register);
-        let [usual, worst, away] = [usual, worst, away].map(time);
+        let never = || "never, in shadow".to_owned();
+        let in_words = |late| if route.in_shadow() { never() } else { time(late) };
+        let [usual, worst, away] = [usual, worst, away].map(in_words);
         (!methods.is_empty()).then(|| [route.id.clone(), methods.join(","), usual, worst, away])
     };
     [line(right.read, true), line(right.write, false)].into_iter().flatten().collect()
@@ -139,7 +141,8 @@ fn time(time: Duration) -> String {
     }
 }
 
-fn table<const COLUMNS: usize>(
+/// Rows below their heads.
+pub(crate) fn table<const COLUMNS: usize>(
     head: [&'static str; COLUMNS],
     rows: impl Iterator<Item = [String; COLUMNS]>,
 ) -> Table {
@@ -147,7 +150,7 @@ fn table<const COLUMNS: usize>(
 }
 
 /// Columns of one width each, below their heads.
-fn aligned(table: &Table) -> String {
+pub(crate) fn aligned(table: &Table) -> String {
     let head: Vec<String> = table.head.iter().map(|&name| name.to_owned()).collect();
     let rows = || std::iter::once(&head).chain(&table.rows);
     let mut widths = vec![0; head.len()];
@@ -180,7 +183,8 @@ fn row(route: &RouteConfig) -> [String; 8] {
         ),
     };
     let (id, path, upstream) = (route.id.clone(), route.path.clone(), route.upstream.clone());
-    [id, methods.join(","), path, access.to_owned(), scope, right, party, upstream]
+    let access = if route.in_shadow() { format!("{access}, in shadow") } else { access.to_owned() };
+    [id, methods.join(","), path, access, scope, right, party, upstream]
 }
 
 fn scopes(rule: &ScopeRule) -> String {

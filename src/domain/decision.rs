@@ -17,6 +17,8 @@ pub enum Answer {
     Unknown,
     /// Refused before the question could be asked.
     NotAsked,
+    /// None of these: it would have been refused, and was let through, for its route is in shadow.
+    Shadow,
 }
 
 impl Answer {
@@ -29,6 +31,7 @@ impl Answer {
             Self::NoRight => "no_right",
             Self::Unknown => "unknown",
             Self::NotAsked => "not_asked",
+            Self::Shadow => "shadow",
         }
     }
 }

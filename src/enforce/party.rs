@@ -6,7 +6,7 @@
 
 use super::facts::{BodyError, BodyReader, Facts};
 use super::fields::{self, FieldError, fold_case};
-use super::rejection::{Bound, Rejection};
+use super::rejection::{Bound, Malformed, Rejection};
 use super::route::Routed;
 use super::scope::Scoped;
 use crate::config::{Freshness, LimitConfig, PartyConfig, RightConfig};
@@ -271,7 +271,7 @@ async fn read_body(limit: usize, body: &mut dyn BodyReader) -> Result<Bytes, Rej
         BodyError::TooLong => {
             Rejection::OverLimit(Bound::Body(u64::try_from(limit).unwrap_or(u64::MAX)))
         }
-        BodyError::Broken => Rejection::Party(PartyError::Body),
+        BodyError::Broken => Rejection::Malformed(Malformed::Body),
         BodyError::TimedOut => Rejection::RequestTimeout,
         BodyError::Unseen => Rejection::Party(PartyError::BodyUnseen),
     })

@@ -3,7 +3,7 @@
 use super::admit::{Admitted, admit};
 use super::facts::Facts;
 use super::ports::{Call, EdgeFuture, RemotePdp};
-use crate::config::{AccessConfig, LimitConfig, RouteConfig, StreamConfig};
+use crate::config::{AccessConfig, Enforcement, LimitConfig, RouteConfig, StreamConfig};
 use crate::domain::decision::{Cause, Undecided, Verdict};
 use crate::domain::party::Party;
 use crate::domain::resource::{Question, Right};
@@ -28,6 +28,7 @@ pub(crate) fn limits() -> LimitConfig {
         header_timeout: Duration::from_secs(1),
         body_idle_timeout: Duration::from_secs(1),
         drain_timeout: Duration::from_secs(1),
+        shadow_wait: Duration::from_secs(1),
     }
 }
 
@@ -37,6 +38,7 @@ pub(crate) fn anonymous_route(id: &str, method: &str, path: &str) -> RouteConfig
         methods: vec![method.parse().unwrap()],
         path: path.into(),
         access: AccessConfig::Anonymous,
+        enforcement: Enforcement::Full,
         upstream: "default".into(),
         upgrades: Vec::new(),
         streams: StreamConfig::default(),

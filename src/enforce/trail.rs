@@ -77,6 +77,8 @@ pub struct Trail {
     pub answer: Option<Answer>,
     /// The refusal, if there is one.
     pub rejection: Option<Rejection>,
+    /// What would have been the refusal, were the route not in shadow.
+    pub shadow: Option<Rejection>,
     /// How long each finished step took, in the order of [`Step::ALL`].
     took: [Option<Duration>; Step::ALL.len()],
     step_begun: Instant,
@@ -93,6 +95,7 @@ impl Default for Trail {
             evidence: None,
             answer: None,
             rejection: None,
+            shadow: None,
             took: [None; Step::ALL.len()],
             step_begun: Instant::now(),
         }
@@ -130,9 +133,20 @@ impl Trail {
     /// Notes a refusal.
     pub fn refused(&mut self, rejection: &Rejection) {
         self.answer = Some(rejection.answer());
+        self.concerns(rejection);
+        self.rejection = Some(rejection.clone());
+    }
+
+    /// Notes what a route in shadow let through.
+    pub(super) fn passed_in_shadow(&mut self, rejection: Rejection) {
+        self.answer = Some(Answer::Shadow);
+        self.concerns(&rejection);
+        self.shadow = Some(rejection);
+    }
+
+    fn concerns(&mut self, rejection: &Rejection) {
         if let Rejection::Denied(question, _) | Rejection::NoRight(question, _) = rejection {
             self.system_user = Some(question.system_user());
         }
-        self.rejection = Some(rejection.clone());
     }
 }

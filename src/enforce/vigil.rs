@@ -2,7 +2,8 @@
 //! lost it is cut off (threats 15 and 62).
 //!
 //! Judged is the same question for the same system user, as a new request would be. "Cannot tell" ends it as
-//! well as "no": nothing goes on longer than the route lets an answer be old.
+//! well as "no": nothing goes on longer than the route lets an answer be old. On a route in shadow all of that is told,
+//! and nothing is cut until the route is enforced.
 
 use super::answers::Answers;
 use super::authenticate::TokenError;
@@ -84,6 +85,7 @@ pub struct Vigil {
     again: Option<Again>,
     token: Option<Held>,
     route: RouteHeld,
+    standing: Standing,
     clock: Arc<dyn Clock>,
 }
 
@@ -130,12 +132,40 @@ impl Standing {
         let now = &routes.of(&self.asked.method, self.asked.uri.path())?.config;
         (now.id == before.id && now.path == before.path).then_some(now)
     }
+
+    /// As [`Standing::now`], where the route still allows what a tunnel speaks.
+    fn served<'r>(&'r self, rules: &'r Rules) -> Option<&'r RouteConfig> {
+        self.now(rules).filter(|now| match &self.going {
+            Going::Answer => true,
+            Going::Tunnel(protocol) => {
+                let is = |name: &String| protocol.as_bytes().eq_ignore_ascii_case(name.as_bytes());
+                now.upgrades.iter().any(is)
+            }
+        })
+    }
+
+    /// Whether a new request would get it whoever asked, since the route is in shadow.
+    fn in_shadow(&self) -> bool {
+        self.served(&self.newest.borrow()).is_some_and(RouteConfig::in_shadow)
+    }
+
+    /// Ends when it is not any more.
+    async fn out_of_shadow(mut self) {
+        self.newest.mark_unchanged();
+        while self.in_shadow() {
+            if self.newest.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
 }
 
 /// The route that it was granted by, and what it was granted to.
 struct RouteHeld {
     standing: Standing,
     scopes: Option<GrantedScopes>,
+    /// Nobody was found to hold anything: it was let through in shadow.
+    unproven: bool,
 }
 
 impl RouteHeld {
@@ -152,27 +182,23 @@ impl RouteHeld {
     fn is_granted(&mut self) -> bool {
         self.standing.newest.mark_unchanged();
         let rules = self.standing.newest.borrow();
-        let Some(now) = self.standing.now(&rules) else { return false };
+        let Some(now) = self.standing.served(&rules) else { return false };
+        if self.unproven {
+            return now.in_shadow() || matches!(now.access, AccessConfig::Anonymous);
+        }
         let meets = |rule: &ScopeRule| {
             self.scopes.as_ref().is_some_and(|scopes| rule.check(scopes).is_ok())
         };
-        let upgrades = match &self.standing.going {
-            Going::Answer => true,
-            Going::Tunnel(protocol) => {
-                let is = |name: &String| protocol.as_bytes().eq_ignore_ascii_case(name.as_bytes());
-                now.upgrades.iter().any(is)
+        match (&self.standing.route.config.access, &now.access) {
+            (_, AccessConfig::Anonymous) => true,
+            (AccessConfig::Anonymous, _) | (AccessConfig::Scopes(_), AccessConfig::Right(_)) => {
+                false
             }
-        };
-        upgrades
-            && match (&self.standing.route.config.access, &now.access) {
-                (_, AccessConfig::Anonymous) => true,
-                (AccessConfig::Anonymous, _)
-                | (AccessConfig::Scopes(_), AccessConfig::Right(_)) => false,
-                (_, AccessConfig::Scopes(rule)) => meets(rule),
-                (AccessConfig::Right(old), AccessConfig::Right(new)) => {
-                    asks_the_same(old, new) && meets(&new.scopes)
-                }
+            (_, AccessConfig::Scopes(rule)) => meets(rule),
+            (AccessConfig::Right(old), AccessConfig::Right(new)) => {
+                asks_the_same(old, new) && meets(&new.scopes)
             }
+        }
     }
 }
 
@@ -224,11 +250,12 @@ impl Enforcer {
         });
         let again = match grant {
             Grant::Right(permit) => self.again(permit, standing.clone(), since),
-            Grant::Scopes(_) | Grant::Anonymous(_) => None,
+            Grant::Scopes(_) | Grant::Anonymous(_) | Grant::Shadow(_) => None,
         };
         let scopes = grant.token().map(|token| token.claims.scopes.clone());
-        let route = RouteHeld { standing, scopes };
-        Vigil { again, token, route, clock: Arc::clone(self.authenticator.clock()) }
+        let unproven = matches!(grant, Grant::Shadow(_));
+        let route = RouteHeld { standing: standing.clone(), scopes, unproven };
+        Vigil { again, token, route, standing, clock: Arc::clone(self.authenticator.clock()) }
     }
 
     fn again(&self, permit: &Permit, standing: Standing, since: Instant) -> Option<Again> {
@@ -244,9 +271,20 @@ impl Enforcer {
 }
 
 impl Vigil {
-    /// Ends when what was granted must end; never, where nothing can end it.
-    pub async fn lapse(self) -> Lapse {
-        let Self { again, token, route, clock } = self;
+    /// Ends when what was granted must end; never, where nothing can end it. What would have ended it on a route in shadow
+    /// is told to `outlived`, at most once, and ends it only when the route is enforced, or gone.
+    pub async fn lapse(self, outlived: impl FnOnce(Lapse)) -> Lapse {
+        let standing = self.standing.clone();
+        let lapse = self.judged().await;
+        if standing.in_shadow() {
+            outlived(lapse);
+            standing.out_of_shadow().await;
+        }
+        lapse
+    }
+
+    async fn judged(self) -> Lapse {
+        let Self { again, token, route, standing: _, clock } = self;
         let right = async {
             match again {
                 Some(again) => again.lapse().await,
@@ -352,6 +390,7 @@ impl Lapse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Enforcement;
     use crate::domain::resource::Right;
     use crate::enforce::ports::EdgeFuture;
     use crate::enforce::test_support::anonymous_route;
@@ -394,7 +433,8 @@ mod tests {
     fn goes_on(going: Going, routes: Vec<RouteConfig>) -> bool {
         let newest = Newest::default();
         let standing = standing(&newest, with_right(), going);
-        let mut held = RouteHeld { standing, scopes: Some(GrantedScopes::default()) };
+        let scopes = Some(GrantedScopes::default());
+        let mut held = RouteHeld { standing, scopes, unproven: false };
         assert!(held.is_granted(), "before any change");
         newest.publish(Arc::new(Routes::new(routes).unwrap()), None);
         held.is_granted()
@@ -449,6 +489,86 @@ mod tests {
         let websocket = || Going::Tunnel(HeaderValue::from_static("websocket"));
         assert!(!goes_on(websocket(), without.clone()));
         assert!(goes_on(Going::Answer, without), "an answer has nothing to do with it");
+    }
+
+    fn in_shadow(mut routes: Vec<RouteConfig>) -> Vec<RouteConfig> {
+        for route in &mut routes {
+            route.enforcement = Enforcement::Shadow;
+        }
+        routes
+    }
+
+    #[test]
+    fn what_went_through_in_shadow_goes_on_for_as_long_as_a_new_request_would() {
+        let open = || changed(|route, _| route.id = "read".into());
+        let anonymous = || {
+            let mut routes = open();
+            routes[0].access = AccessConfig::Anonymous;
+            routes
+        };
+        let other_right = || changed(|_, right| right.right.action = "write".parse().unwrap());
+        for (what, routes, expected) in [
+            ("in shadow", in_shadow(open()), true),
+            ("in shadow, with other demands", in_shadow(other_right()), true),
+            ("open to all", anonymous(), true),
+            ("enforced", open(), false),
+            ("gone", Vec::new(), false),
+            ("another", in_shadow(changed(|route, _| route.id = "other".into())), false),
+            ("no upgrade", in_shadow(changed(|route, _| route.upgrades = Vec::new())), false),
+        ] {
+            let newest = Newest::default();
+            let begun = in_shadow(changed(|_, _| ())).remove(0);
+            let going = Going::Tunnel(HeaderValue::from_static("websocket"));
+            let standing = standing(&newest, begun, going);
+            let mut held = RouteHeld { standing, scopes: None, unproven: true };
+            assert!(held.is_granted(), "{what}: before any change");
+            newest.publish(Arc::new(Routes::new(routes).unwrap()), None);
+            assert_eq!(held.is_granted(), expected, "{what}");
+        }
+    }
+
+    /// A tunnel that began in shadow, whose token ends after twenty minutes.
+    fn ending_tunnel(newest: &Newest) -> Vigil {
+        let key = Arc::new(VerificationKey {
+            key_id: "a".into(),
+            algorithm: None,
+            key: jsonwebtoken::DecodingKey::from_rsa_components("gQ", "AQAB").unwrap(),
+        });
+        let begun = in_shadow(changed(|_, _| ())).remove(0);
+        let standing =
+            standing(newest, begun, Going::Tunnel(HeaderValue::from_static("websocket")));
+        let keys: Arc<dyn KeySource> = Arc::new(Keys(Arc::clone(&key)));
+        let ends = UnixTime::from_seconds(20 * 60);
+        let token = Held { standing: standing.clone(), ends, key, keys };
+        let scopes = Some(GrantedScopes::default());
+        let route = RouteHeld { standing: standing.clone(), scopes, unproven: false };
+        let clock = Arc::new(Since(Instant::now()));
+        Vigil { again: None, token: Some(token), route, standing, clock }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lapse_in_shadow_is_told_once_and_ends_nothing_before_the_route_does() {
+        let minute = Duration::from_secs(60);
+        let same = || changed(|_, _| ());
+        for (what, after, ends) in [
+            ("enforced", same(), true),
+            ("gone", Vec::new(), true),
+            ("no upgrade", in_shadow(changed(|route, _| route.upgrades = Vec::new())), true),
+            ("in shadow still", in_shadow(same()), false),
+        ] {
+            let (newest, told) = (Newest::default(), std::cell::Cell::new(Vec::new()));
+            let note = |lapse| told.set([told.take(), vec![lapse]].concat());
+            let lapse = ending_tunnel(&newest).lapse(note);
+            tokio::pin!(lapse);
+            assert!(tokio::time::timeout(19 * minute, &mut lapse).await.is_err());
+            assert_eq!(told.take(), [], "{what}");
+            assert!(tokio::time::timeout(11 * minute, &mut lapse).await.is_err(), "{what}");
+            assert_eq!(told.take(), [Lapse::TokenEnded], "{what}");
+            newest.publish(Arc::new(Routes::new(after).unwrap()), None);
+            let ended = tokio::time::timeout(60 * minute, &mut lapse).await;
+            assert_eq!(ended.ok(), ends.then_some(Lapse::TokenEnded), "{what}");
+            assert_eq!(told.take(), [], "{what}");
+        }
     }
 
     /// The one key.

@@ -48,6 +48,7 @@ const ROUTE: Label = Label {
     name: "route",
     values: Values::Configured("id of the route; `none` where none matched"),
 };
+const ANY_ROUTE: Label = Label { name: "route", values: Values::Configured("id of a route") };
 const GUARDED_ROUTE: Label =
     Label { name: "route", values: Values::Configured("id of a route that asks for a right") };
 const UPSTREAM: Label = Label {
@@ -69,6 +70,7 @@ const ANSWER: Label = listed(
         ("no_right", "nothing delegated covers it"),
         ("unknown", "it could not be told; never a no"),
         ("not_asked", "refused before the question"),
+        ("shadow", "would have been refused, and was let through: its route is in shadow"),
     ],
 );
 
@@ -99,6 +101,23 @@ const CODE: Label = listed(
         ("upstream_bad_answer", ""),
         ("lapsed", ""),
         ("internal", ""),
+    ],
+);
+
+const SHADOW_CODE: Label = listed(
+    "code",
+    &[
+        ("token_missing", ""),
+        ("token_invalid", ""),
+        ("token_unverified", ""),
+        ("insufficient_scope", ""),
+        ("system_user_required", ""),
+        ("party_invalid", ""),
+        ("body_too_large", "longer than `limits.party_body_bytes`"),
+        ("denied", ""),
+        ("no_right", ""),
+        ("cannot_decide", "after `limits.shadow_wait` too"),
+        ("lapsed", "a stream or tunnel that would have been cut; counted then"),
     ],
 );
 
@@ -153,6 +172,20 @@ const REQUESTS: &[Family] = &[
         labels: &[ROUTE, ANSWER, CODE],
         more: "`code` is the problem code, as in [vendor.md](vendor.md). For each route the pairs that alerts look at begin at 0.",
         act: "`unknown`: [PortvaktCannotTell](runbook.md#portvaktcannottell). `code=\"internal\"`: [PortvaktInternalError](runbook.md#portvaktinternalerror). `no_right` and `not_asked` are the vendors' to mend; `/refusals` has the last 100.",
+    },
+    Family {
+        name: "portvakt_shadow_refusals_total",
+        unit: "requests",
+        labels: &[ANY_ROUTE, SHADOW_CODE],
+        more: "In `portvakt_requests_total` they are `answer=\"shadow\"`; those that are `lapsed` began as permits, and are `answer=\"permit\"`. For each route in shadow every code begins at 0.",
+        act: "`portvakt audit report` tells by which vendors and for which reasons. When what is left is meant to be refused, [switch the route on](service-owner.md#try-a-route-in-shadow).",
+    },
+    Family {
+        name: "portvakt_route_in_shadow",
+        unit: "0 or 1",
+        labels: &[ANY_ROUTE],
+        more: "",
+        act: "1: the route protects nothing. For long: [PortvaktInShadow](runbook.md#portvaktinshadow).",
     },
     Family {
         name: "portvakt_responses_total",

@@ -141,6 +141,8 @@ pub enum Outgoing {
 /// A body that is passed on as it comes.
 #[derive(Debug)]
 pub struct Stream {
+    /// The beginning, where that was read before.
+    begun: Option<Bytes>,
     incoming: Incoming,
     progress: Arc<Progress>,
     silence: Silence,
@@ -155,9 +157,29 @@ impl Outgoing {
             progress.end(FINISHED);
             return Self::Empty;
         }
+        Self::begun(None, incoming, progress, idle)
+    }
+
+    /// Passes on what was read before, and then the rest of `incoming`.
+    #[must_use]
+    pub fn rest(
+        begun: Bytes,
+        incoming: Incoming,
+        progress: &Arc<Progress>,
+        idle: Duration,
+    ) -> Self {
+        Self::begun(Some(begun), incoming, progress, idle)
+    }
+
+    fn begun(
+        begun: Option<Bytes>,
+        incoming: Incoming,
+        progress: &Arc<Progress>,
+        idle: Duration,
+    ) -> Self {
         let progress = Arc::clone(progress);
         let silence = Silence::new(idle);
-        Self::Stream(Box::new(Stream { incoming, progress, silence, judged: None }))
+        Self::Stream(Box::new(Stream { begun, incoming, progress, silence, judged: None }))
     }
 
     /// Whether it comes from the client while it goes out.
@@ -199,7 +221,7 @@ impl Body for Outgoing {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Stream(stream) => stream.incoming.is_end_stream(),
+            Self::Stream(stream) => stream.begun.is_none() && stream.incoming.is_end_stream(),
             Self::Whole(whole) => whole.is_end_stream(),
             Self::Empty => true,
         }
@@ -207,6 +229,8 @@ impl Body for Outgoing {
 
     fn size_hint(&self) -> SizeHint {
         match self {
+            // What is longer than was read tells no length: one that does is not read at all.
+            Self::Stream(stream) if stream.begun.is_some() => SizeHint::default(),
             Self::Stream(stream) => stream.incoming.size_hint(),
             Self::Whole(whole) => whole.size_hint(),
             Self::Empty => SizeHint::with_exact(0),
@@ -220,13 +244,15 @@ impl Stream {
         if self.progress.is_cut() {
             return Poll::Ready(Some(Err(BodyError::Broken)));
         }
-        let next = match self.silence.poll(&mut self.incoming, cx) {
-            Poll::Pending => {
-                self.progress.starving.store(true, Ordering::Relaxed);
-                return Poll::Pending;
-            }
-            Poll::Ready(next) => next,
-        };
+        let begun = self.begun.take().map(|bytes| Some(Ok(Frame::data(bytes))));
+        let next =
+            match begun.map_or_else(|| self.silence.poll(&mut self.incoming, cx), Poll::Ready) {
+                Poll::Pending => {
+                    self.progress.starving.store(true, Ordering::Relaxed);
+                    return Poll::Pending;
+                }
+                Poll::Ready(next) => next,
+            };
         let frame = match next {
             None => {
                 self.progress.end(FINISHED);

@@ -111,7 +111,7 @@ pub fn prepare(head: &mut request::Parts, around: Surroundings<'_>) {
     }
     set_forwarded(&mut head.headers, around, host.as_ref());
     set_evidence(&mut head.headers, around.grant);
-    if let Some(subject) = &around.client.subject {
+    if let (Some(subject), false) = (&around.client.subject, is_unproven(around.grant)) {
         head.headers.insert(&evidence::CLIENT_SUBJECT, subject.clone());
     }
     set_host(&mut head.headers, around, host);
@@ -354,19 +354,28 @@ pub fn must_be_removed(name: &str) -> bool {
     is_forged(name, true) && !replaced && name != MAX_AGE.as_str()
 }
 
-/// Tells the upstream who asks, for whom, and how that is known.
+/// Whether nothing of ours goes with it, lest the upstream take it for one that was granted.
+fn is_unproven(grant: &Grant) -> bool {
+    match grant {
+        Grant::Shadow(_) => true,
+        Grant::Right(_) | Grant::Scopes(_) | Grant::Anonymous(_) => false,
+    }
+}
+
+/// Tells the upstream who asks, for whom, and how that is known; of what went through in shadow, nothing.
 fn set_evidence(headers: &mut HeaderMap, grant: &Grant) {
+    let access = match grant {
+        Grant::Shadow(_) => return,
+        Grant::Anonymous(_) => "anonymous",
+        Grant::Scopes(_) => "scopes",
+        Grant::Right(_) => "right",
+    };
     headers.reserve(evidence::COUNT);
     let word = HeaderValue::from_static;
     let mut set = |name: &'static HeaderName, value: Option<HeaderValue>| {
         if let Some(value) = value {
             headers.insert(name, value);
         }
-    };
-    let access = match grant {
-        Grant::Anonymous(_) => "anonymous",
-        Grant::Scopes(_) => "scopes",
-        Grant::Right(_) => "right",
     };
     set(&evidence::ACCESS, Some(word(access)));
     let route = &grant.route().told;

@@ -28,6 +28,9 @@ pub(super) struct Line<'a> {
     pub(super) answer: &'static str,
     pub(super) code: &'static str,
     pub(super) reason: Option<&'static str>,
+    pub(super) enforcement: Option<&'static str>,
+    pub(super) shadow_code: Option<&'static str>,
+    pub(super) shadow_reason: Option<&'static str>,
     pub(super) status: Option<u16>,
     pub(super) consumer: Option<&'a str>,
     pub(super) supplier: Option<&'a str>,
@@ -63,6 +66,9 @@ impl Line<'_> {
         fields.text("answer", self.answer);
         fields.text("code", self.code);
         fields.option("reason", self.reason, Fields::text);
+        fields.option("enforcement", self.enforcement, Fields::text);
+        fields.option("shadow_code", self.shadow_code, Fields::text);
+        fields.option("shadow_reason", self.shadow_reason, Fields::text);
         fields.option("status", self.status, Fields::number);
         fields.option("consumer", self.consumer, Fields::text);
         fields.option("supplier", self.supplier, Fields::text);
@@ -211,6 +217,9 @@ mod tests {
             answer: "permit",
             code: "none",
             reason: None,
+            enforcement: Some("shadow"),
+            shadow_code: Some("lapsed"),
+            shadow_reason: Some("expired"),
             status: Some(200),
             consumer: Some("310000027"),
             supplier: None,
@@ -233,7 +242,8 @@ mod tests {
         let told = concat!(
             r#"{"time":"2026-11-23T00:00:00.000001Z","trace_id":"0af7651916cd43dd8448eb211c80319c","#,
             r#""mode":"proxy","peer":"2001:db8::1","method":"GET","route":"returns","#,
-            r#""template":"/v1/{org}/returns","answer":"permit","code":"none","status":200,"#,
+            r#""template":"/v1/{org}/returns","answer":"permit","code":"none","enforcement":"shadow","#,
+            r#""shadow_code":"lapsed","shadow_reason":"expired","status":200,"#,
             r#""consumer":"310000027","client_id":"a \"client\"","system_id":"310000027_lonn","#,
             r#""owner":"310000019","system_user":"11111111-1111-4111-8111-111111111111","#,
             r#""party":"310000019","resource":"ex-returns","action":"read","source":"register","#,

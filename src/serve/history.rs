@@ -23,8 +23,14 @@ const ROUTES: usize = 2_000;
 pub type ByAnswer = [u64; ANSWERS.len()];
 
 /// The answers, in the order in which they are counted.
-pub const ANSWERS: [Answer; 5] =
-    [Answer::Permit, Answer::Denied, Answer::NoRight, Answer::Unknown, Answer::NotAsked];
+pub const ANSWERS: [Answer; 6] = [
+    Answer::Permit,
+    Answer::Denied,
+    Answer::NoRight,
+    Answer::Unknown,
+    Answer::NotAsked,
+    Answer::Shadow,
+];
 
 /// What was seen in one minute.
 #[derive(Clone, Debug, Default)]
@@ -199,7 +205,7 @@ mod tests {
         assert_eq!(hour.len(), 1);
         assert_eq!(
             hour[0].1.routes.iter().collect::<Vec<_>>(),
-            [(&"read".into(), &[5, 0, 0, 0, 3])]
+            [(&"read".into(), &[5, 0, 0, 0, 3, 0])]
         );
         advance(Duration::from_secs(60)).await;
         request(&metrics, "read", "no_right", "no_right", 1);
@@ -208,7 +214,10 @@ mod tests {
         let hour = history.hour();
         assert_eq!((hour[0].0, hour[1].0), (1, 0));
         let (before, now) = (&hour[0].1, &hour[1].1);
-        assert_eq!((before.routes["read"], now.routes["read"]), ([5, 0, 0, 0, 3], [0, 0, 1, 0, 0]));
+        assert_eq!(
+            (before.routes["read"], now.routes["read"]),
+            ([5, 0, 0, 0, 3, 0], [0, 0, 1, 0, 0, 0])
+        );
         assert_eq!((before.calls, now.calls, now.held_back), (0, 3, 1));
     }
 

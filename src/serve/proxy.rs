@@ -227,7 +227,8 @@ impl Proxy {
         let progress = Arc::clone(&record.progress);
         let body = body.take().ok_or(Rejection::Internal)?.into_outgoing(&progress);
         let request = ToSend { head, body, progress, client: Arc::clone(client), upgrade };
-        let answered = Self::forward(generation, &grant, request).await;
+        let outlived = |lapse| record.outlived().note(lapse);
+        let answered = Self::forward(generation, &grant, request, outlived).await;
         record.trail.done(Step::Forward);
         let answered = answered.and_then(|answered| match extended {
             Some(extended) => extended.accepted(answered),
@@ -242,11 +243,13 @@ impl Proxy {
         }
     }
 
-    /// Forwards a request. While its body is still coming, what it was granted by must last.
+    /// Forwards a request. While its body is still coming, what it was granted by must last; where the route is in shadow,
+    /// `outlived` is told that it did not.
     async fn forward(
         generation: &Generation,
         grant: &Grant,
         request: ToSend,
+        outlived: impl FnOnce(Lapse) + Send,
     ) -> Result<Answered, Rejection> {
         if !request.body.is_streamed() {
             return generation.forwarder.forward(grant, request).await;
@@ -256,7 +259,7 @@ impl Proxy {
         let since = Instant::now();
         let lapse = Box::pin(async {
             tokio::time::sleep_until(since + watch::SHORT).await;
-            generation.enforcer.vigil(grant, &asked, Going::Answer, since).lapse().await
+            generation.enforcer.vigil(grant, &asked, Going::Answer, since).lapse(outlived).await
         });
         let forwarding = Box::pin(generation.forwarder.forward(grant, request));
         tokio::select! {
@@ -322,9 +325,10 @@ impl Proxy {
                 response.headers_mut().remove(header::CONNECTION);
                 response.headers_mut().remove(header::UPGRADE);
             }
-            let counts = Counts::default();
+            let (counts, outlived) = (Counts::default(), record.outlived());
+            let lapse = vigil.lapse(move |lapse| outlived.note(lapse));
+            let lapse = watch::until(self.stop.streams.clone(), lapse);
             let tunnel = Tunnel { record, counts, _place: granted.place, _busy: busy.again() };
-            let lapse = watch::until(self.stop.streams.clone(), vigil.lapse());
             self.tasks.spawn(tunnel.run(sides, idle, lapse, websocket));
             let body = ReplyBody::Whole(Full::default());
             return response.map(|_| Reply { body, open: None, delivery: None, _busy: busy });
@@ -422,25 +426,34 @@ impl Drop for Tunnel {
 /// The body of a request, read only where its route finds the party in it.
 struct RequestBody {
     incoming: Incoming,
-    read: Option<Bytes>,
+    read: Read,
     idle: Duration,
+}
+
+/// How far a body was read before it is forwarded.
+enum Read {
+    Nothing,
+    /// It is longer than is read: what had come by then.
+    Begun(Vec<u8>),
+    Whole(Bytes),
 }
 
 impl RequestBody {
     fn new(incoming: Incoming, idle: Duration) -> Self {
-        Self { incoming, read: None, idle }
+        Self { incoming, read: Read::Nothing, idle }
     }
 
     fn into_outgoing(self, progress: &Arc<Progress>) -> Outgoing {
         match self.read {
-            Some(bytes) => Outgoing::whole(bytes, progress),
-            None => Outgoing::stream(self.incoming, progress, self.idle),
+            Read::Whole(bytes) => Outgoing::whole(bytes, progress),
+            Read::Begun(bytes) => Outgoing::rest(bytes.into(), self.incoming, progress, self.idle),
+            Read::Nothing => Outgoing::stream(self.incoming, progress, self.idle),
         }
     }
 
     /// Nothing of it is left at the client.
     fn has_ended(&self) -> bool {
-        self.read.is_some() || self.incoming.is_end_stream()
+        matches!(self.read, Read::Whole(_)) || self.incoming.is_end_stream()
     }
 
     async fn read_whole(&mut self, limit: usize) -> Result<Bytes, BodyError> {
@@ -452,10 +465,11 @@ impl RequestBody {
         let mut silence = Silence::new(self.idle);
         while let Some(frame) = poll_fn(|cx| silence.poll(&mut self.incoming, cx)).await {
             if let Ok(data) = frame?.into_data() {
-                if whole.len() + data.len() > limit {
+                whole.extend_from_slice(&data);
+                if whole.len() > limit {
+                    self.read = Read::Begun(whole);
                     return Err(BodyError::TooLong);
                 }
-                whole.extend_from_slice(&data);
             }
         }
         Ok(whole.into())
@@ -469,7 +483,7 @@ impl BodyReader for RequestBody {
             let patience = self.idle;
             let whole = tokio::time::timeout(patience, self.read_whole(limit)).await;
             let whole = whole.map_err(|_| BodyError::TimedOut)??;
-            self.read = Some(whole.clone());
+            self.read = Read::Whole(whole.clone());
             Ok(whole)
         })
     }
@@ -523,7 +537,7 @@ impl Body for Reply {
             delivery.polled(matches!(next, Poll::Ready(Some(_))));
         }
         if let Some(open) = &mut self.open
-            && let Poll::Ready(lapse) = open.watch.poll(next.is_pending(), cx)
+            && let Poll::Ready(lapse) = open.watch.poll(next.is_pending(), &mut open.record, cx)
         {
             return Poll::Ready(self.lapsed(lapse));
         }

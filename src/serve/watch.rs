@@ -2,6 +2,7 @@
 
 use crate::enforce::vigil::{Asked, Going, Lapse};
 use crate::enforce::{Enforcer, Grant};
+use crate::record::Record;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -44,20 +45,28 @@ impl Watch {
         ending: Option<CancellationToken>,
     ) -> Self {
         let since = Instant::now();
-        Self(State::Asleep(Box::new(Asleep { enforcer, grant, asked, since, ending })))
+        let asleep = Box::new(Asleep { enforcer, grant, asked, since, ending });
+        Self(State::Asleep(asleep))
     }
 
-    /// Looks on at each frame; `waiting` when it is not there yet.
-    pub(super) fn poll(&mut self, waiting: bool, cx: &mut Context<'_>) -> Poll<Lapse> {
+    /// Looks on at each frame; `waiting` when it is not there yet. `record` is told what a route in shadow does not end.
+    pub(super) fn poll(
+        &mut self,
+        waiting: bool,
+        record: &mut Record,
+        cx: &mut Context<'_>,
+    ) -> Poll<Lapse> {
         if let State::Asleep(asleep) = &mut self.0 {
             if !waiting && asleep.since.elapsed() < SHORT {
                 return Poll::Pending;
             }
             let vigil =
                 asleep.enforcer.vigil(&asleep.grant, &asleep.asked, Going::Answer, asleep.since);
+            let outlived = record.outlived();
+            let lapse = vigil.lapse(move |lapse| outlived.note(lapse));
             self.0 = match asleep.ending.take() {
-                Some(ending) => State::Awake(Box::pin(until(ending, vigil.lapse()))),
-                None => State::Awake(Box::pin(vigil.lapse())),
+                Some(ending) => State::Awake(Box::pin(until(ending, lapse))),
+                None => State::Awake(Box::pin(lapse)),
             };
         }
         match &mut self.0 {

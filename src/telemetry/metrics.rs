@@ -3,6 +3,7 @@
 
 use crate::domain::decision::Answer;
 use crate::enforce::rejection::Code;
+use crate::enforce::shadow;
 use crate::families::{Declared, Families, SECONDS, combinations};
 use crate::sync::metrics::SyncMetrics;
 use crate::telemetry::process::Process;
@@ -20,6 +21,10 @@ pub struct Metrics {
     declared: Arc<[Declared]>,
     /// Requests by route, answer and problem code (`none` when forwarded).
     pub requests: IntCounterVec,
+    /// What was let through, or went on, since its route is in shadow: by route and the code that would have refused it.
+    pub shadow_refusals: IntCounterVec,
+    /// Whether a route is in shadow: 0 or 1.
+    pub route_in_shadow: IntGaugeVec,
     /// Responses sent to clients, by route and status class (`2xx` …; `aborted`).
     pub responses: IntCounterVec,
     /// Time from the request's head to the last byte of the answer, by route.
@@ -177,6 +182,16 @@ impl Metrics {
                 "portvakt_requests_total",
                 "Requests by route, answer and problem code.",
                 &["route", "answer", "code"],
+            )?,
+            shadow_refusals: families.counters(
+                "portvakt_shadow_refusals_total",
+                "Requests that a route in shadow let through or went on with, by the code that would have refused them.",
+                &["route", "code"],
+            )?,
+            route_in_shadow: families.gauges(
+                "portvakt_route_in_shadow",
+                "1 while a route is in shadow and refuses nobody for what it demands.",
+                &["route"],
             )?,
             responses: families.counters(
                 "portvakt_responses_total",
@@ -428,7 +443,24 @@ impl Metrics {
         }
     }
 
-    /// The same for an upstream.
+    /// Tells whether a route is in shadow; there, what would have been refused begins at 0 too.
+    pub fn tell_shadow(&self, id: &str, in_shadow: bool) {
+        self.route_in_shadow.with_label_values(&[id]).set(i64::from(in_shadow));
+        if in_shadow {
+            self.requests.with_label_values(&[id, Answer::Shadow.label(), "none"]);
+            for code in shadow::CODES {
+                self.shadow_refusals.with_label_values(&[id, code.label()]);
+            }
+        }
+    }
+
+    /// A route is there no more.
+    pub fn forget_route(&self, id: &str) {
+        // It may never have been told.
+        let _ = self.route_in_shadow.remove_label_values(&[id]);
+    }
+
+    /// As [`Metrics::expect_route`], for an upstream.
     pub fn expect_upstream(&self, name: &str) {
         for values in combinations("portvakt_upstream_responses_total", &[name]) {
             self.upstream_responses.with_label_values(&values);

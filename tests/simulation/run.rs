@@ -426,7 +426,7 @@ async fn stream(
     let about = asked(permit.question());
     stage.streams.lock().unwrap().insert(number, about);
     let vigil = generation.enforcer.vigil(grant, &asked_for, Going::Answer, Instant::now());
-    let lapse = vigil.lapse().await;
+    let lapse = vigil.lapse(|_| ()).await;
     stage.streams.lock().unwrap().remove(&number);
     stage.count(format!("stream ended: {}", lapse.label()));
     let mut world = stage.outside.lock();

@@ -6,9 +6,13 @@ use super::section::is_name;
 use super::upstream::{DEFAULT_UPSTREAM, Upstreams};
 use super::{Resolver, either};
 use crate::config::error::Place;
-use crate::config::raw::{RawAccess, RawMatch, RawParty, RawRoute, RawScopes, RawStreams, Setting};
+use crate::config::raw::{
+    RawAccess, RawEnforcement, RawMatch, RawParty, RawRoute, RawScopes, RawStreams, Setting,
+};
 use crate::config::yaml::shown;
-use crate::config::{AccessConfig, PartyConfig, RightConfig, RouteConfig, StreamConfig};
+use crate::config::{
+    AccessConfig, Enforcement, PartyConfig, RightConfig, RouteConfig, StreamConfig,
+};
 use crate::domain::resource::Right;
 use crate::domain::scope::{Scope, ScopeRule};
 use http::{HeaderName, Method};
@@ -58,12 +62,27 @@ impl Resolver<'_> {
         }
         let mut taken = Taken::default();
         let routes = written.value().into_iter().flatten();
-        routes
+        let routes: Vec<RouteConfig> = routes
             .filter_map(|route| {
                 let (raw, place) = route.written()?;
                 self.route(raw, place, upstreams, freshness, &mut taken)
             })
-            .collect()
+            .collect();
+        self.tell_shadow(&routes);
+        routes
+    }
+
+    /// Said aloud: these protect nothing.
+    fn tell_shadow(&mut self, routes: &[RouteConfig]) {
+        let names = routes.iter().filter(|route| route.in_shadow()).map(|route| &route.id);
+        let names: Vec<String> = names.map(|id| format!("`{id}`")).collect();
+        if !names.is_empty() {
+            self.warnings.push(format!(
+                "in shadow, and open to everybody: {}; who would be refused there is let through and recorded, until \
+                 `enforcement` is `full`",
+                names.join(", ")
+            ));
+        }
     }
 
     fn route(
@@ -93,6 +112,7 @@ impl Resolver<'_> {
             Some(upstreams) => self.route_upstream(&raw.upstream, place, upstreams),
             None => Some(self.route_of_questions(raw)),
         };
+        let enforcement = either(&raw.enforcement, RawEnforcement::Full).into();
         let upgrades = self.upgrades(raw, &matching);
         let streams = self.streams(&raw.streams, access.as_ref());
         Some(RouteConfig {
@@ -100,6 +120,7 @@ impl Resolver<'_> {
             methods: matching.methods?,
             path: matching.path?.0,
             access: access?,
+            enforcement,
             upstream: upstream?,
             upgrades,
             streams,
@@ -210,7 +231,8 @@ impl Resolver<'_> {
     }
 
     fn anonymous(&mut self, raw: &RawRoute, id: &str) -> AccessConfig {
-        self.refuse_extra("anonymous", [raw.scopes.place()].into_iter().chain(right_keys(raw)));
+        let own = [raw.scopes.place(), raw.enforcement.place()];
+        self.refuse_extra("anonymous", own.into_iter().chain(right_keys(raw)));
         let path = raw.matching.value().and_then(|raw| raw.path.value());
         if path.is_some_and(|path| path == "/*") {
             self.warnings.push(format!(
@@ -520,6 +542,15 @@ impl Resolver<'_> {
             self.sink.report(place, message, "add GET to `match.methods`, or take this away");
         }
         upgrades
+    }
+}
+
+impl From<RawEnforcement> for Enforcement {
+    fn from(written: RawEnforcement) -> Self {
+        match written {
+            RawEnforcement::Full => Self::Full,
+            RawEnforcement::Shadow => Self::Shadow,
+        }
     }
 }
 

@@ -149,6 +149,7 @@ impl Resolver<'_> {
             drain_timeout: self.time_or_zero(&raw.drain_timeout, Duration::from_secs(30)),
             consumer_rate: self.rate(&raw.consumer_rate),
             system_user_rate: self.rate(&raw.system_user_rate),
+            shadow_wait: self.time(&raw.shadow_wait, Duration::from_secs(1)),
         };
         self.check_limits(&raw, &limits, token_bytes);
         limits

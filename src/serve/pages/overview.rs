@@ -141,11 +141,13 @@ fn traffic(hour: &[(usize, Arc<Seen>)]) -> Markup {
         Series { class: "unsure", name: "could not be told", minutes: [0; MINUTES] },
         Series { class: "no", name: "no", minutes: [0; MINUTES] },
         Series { class: "early", name: "refused before it was asked", minutes: [0; MINUTES] },
+        Series { class: "shadow", name: "let through in shadow", minutes: [0; MINUTES] },
         Series { class: "yes", name: "let through", minutes: [0; MINUTES] },
     ];
     for (ago, seen) in hour {
-        for [permit, denied, no_right, unknown, not_asked] in seen.routes.values().copied() {
-            add(&mut series, *ago, [unknown, denied + no_right, not_asked, permit]);
+        for [permit, denied, no_right, unknown, not_asked, shadow] in seen.routes.values().copied()
+        {
+            add(&mut series, *ago, [unknown, denied + no_right, not_asked, shadow, permit]);
         }
     }
     let titles = Titles { id: "traffic", title: "Requests by answer", what: "requests" };

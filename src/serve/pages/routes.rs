@@ -47,17 +47,19 @@ pub(super) fn table(hour: &[(usize, Arc<Seen>)], most: usize) -> Markup {
                     th scope="col" class="number" { "No" }
                     th scope="col" class="number" { "Could not be told" }
                     th scope="col" class="number" { "Not asked" }
+                    th scope="col" class="number" { "Let through in shadow" }
                     th scope="col" class="grows" { "Refused, an hour ago to now" }
                 } }
                 tbody {
                     @for (route, row) in rows.iter().take(most) {
-                        @let [permit, denied, no_right, unknown, not_asked] = row.answers;
+                        @let [permit, denied, no_right, unknown, not_asked, shadow] = row.answers;
                         tr {
                             th scope="row" { @if &***route == "none" { "no route matched" } @else { code { (route) } } }
                             td class="number" { (grouped(permit)) }
                             td class="number" { (grouped(denied + no_right)) }
                             td class="number" { (grouped(unknown)) }
                             td class="number" { (grouped(not_asked)) }
+                            td class="number" { (grouped(shadow)) }
                             td { (spark("no", &row.refused)) }
                         }
                     }
@@ -75,15 +77,16 @@ fn rows(hour: &[(usize, Arc<Seen>)]) -> Vec<(&Arc<str>, Row)> {
             let none = || Row { answers: ByAnswer::default(), refused: [0; MINUTES] };
             let row = routes.entry(route).or_insert_with(none);
             row.answers.iter_mut().zip(answers).for_each(|(sum, count)| *sum += count);
+            let [_, denied, no_right, unknown, not_asked, _] = answers;
             if let Some(minute) = row.refused.get_mut(*ago) {
-                *minute += answers.iter().skip(1).sum::<u64>();
+                *minute += denied + no_right + unknown + not_asked;
             }
         }
     }
     let mut rows: Vec<_> = routes.into_iter().collect();
     rows.sort_by_key(|(_, row)| {
-        let [permit, denied, no_right, unknown, not_asked] = row.answers;
-        Reverse((unknown, denied + no_right + not_asked, permit))
+        let [permit, denied, no_right, unknown, not_asked, shadow] = row.answers;
+        Reverse((unknown, denied + no_right + not_asked, shadow, permit))
     });
     rows
 }
