@@ -2,6 +2,7 @@
 //! its place at once, or refused with every reason while the old one goes on. `docs/decisions/0012` says what survives.
 
 use super::notify::{Notify, State};
+use super::traces::Traces;
 use super::{AppError, answers_by, graces, publish_limits, told};
 use crate::clock::{Clock, SystemClock};
 use crate::config::source::{ProcessEnv, Written};
@@ -105,6 +106,7 @@ pub(super) struct Reloader {
     pub(super) shutdown: Arc<ArcSwap<ShutdownConfig>>,
     pub(super) notify: Notify,
     pub(super) metrics: Metrics,
+    pub(super) traces: Traces,
 }
 
 /// A configuration with everything that is made of it, not in use yet.
@@ -274,6 +276,7 @@ impl Reloader {
         resize(&self.in_flight, old.requests_in_flight, new.requests_in_flight);
         self.shutdown.store(Arc::new(config.shutdown));
         publish_limits(&config, &self.metrics);
+        self.traces.keep_to(&config);
         (self.config, self.clients) = (config, clients);
     }
 }

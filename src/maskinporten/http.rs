@@ -1,9 +1,12 @@
 //! HTTP as this program speaks it to Maskinporten and Altinn: verified TLS, no redirects, and bounds
 //! on time and size that hold whatever the other side sends.
 
+use crate::trace::Calling;
+use crate::trace::context::TRACEPARENT;
+use crate::trace::spans::Sent;
 use bytes::Bytes;
 use reqwest::redirect::Policy;
-use reqwest::{RequestBuilder, Response, StatusCode, Url};
+use reqwest::{ClientBuilder, Request, RequestBuilder, Response, StatusCode, Url};
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
@@ -22,6 +25,11 @@ const USER_AGENT: &str = concat!("portvakt/", env!("CARGO_PKG_VERSION"));
 /// # Errors
 /// When TLS cannot be set up, as without any CA certificate on the machine.
 pub fn client(address: &Url, timeout: Duration) -> Result<reqwest::Client, HttpError> {
+    builder(address, timeout).build().map_err(HttpError::Client)
+}
+
+/// As [`client`], to be told more.
+pub(crate) fn builder(address: &Url, timeout: Duration) -> ClientBuilder {
     let https = address.scheme() == "https";
     let builder = reqwest::Client::builder()
         .user_agent(USER_AGENT)
@@ -37,8 +45,7 @@ pub fn client(address: &Url, timeout: Duration) -> Result<reqwest::Client, HttpE
         .http2_keep_alive_interval(KEEP_ALIVE)
         .http2_keep_alive_timeout(timeout);
     // Without https no CA is needed, and an image without CA certificates must start.
-    let builder = if https { builder } else { builder.tls_certs_only([]) };
-    builder.build().map_err(HttpError::Client)
+    if https { builder } else { builder.tls_certs_only([]) }
 }
 
 /// Why an exchange gave no answer. Holds no body, header or query of either side.
@@ -87,9 +94,26 @@ pub(crate) struct Reply {
 }
 
 /// Sends the request and reads the answer, at most `limit` bytes of body as decoded. Of an answer
-/// that is no success the status counts: its body is empty when it cannot be read whole.
-pub(crate) async fn send(request: RequestBuilder, limit: usize) -> Result<Reply, HttpError> {
-    let mut response = request.send().await.map_err(HttpError::from_reqwest)?;
+/// that is no success the status counts: its body is empty when it cannot be read whole. What becomes of it is told
+/// to `calling`.
+pub(crate) async fn send(
+    request: RequestBuilder,
+    limit: usize,
+    mut calling: Calling,
+) -> Result<Reply, HttpError> {
+    let sent = send_whole(request, limit, &mut calling).await;
+    if let Err(error) = &sent {
+        calling.failed(error.label());
+    }
+    sent
+}
+
+async fn send_whole(
+    request: RequestBuilder,
+    limit: usize,
+    calling: &mut Calling,
+) -> Result<Reply, HttpError> {
+    let mut response = execute(request, calling).await?;
     let status = response.status();
     let headers = std::mem::take(response.headers_mut());
     let body = match read_body(response, limit).await {
@@ -99,9 +123,42 @@ pub(crate) async fn send(request: RequestBuilder, limit: usize) -> Result<Reply,
     Ok(Reply { status, headers, body })
 }
 
-/// Sends the request and reads the head of the answer. Follow with [`whole`] or [`chunk`].
-pub(crate) async fn open(request: RequestBuilder) -> Result<Response, HttpError> {
-    request.send().await.map_err(HttpError::from_reqwest)
+/// Sends the request and reads the head of the answer. Follow with [`whole`] or [`chunk`]. What becomes of it up to
+/// there is told to `calling`.
+pub(crate) async fn open(
+    request: RequestBuilder,
+    mut calling: Calling,
+) -> Result<Response, HttpError> {
+    let opened = execute(request, &mut calling).await;
+    if let Err(error) = &opened {
+        calling.failed(error.label());
+    }
+    opened
+}
+
+async fn execute(request: RequestBuilder, calling: &mut Calling) -> Result<Response, HttpError> {
+    let (client, request) = request.build_split();
+    let mut request = request.map_err(HttpError::from_reqwest)?;
+    if let Some(traceparent) = calling.traceparent() {
+        request.headers_mut().insert(TRACEPARENT, traceparent);
+        calling.sent(|| whereto(&request));
+    }
+    let response = client.execute(request).await.map_err(HttpError::from_reqwest)?;
+    calling.answered(response.status().as_u16());
+    Ok(response)
+}
+
+/// Where a request goes, without what may be said of somebody.
+fn whereto(request: &Request) -> Sent {
+    let mut url = request.url().clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    Sent {
+        method: request.method().clone(),
+        host: url.host_str().unwrap_or_default().to_owned(),
+        port: url.port_or_known_default(),
+        url: url.into(),
+    }
 }
 
 /// The whole body, at most `limit` bytes of it as decoded.
