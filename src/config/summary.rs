@@ -2,7 +2,7 @@
 
 use super::{
     AccessConfig, Config, Environment, Freshness, ListenConfig, PartyConfig, RegisterConfig,
-    RouteConfig, UpstreamProtocol,
+    RouteConfig, TracingConfig, UpstreamProtocol,
 };
 use crate::domain::scope::{Scope, ScopeRule};
 use crate::sync::bound::{self, Bound};
@@ -39,6 +39,9 @@ pub(super) fn write(config: &Config) -> String {
         };
         line("upstream", &format!("{name}: {address} ({protocol})"));
     }
+    if let Some(tracing) = &config.tracing {
+        line("tracing", &traces(tracing));
+    }
     text.push('\n');
     text.push_str(&routes(&config.routes));
     text.push_str(&revocation(config));
@@ -64,6 +67,16 @@ fn listen(listen: &ListenConfig) -> String {
         notes.push("answers other proxies, forwards nothing".to_owned());
     }
     format!("{} ({})", listen.address, notes.join(", "))
+}
+
+fn traces(tracing: &TracingConfig) -> String {
+    // Whole percents would hide a small share.
+    let (whole, rest) = (tracing.per_million / 10_000, tracing.per_million % 10_000);
+    let trust = if tracing.trust_parent { ", or as callers say" } else { "" };
+    format!(
+        "{} ({whole}.{rest:04} % of the requests{trust}, at most {} a second)",
+        tracing.url, tracing.traces_per_second
+    )
 }
 
 fn routes(routes: &[RouteConfig]) -> String {

@@ -196,3 +196,47 @@ impl fmt::Display for Chain<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::config::source;
+    use crate::families::Families;
+    use crate::maskinporten::stub::{Answer, Stub};
+    use crate::trace::spans::Finished;
+    use crate::trace::{TraceMetrics, Tracer};
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn a_recorded_call_tells_its_trace_and_no_other_does() {
+        let stub = Stub::start(|_| Answer::status(204)).await;
+        let client = client(&stub.url, Duration::from_secs(5)).unwrap();
+        let text = "environment: test\nupstream: { url: \"http://127.0.0.1:3000\" }\n\
+            tracing: { enabled: true, endpoint: \"http://127.0.0.1:4318\", ratio: 1 }\n\
+            routes: [{ id: open, match: { methods: [GET], path: /open }, access: anonymous }]\n";
+        let config = source::load_text(text, "test", &|_: &str| None).unwrap();
+        let metrics = TraceMetrics::register(&Families::default()).unwrap();
+        let (tracer, mut queue) =
+            Tracer::new(config.tracing.as_ref(), Arc::new(SystemClock), &metrics);
+        let address = stub.url.join("/path?query=secret").unwrap();
+        for tracer in [&tracer, &Tracer::off()] {
+            let calling = tracer.call("altinn.authorize");
+            assert!(send(client.get(address.clone()), 10, calling).await.is_ok());
+        }
+        let Some(Finished::Call(call)) = queue.next_now() else { panic!("no call") };
+        assert!(queue.next_now().is_none());
+        let told = |call: &crate::maskinporten::stub::Call| {
+            call.headers.get("traceparent").map(|it| it.to_str().unwrap().to_owned())
+        };
+        let told: Vec<_> = stub.calls().iter().map(told).collect();
+        assert_eq!(told, [Some(format!("00-{}-{}-01", call.trace, call.span)), None]);
+        assert_eq!((call.status, call.error), (Some(204), None));
+        assert_eq!(call.sent.unwrap().url, format!("{}path", stub.url));
+        // What goes wrong has a word for it.
+        let nobody = "http://127.0.0.1:1/".parse::<Url>().unwrap();
+        assert!(send(client.get(nobody), 10, tracer.call("altinn.authorize")).await.is_err());
+        let Some(Finished::Call(call)) = queue.next_now() else { panic!("no call") };
+        assert_eq!((call.status, call.error), (None, Some("unreachable")));
+    }
+}

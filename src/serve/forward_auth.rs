@@ -54,7 +54,8 @@ impl Proxy {
             AssertUnwindSafe(judging).catch_unwind().await
         };
         let judged = judged.unwrap_or_else(|_| {
-            tracing::error!(trace_id = record.trace_id(), "a request ended in a panic");
+            let span_id = record.trace().span;
+            tracing::error!(trace_id = record.trace_id(), %span_id, "a request ended in a panic");
             record.trail.failed(&Rejection::Internal);
             Err(Rejection::Internal)
         });

@@ -136,7 +136,8 @@ impl Proxy {
             AssertUnwindSafe(serving).catch_unwind().await
         };
         let served = served.unwrap_or_else(|_| {
-            tracing::error!(trace_id = record.trace_id(), "a request ended in a panic");
+            let span_id = record.trace().span;
+            tracing::error!(trace_id = record.trace_id(), %span_id, "a request ended in a panic");
             record.trail.failed(&Rejection::Internal);
             Err(Rejection::Internal)
         });
@@ -363,7 +364,6 @@ pub(super) fn span(mode: &'static str, record: &Record) -> tracing::Span {
         "request",
         mode,
         trace_id = record.trace_id(),
-        span_id = tracing::field::display(record.trace().span),
         route = tracing::field::Empty,
         client_id = tracing::field::Empty,
         system_user = tracing::field::Empty,

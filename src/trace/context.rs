@@ -6,6 +6,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 use std::fmt;
+use std::io::Write;
 use std::num::NonZeroU64;
 
 /// The field that tells trace, parent and flags (§3.2).
@@ -161,7 +162,9 @@ impl Caller {
 #[must_use]
 pub fn traceparent(trace: TraceId, span: SpanId, sampled: bool) -> Option<HeaderValue> {
     let flags = if sampled { "01" } else { "00" };
-    HeaderValue::try_from(format!("00-{trace}-{span}-{flags}")).ok()
+    let mut text = [0; 55];
+    write!(text.as_mut_slice(), "00-{trace}-{span}-{flags}").ok()?;
+    HeaderValue::from_bytes(&text).ok()
 }
 
 /// Brings `tracestate` within its bounds, in place. What is malformed, or has too many members, goes whole; what is too
