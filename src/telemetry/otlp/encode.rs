@@ -75,7 +75,10 @@ fn of_request(request: &RequestSpans, told: &Told, spans: &mut Vec<Span>) {
     match &told.listen {
         ListenAddress::Tcp(address) => {
             attributes.text("server.address", &address.ip().to_string());
-            attributes.number("server.port", address.port());
+            // Port 0 is that of nobody: the system chose another.
+            if address.port() != 0 {
+                attributes.number("server.port", address.port());
+            }
         }
         ListenAddress::Unix(path) => {
             attributes.text("server.address", &path.display().to_string());
