@@ -19,6 +19,7 @@ pub mod wire;
 use crate::config::AltinnConfig;
 use crate::maskinporten::grant::BearerToken;
 use crate::maskinporten::http::{self, HttpError};
+use crate::trace::Tracer;
 use ::http::header::{ACCEPT, AUTHORIZATION, HeaderName};
 use ::http::{HeaderValue, Method};
 use reqwest::{RequestBuilder, Url};
@@ -44,6 +45,7 @@ pub struct Altinn {
     resource_url: Url,
     access_lists_url: Url,
     subscription_key: Option<HeaderValue>,
+    tracer: Tracer,
 }
 
 /// What is called, as metrics name it.
@@ -74,6 +76,18 @@ impl Endpoint {
             Self::Changes => "changes",
             Self::Packages => "packages",
             Self::AccessLists => "access_lists",
+        }
+    }
+
+    /// The stable name in traces.
+    fn call(self) -> &'static str {
+        match self {
+            Self::Authorize => "altinn.authorize",
+            Self::Parties => "altinn.parties",
+            Self::Resource => "altinn.resource",
+            Self::Changes => "altinn.changes",
+            Self::Packages => "altinn.packages",
+            Self::AccessLists => "altinn.access_lists",
         }
     }
 }
@@ -117,7 +131,14 @@ impl Altinn {
             resource_url: address(RESOURCE_PATH)?,
             access_lists_url: address(ACCESS_LISTS_PATH)?,
             subscription_key,
+            tracer: Tracer::off(),
         })
+    }
+
+    /// Calls to it are recorded by `tracer`.
+    #[must_use]
+    pub fn traced_by(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     fn request(

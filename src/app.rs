@@ -10,6 +10,7 @@ pub mod offline;
 pub mod reload;
 mod snapshot;
 mod told;
+mod traces;
 
 use crate::altinn::gate::Gate;
 use crate::altinn::pdp::PdpClient;
@@ -58,6 +59,7 @@ use crate::tls::TlsError;
 use crate::tls::client::Client as TlsClient;
 use crate::tls::server::Server as TlsServer;
 use crate::tls::watch::{All, Reloads, Watch};
+use crate::trace::Tracer;
 use arc_swap::ArcSwap;
 use notify::{Notify, State};
 use reload::{Origin, Reloader, demanded};
@@ -77,6 +79,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use traces::Traces;
 
 /// Why the program cannot start, or has to stop.
 #[derive(Debug, thiserror::Error)]
@@ -161,13 +164,18 @@ impl std::fmt::Debug for Judge {
 }
 
 impl Judge {
-    /// Builds what judges from a configuration. Calls nothing yet; calls will run on `control`.
+    /// Builds what judges from a configuration. Calls nothing yet; calls will run on `control`, recorded by `tracer`.
     ///
     /// # Errors
     /// [`AppError`] when a part cannot be built.
-    pub fn build(config: &Config, metrics: &Metrics, control: &Handle) -> Result<Self, AppError> {
+    pub fn build(
+        config: &Config,
+        metrics: &Metrics,
+        control: &Handle,
+        tracer: Tracer,
+    ) -> Result<Self, AppError> {
         let snapshot = config.register.as_ref().and_then(|register| register.snapshot.as_ref());
-        Self::with(config, metrics, control, snapshot)
+        Self::with(config, metrics, control, (snapshot, tracer))
     }
 
     /// As [`Judge::build`], for a look beside the program that serves: the snapshot is that program's, and
@@ -176,18 +184,19 @@ impl Judge {
     /// # Errors
     /// [`AppError`] when a part cannot be built.
     pub fn beside(config: &Config, metrics: &Metrics, control: &Handle) -> Result<Self, AppError> {
-        Self::with(config, metrics, control, None)
+        Self::with(config, metrics, control, (None, Tracer::off()))
     }
 
     fn with(
         config: &Config,
         metrics: &Metrics,
         control: &Handle,
-        snapshot: Option<&SnapshotConfig>,
+        (snapshot, tracer): (Option<&SnapshotConfig>, Tracer),
     ) -> Result<Self, AppError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let shared_metrics = Arc::new(metrics.clone());
-        let issuer = Arc::new(Issuer::new(&config.maskinporten)?);
+        let issuer = Issuer::new(&config.maskinporten)?.traced_by(tracer.clone());
+        let issuer = Arc::new(issuer);
         let keys = Arc::new(JwksKeySource::new(
             &config.maskinporten,
             Arc::<Issuer>::clone(&issuer),
@@ -196,7 +205,7 @@ impl Judge {
             control.clone(),
             Salt::random(),
         ));
-        let altinn = altinn(config, issuer, &clock, &shared_metrics, control)?;
+        let altinn = altinn(config, issuer, &clock, &shared_metrics, (control, tracer))?;
         let (way, source) = altinn.map_or((None, None), |(way, source)| (Some(way), Some(source)));
         let rights = match (&way, source) {
             (Some(way), Some(source)) => {
@@ -284,10 +293,10 @@ fn altinn(
     issuer: Arc<Issuer>,
     clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
-    control: &Handle,
+    (control, tracer): (&Handle, Tracer),
 ) -> Result<Option<Reached>, AppError> {
     let Some(client) = &config.maskinporten.client else { return Ok(None) };
-    let altinn = Arc::new(Altinn::new(&config.altinn)?);
+    let altinn = Arc::new(Altinn::new(&config.altinn)?.traced_by(tracer));
     let own_token = Arc::new(OwnToken::new(
         Grant::new(client, issuer, Arc::clone(clock))?,
         Arc::clone(&altinn),
@@ -553,6 +562,8 @@ struct Running {
     socket: Option<SocketFile>,
     /// The task that keeps the register.
     sync: Option<tokio::task::JoinHandle<()>>,
+    /// The task that sends spans.
+    exporter: tokio::task::JoinHandle<()>,
     shutdown: Arc<ArcSwap<ShutdownConfig>>,
     notify: Notify,
     signals: Signals,
@@ -574,9 +585,10 @@ impl Running {
         // Before anybody is told that it is ready: a signal would end the process without them.
         let (signals, hangup) = Signals::new(control)?;
         let (tell, ended) = mpsc::unbounded_channel();
-        let recorder = Arc::new(recorder(&config, &metrics, &tell)?);
+        let (traces, exporter) = Traces::begin(&config, &metrics);
+        let recorder = Arc::new(recorder(&config, &metrics, &tell, traces.tracer())?);
         let Judge { enforcer, keys, sync, altinn } =
-            Judge::build(&config, &metrics, control.handle())?;
+            Judge::build(&config, &metrics, control.handle(), traces.tracer())?;
         let enforcer = Arc::new(enforcer);
         let readiness = Arc::new(AppReadiness {
             keys: Arc::clone(&keys),
@@ -590,6 +602,8 @@ impl Running {
             gate: altinn.as_ref().map(|way| way.gate.clone()),
         });
         let stop_control = CancellationToken::new();
+        let exporting = exporter.run(stop_control.clone());
+        let exporter = supervise(control, &tell, "what sends spans", exporting);
         let calls = altinn.clone().map(told::count_calls);
         let pages = told::pages(&config, &enforcer, sync.as_ref(), calls.clone()).map(Arc::new);
         let admin = bind(config.admin.address, Sharing::Alone, control)?;
@@ -654,6 +668,7 @@ impl Running {
             shutdown: Arc::clone(&shutdown),
             notify: notify.clone(),
             metrics: recorder.metrics.clone(),
+            traces,
         };
         let reloads = reloader.run(stop_control.clone());
         supervise(control, &tell, "the watch over the configuration", reloads);
@@ -664,6 +679,7 @@ impl Running {
             workers,
             socket,
             sync,
+            exporter,
             shutdown,
             notify,
             signals,
@@ -690,6 +706,7 @@ impl Running {
             let _ = control.block_on(async { tokio::time::timeout(LAST_SAVE, sync).await });
         }
         self.recorder.audit.close();
+        traces::sent(self.exporter, control);
         tracing::info!("stopped");
         result
     }
@@ -1006,6 +1023,7 @@ fn recorder(
     config: &Config,
     metrics: &Metrics,
     tell: &mpsc::UnboundedSender<&'static str>,
+    tracer: Tracer,
 ) -> Result<Recorder, AppError> {
     Ok(Recorder {
         metrics: metrics.clone(),
@@ -1015,6 +1033,7 @@ fn recorder(
         },
         pseudonyms: Pseudonyms::new(config.audit.pseudonym_key.as_ref()),
         refusals: Refusals::default(),
+        tracer,
     })
 }
 
@@ -1044,6 +1063,11 @@ fn publish_limits(config: &Config, metrics: &Metrics) {
     if let Some(register) = &config.register {
         set("register_system_users", register.max_system_users.get());
         set("register_bytes", register.max_bytes);
+    }
+    if let Some(tracing) = &config.tracing {
+        set("trace_spans", tracing.queue_spans.get());
+        let most = usize::try_from(tracing.traces_per_second.get()).unwrap_or(usize::MAX);
+        set("traces_per_second", most);
     }
     for route in &config.routes {
         metrics.expect_route(&route.id);

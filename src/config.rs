@@ -58,6 +58,8 @@ pub struct Config {
     pub audit: AuditConfig,
     /// The operator's log.
     pub log: LogConfig,
+    /// Traces of requests; `None` where none are made.
+    pub tracing: Option<TracingConfig>,
     /// What opens more than it seems, or is meant for tests only: said aloud at start.
     pub warnings: Vec<String>,
 }
@@ -659,6 +661,38 @@ pub struct LogConfig {
     pub filter: String,
     /// JSON lines, or text for people.
     pub json: bool,
+}
+
+/// Which traces are recorded, and where they are sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TracingConfig {
+    /// Where spans are sent to: http or https, path included.
+    pub url: reqwest::Url,
+    /// How.
+    pub protocol: TracingProtocol,
+    /// Header fields for the collector; they may hold secrets, and are marked as such.
+    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// What is said of the program, `service.name` among it, by name.
+    pub resource: BTreeMap<String, String>,
+    /// The share of requests that is recorded, in millionths.
+    pub per_million: u32,
+    /// Whether a caller's flag is heeded in place of the share.
+    pub trust_parent: bool,
+    /// Most traces recorded in a second.
+    pub traces_per_second: NonZeroU32,
+    /// Most spans that wait to be sent.
+    pub queue_spans: NonZeroUsize,
+    /// Longest time for one call to the collector.
+    pub timeout: Duration,
+}
+
+/// How spans are sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TracingProtocol {
+    /// OTLP over HTTP, as protobuf.
+    HttpProtobuf,
+    /// OTLP over gRPC.
+    Grpc,
 }
 
 impl Network {

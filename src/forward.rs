@@ -16,6 +16,7 @@ use crate::enforce::facts::BodyError;
 use crate::enforce::rejection::{Bound, Malformed, Rejection, UpstreamFailure};
 use crate::telemetry::metrics::Metrics;
 use crate::tls::client::Client as TlsClient;
+use crate::trace::Place;
 use body::{Outgoing, Progress};
 use headers::{Requested, Surroundings};
 use http::uri::PathAndQuery;
@@ -81,6 +82,8 @@ pub struct ToSend {
     pub client: Arc<Client>,
     /// The client's side of an upgrade, if it asked for one.
     pub upgrade: Option<OnUpgrade>,
+    /// Where it stands in its trace.
+    pub trace: Place,
 }
 
 /// The upstream's answer.
@@ -129,7 +132,7 @@ impl Forwarder {
         let route = &grant.route().config;
         // INVARIANT: the configuration refuses a route that names an unknown upstream.
         let upstream = self.upstreams.get(&route.upstream).ok_or(Rejection::Internal)?;
-        let ToSend { mut head, mut body, progress, client, upgrade } = request;
+        let ToSend { mut head, mut body, progress, client, upgrade, trace } = request;
         body.keep_out_of_trailers(headers::party_header(grant));
         let requested = Requested::read(&head.headers, &route.upgrades)?;
         let requested = requested.filter(|_| upgrade.is_some() && upstream.pool.can_upgrade());
@@ -140,6 +143,7 @@ impl Forwarder {
             own_host: upstream.host.as_ref(),
             forwarded: &self.forwarded,
             grant,
+            trace: &trace,
         };
         headers::prepare(&mut head, around);
         let kind = if requested.is_some() { Kind::Upgrade } else { Kind::Plain };

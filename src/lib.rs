@@ -24,3 +24,4 @@ mod stream;
 pub mod sync;
 pub mod telemetry;
 pub mod tls;
+pub mod trace;

@@ -15,6 +15,7 @@ pub(crate) mod stub;
 use crate::config::MaskinportenConfig;
 use crate::domain::json::{InvalidJson, Json};
 use crate::domain::time::UnixTime;
+use crate::trace::Tracer;
 use ::http::StatusCode;
 use arc_swap::ArcSwapOption;
 use http::HttpError;
@@ -29,6 +30,7 @@ pub struct Issuer {
     http: reqwest::Client,
     name: String,
     metadata_url: Url,
+    tracer: Tracer,
     held: ArcSwapOption<Metadata>,
 }
 
@@ -86,8 +88,15 @@ impl Issuer {
             http: http::client(&config.metadata_url, config.timeout)?,
             name: config.issuer.clone(),
             metadata_url: config.metadata_url.clone(),
+            tracer: Tracer::off(),
             held: ArcSwapOption::empty(),
         })
+    }
+
+    /// Calls to it are recorded by `tracer`.
+    #[must_use]
+    pub fn traced_by(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     /// The issuer, byte for byte as in `iss`.
@@ -120,7 +129,9 @@ impl Issuer {
     /// # Errors
     /// As there.
     pub async fn ask(&self) -> Result<(Arc<Metadata>, Option<UnixTime>), IssuerError> {
-        let reply = http::send(self.http.get(self.metadata_url.clone()), METADATA_BYTES).await?;
+        let request = self.http.get(self.metadata_url.clone());
+        let calling = self.tracer.call("maskinporten.metadata");
+        let reply = http::send(request, METADATA_BYTES, calling).await?;
         if reply.status != StatusCode::OK {
             return Err(IssuerError::Status(reply.status));
         }
@@ -136,6 +147,10 @@ impl Issuer {
 
     pub(crate) fn http(&self) -> &reqwest::Client {
         &self.http
+    }
+
+    pub(crate) fn tracer(&self) -> &Tracer {
+        &self.tracer
     }
 }
 

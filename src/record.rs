@@ -26,8 +26,10 @@ use crate::enforce::trail::{Step, Trail};
 use crate::enforce::vigil::Lapse;
 use crate::forward::body::Progress;
 use crate::telemetry::metrics::Metrics;
+use crate::trace::spans::RequestSpans;
+use crate::trace::{Place as TracePlace, Recording, Tracer};
 use audit::{Audit, Place, Stopped};
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 use line::Line;
 use pseudonyms::Pseudonyms;
 use refusals::{Refusals, Why};
@@ -48,6 +50,8 @@ pub struct Recorder {
     pub pseudonyms: Pseudonyms,
     /// The last refusals.
     pub refusals: Refusals,
+    /// The traces.
+    pub tracer: Tracer,
 }
 
 /// A request that the HTTP library could not read, and so refused without asking us.
@@ -125,9 +129,11 @@ pub struct Record {
     pub progress: Arc<Progress>,
     begun: Instant,
     at: SystemTime,
-    trace_id: String,
+    trace: TracePlace,
     mode: &'static str,
     peer: IpAddr,
+    secure: bool,
+    version: Version,
     method: &'static str,
     shape: String,
     status: Option<StatusCode>,
@@ -167,12 +173,16 @@ fn name(route: Option<&Arc<Route>>) -> &str {
 pub struct Opening<'r> {
     /// When the request came, by the wall clock.
     pub at: SystemTime,
-    /// Id of the trace, 32 hexadecimal digits.
-    pub trace_id: String,
+    /// Where it stands in its trace.
+    pub trace: TracePlace,
     /// Which mode served it.
     pub mode: &'static str,
     /// The address at the other end of the connection.
     pub peer: IpAddr,
+    /// Whether that connection is TLS.
+    pub secure: bool,
+    /// The version of HTTP on it.
+    pub version: Version,
     /// The method.
     pub method: &'r Method,
     /// The path, as it came.
@@ -193,9 +203,11 @@ impl Record {
             progress: Arc::new(Progress::new(opening.body_limit)),
             begun: Instant::now(),
             at: opening.at,
-            trace_id: opening.trace_id,
+            trace: opening.trace,
             mode: opening.mode,
             peer: opening.peer,
+            secure: opening.secure,
+            version: opening.version,
             method: known(opening.method),
             shape: shape(opening.path),
             status: None,
@@ -220,7 +232,13 @@ impl Record {
     /// Id of the trace, 32 hexadecimal digits.
     #[must_use]
     pub fn trace_id(&self) -> &str {
-        &self.trace_id
+        self.trace.trace.as_str()
+    }
+
+    /// Where it stands in its trace.
+    #[must_use]
+    pub fn trace(&self) -> TracePlace {
+        self.trace
     }
 
     /// What is told when a route in shadow lets something go on that it would have ended.
@@ -353,7 +371,7 @@ impl Record {
         let would = self.would();
         Line {
             time: self.at,
-            trace_id: &self.trace_id,
+            trace_id: self.trace.trace.as_str(),
             mode: self.mode,
             peer: self.peer,
             method: Some(self.method),
@@ -390,6 +408,35 @@ impl Record {
         }
     }
 
+    /// What is told of it to a tracing system. Of the trail only what names nobody.
+    fn spans(&mut self) -> RequestSpans {
+        let trail = &self.trail;
+        let code = trail.rejection.as_ref().map(|rejection| rejection.code().label());
+        // After its last step, while the answer went on.
+        let lapsed = matches!(trail.rejection, Some(Rejection::Lapsed(_)));
+        let last = trail.steps().map(|(step, _)| step).last();
+        RequestSpans {
+            place: self.trace,
+            at: self.at,
+            took: self.begun.elapsed(),
+            steps: trail.took(),
+            mode: self.mode,
+            method: self.method,
+            version: self.version,
+            secure: self.secure,
+            route: trail.route.clone(),
+            status: self.status.map(|status| status.as_u16()),
+            answer: self.answer().label(),
+            code,
+            reason: trail.rejection.as_ref().and_then(Rejection::reason),
+            refused_in: last.filter(|_| code.is_some() && !lapsed),
+            token_cache: trail.token_cache,
+            evidence: trail.evidence,
+            complete: self.complete,
+            shape: std::mem::take(&mut self.shape),
+        }
+    }
+
     fn party<'p>(&self, party: &'p Party) -> Option<Cow<'p, str>> {
         match party {
             Party::Organization(number) => Some(number.as_str().into()),
@@ -409,6 +456,10 @@ impl Drop for Record {
             self.recorder.refusals.note(&line, why);
         }
         self.recorder.audit.write(line.json(), place);
+        if self.trace.recording == Recording::Yes {
+            let spans = self.spans();
+            self.recorder.tracer.request(spans);
+        }
     }
 }
 
@@ -490,13 +541,16 @@ mod tests {
             audit: Audit::open(&config.audit, &metrics, || ()).unwrap(),
             pseudonyms: Pseudonyms::new(None),
             refusals: Refusals::default(),
+            tracer: Tracer::off(),
             metrics,
         });
         let opening = Opening {
             mode: "proxy",
             at: SystemTime::UNIX_EPOCH,
-            trace_id: "1".repeat(32),
+            trace: TracePlace::of(&http::HeaderMap::new(), Recording::Off),
             peer: IpAddr::from([127, 0, 0, 1]),
+            secure: false,
+            version: Version::HTTP_11,
             method: &Method::GET,
             path: "/open",
             body_limit: None,

@@ -19,7 +19,9 @@ mod warm;
 
 use allocation_counter::measure;
 use futures_util::FutureExt;
-use portvakt::config::{ConfirmationConfig, Freshness};
+use http::HeaderMap;
+use portvakt::clock::SystemClock;
+use portvakt::config::{ConfirmationConfig, Freshness, source};
 use portvakt::domain::decision::{Source, Undecided, Verdict};
 use portvakt::domain::delegation::PartyRights;
 use portvakt::domain::party::{OrgNumber, Party};
@@ -29,9 +31,12 @@ use portvakt::enforce::answers::{Answers, Known, Sampler};
 use portvakt::enforce::authorize::judge;
 use portvakt::enforce::confirmations::{Asking, Confirmations};
 use portvakt::enforce::ports::{Account, Call, EdgeFuture, RemotePdp, Urgency};
+use portvakt::families::Families;
 use portvakt::register::{
     Limits, NotDerived, PolicyState, PolicyVersion, Seen, Ticks, Writer, open,
 };
+use portvakt::trace::spans::RequestSpans;
+use portvakt::trace::{Queue, TraceMetrics, Tracer};
 use std::hint::black_box;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -242,6 +247,78 @@ fn a_warm_request_is_judged_without_an_allocation_but_to_tidy_up() {
     let each = (0..LOOK_UPS).map(|_| measure(|| _ = black_box(warm.permit())).count_total);
     let allocating = each.filter(|count| *count > 0).count();
     assert!(allocating <= LOOK_UPS / UNTIDIED, "{allocating} of {LOOK_UPS}");
+}
+
+fn headers(traceparent: &str) -> HeaderMap {
+    let fields = [("traceparent", traceparent), ("tracestate", "vendor=1"), ("accept", "*/*")];
+    // A full one would grow for whatever is put in it.
+    let mut headers = HeaderMap::with_capacity(16);
+    for (name, value) in fields {
+        headers.insert(name, value.parse().unwrap());
+    }
+    headers
+}
+
+fn tracer(ratio: &str) -> (Tracer, Queue) {
+    let text = format!(
+        "environment: test\nupstream: {{ url: \"http://127.0.0.1:3000\" }}\ntracing: {{ enabled: true, endpoint: \
+         \"http://127.0.0.1:4318\", ratio: {ratio}, traces_per_second: 1000000, queue_spans: 1000000 }}\n\
+         routes: [{{ id: open, match: {{ methods: [GET], path: /open }}, access: anonymous }}]\n"
+    );
+    let config = source::load_text(&text, "test", &|_: &str| None).unwrap();
+    let metrics = TraceMetrics::register(&Families::default()).unwrap();
+    Tracer::new(config.tracing.as_ref(), Arc::new(SystemClock), &metrics)
+}
+
+/// What tracing costs requests: nothing where it is off, or where the caller says already that nothing is recorded; the
+/// one field that the upstream gets where it is not so; and one piece handed over for a request that is recorded.
+#[test]
+fn a_request_that_is_not_recorded_has_its_place_in_a_trace_without_an_allocation() {
+    let (none, _queue) = tracer("0");
+    let (all, _other) = tracer("1");
+    let caller = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7";
+    let (unrecorded, recorded) = (format!("{caller}-00"), format!("{caller}-01"));
+    for (tracer, told, most) in [
+        (&Tracer::off(), &recorded, 0),
+        (&Tracer::off(), &String::new(), 0),
+        (&none, &unrecorded, 0),
+        (&none, &recorded, 1),
+        (&all, &recorded, 1),
+    ] {
+        // What draws numbers is made once a thread.
+        let mut headers = headers(told);
+        _ = black_box(tracer.begin(&headers));
+        let count = measure(|| {
+            let place = tracer.begin(&headers);
+            place.pass_on(&mut headers);
+        });
+        assert_eq!(count.count_total, most, "{told}");
+    }
+    let spans = |place| RequestSpans {
+        place,
+        at: std::time::UNIX_EPOCH,
+        took: Duration::ZERO,
+        steps: [Some(Duration::ZERO); 7],
+        mode: "proxy",
+        method: "GET",
+        version: http::Version::HTTP_11,
+        secure: false,
+        route: None,
+        shape: String::new(),
+        status: Some(200),
+        answer: "permit",
+        code: None,
+        reason: None,
+        refused_in: None,
+        token_cache: None,
+        evidence: None,
+        complete: true,
+    };
+    let begun = all.begin(&headers(&recorded));
+    let each = measure(|| (0..LOOK_UPS).for_each(|_| all.request(spans(begun)))).count_total;
+    let look_ups = u64::try_from(LOOK_UPS).unwrap();
+    // The queue grows by a piece for every 32.
+    assert!(each <= look_ups + look_ups / 31, "{each}");
 }
 
 #[test]

@@ -26,7 +26,7 @@ enum Layer {
 use Layer::{Domain, Edge, Pipeline, Wiring};
 
 /// Every part of the program; the longest name that fits a module counts.
-const PARTS: [(&str, Layer); 27] = [
+const PARTS: [(&str, Layer); 28] = [
     ("domain", Domain),
     ("clock", Pipeline),
     ("config", Pipeline),
@@ -34,6 +34,7 @@ const PARTS: [(&str, Layer); 27] = [
     ("families", Pipeline),
     ("register", Pipeline),
     ("sync", Pipeline),
+    ("trace", Pipeline),
     ("altinn", Edge),
     ("forward", Edge),
     ("maskinporten", Edge),
@@ -59,7 +60,7 @@ const PARTS: [(&str, Layer); 27] = [
 ];
 
 /// Arrows that the rule alone would refuse, each with its reason.
-const ALLOWED: [(&str, &str, &str); 21] = [
+const ALLOWED: [(&str, &str, &str); 23] = [
     ("altinn", "maskinporten::flight", "one fetch at a time is needed for both tokens of ours"),
     ("altinn", "maskinporten::grant", "a token of Altinn is exchanged for one of Maskinporten"),
     ("altinn", "maskinporten::http", "one bounded HTTP client for both outside systems"),
@@ -78,6 +79,8 @@ const ALLOWED: [(&str, &str, &str); 21] = [
         "forward::body",
         "how far a body came is seen by who carries it; told by the record",
     ),
+    ("telemetry", "maskinporten::http", "one bounded HTTP client for every outside system"),
+    ("telemetry", "maskinporten::flight", "a log line once a minute is allowed as elsewhere"),
     ("store", "record::audit", "a file set aside is named by the time of day, written one way"),
     ("altinn", "telemetry::metrics", "counts its calls"),
     ("forward", "telemetry::metrics", "counts answers of upstreams"),

@@ -600,3 +600,96 @@ proptest! {
         }
     }
 }
+
+/// The configuration with this section on traces, and these variables.
+fn tracing(section: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+    let text = format!(
+        "environment: test\nupstream: {{ url: \"http://127.0.0.1:3000\" }}\ntracing: {section}\nroutes: \
+         [{{ id: open, match: {{ methods: [GET], path: /open }}, access: anonymous }}]\n"
+    );
+    let env = |name: &str| {
+        let found = variables.iter().find(|(each, _)| *each == name);
+        found.map(|(_, value)| (*value).to_owned())
+    };
+    source::load_text(&text, "portvakt.yaml", &env)
+}
+
+#[test]
+fn where_spans_go_is_told_by_the_file_or_else_by_variables() {
+    const GRPC: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    const BASE: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://base:4318/otlp/");
+    const WHOLE: (&str, &str) = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://whole/x");
+    const OVER_GRPC: (&str, &str) = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+    let grpc = |host: &str| format!("{host}{GRPC}");
+    let file = "{ enabled: true, endpoint: \"http://file:4318\" }";
+    for (section, variables, expected) in [
+        (file, &[BASE, WHOLE][..], "http://file:4318/v1/traces".to_owned()),
+        ("{ enabled: true }", &[BASE], "http://base:4318/otlp/v1/traces".to_owned()),
+        ("{ enabled: true }", &[BASE, WHOLE], "https://whole/x".to_owned()),
+        ("{ enabled: true }", &[BASE, OVER_GRPC], grpc("http://base:4318")),
+        (file, &[OVER_GRPC], grpc("http://file:4318")),
+    ] {
+        let tracing = tracing(section, variables).unwrap().tracing.unwrap();
+        assert_eq!(tracing.url.as_str(), expected, "{section} {variables:?}");
+    }
+    for (section, variables) in [
+        ("{ enabled: false }", &[BASE, ("OTEL_TRACES_SAMPLER", "nonsense")][..]),
+        ("{}", &[BASE]),
+        (file, &[("OTEL_SDK_DISABLED", "TRUE")]),
+    ] {
+        assert_eq!(tracing(section, variables).unwrap().tracing, None, "{section} {variables:?}");
+    }
+}
+
+#[test]
+fn how_much_is_recorded_is_told_by_the_file_or_else_by_variables() {
+    const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
+    const SHARE: (&str, &str) = ("OTEL_TRACES_SAMPLER_ARG", "0.25");
+    let section = |more: &str| format!("{{ enabled: true, endpoint: \"http://c:4318\"{more} }}");
+    let on = section("");
+    for (section, variables, expected) in [
+        (&on, &[][..], 100_000),
+        (&on, &[(SAMPLER, "always_on"), SHARE], 1_000_000),
+        (&on, &[(SAMPLER, "parentbased_always_off")], 0),
+        (&on, &[(SAMPLER, "parentbased_traceidratio"), SHARE], 250_000),
+        (&on, &[(SAMPLER, "traceidratio")], 1_000_000),
+        (&section(", ratio: 0.5"), &[(SAMPLER, "always_on")], 500_000),
+    ] {
+        let tracing = tracing(section, variables).unwrap().tracing.unwrap();
+        assert_eq!(tracing.per_million, expected, "{section} {variables:?}");
+        assert!(!tracing.trust_parent, "no variable says so");
+    }
+    for (name, value) in [
+        (SAMPLER, "jaeger_remote"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "host=other"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=b%0d%0a"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "team"),
+    ] {
+        let errors = tracing(&on, &[(name, value)]).unwrap_err();
+        let keys: Vec<_> = errors.problems().iter().map(|it| it.place.key.as_str()).collect();
+        assert_eq!(keys, [name], "{value}");
+        assert!(!errors.to_string().contains(value), "{errors}");
+    }
+    let share = [(SAMPLER, "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "1.5")];
+    assert!(tracing(&on, &share).is_err());
+    let endpoint = [("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318")];
+    assert!(tracing("{ enabled: true }", &endpoint).is_err());
+}
+
+#[test]
+fn header_fields_for_a_collector_are_secrets() {
+    let section = "{ enabled: true, endpoint: \"http://c:4318\" }";
+    let variables = [("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20s3cret, x-team=a%2Cb")];
+    let config = tracing(section, &variables).unwrap();
+    let tracing = config.tracing.as_ref().unwrap();
+    let fields: Vec<_> = tracing
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+        .collect();
+    assert_eq!(fields, [("authorization", "Bearer s3cret"), ("x-team", "a,b")]);
+    assert!(!format!("{config:?}").contains("s3cret"));
+    assert!(config.warnings.iter().any(|it| it.contains("plain http")), "{:?}", config.warnings);
+}

@@ -17,6 +17,8 @@ use libfuzzer_sys::fuzz_target;
 use portvakt::enforce::trail::Trail;
 use portvakt::forward::Client;
 use portvakt::forward::headers::{Surroundings, prepare};
+use portvakt::trace::context::{Caller, TRACESTATE};
+use portvakt::trace::{Place, Recording};
 
 thread_local! {
     static JUDGE: Judge = Judge::new();
@@ -49,6 +51,8 @@ fuzz_target!(|bytes: &[u8]| JUDGE.with(|judge| {
     let mut body = NoBody;
     let asked = judge.enforcer.enforce(facts(&method, &uri, &headers), &mut body, &mut trail);
     let Ok(grant) = judge.runtime.block_on(asked) else { return };
+    // As it would be recorded: whatever came, what goes on is well-formed.
+    let place = Place::of(&headers, Recording::Yes);
     let (mut head, ()) = Request::get("/open").body(()).unwrap().into_parts();
     head.headers = headers;
     let address = "192.0.2.7".parse().unwrap();
@@ -61,6 +65,7 @@ fuzz_target!(|bytes: &[u8]| JUDGE.with(|judge| {
         own_host: Some(&own_host),
         forwarded: &judge.forwarded,
         grant: &grant,
+        trace: &place,
     };
     prepare(&mut head, around);
     for name in head.headers.keys() {
@@ -72,6 +77,10 @@ fuzz_target!(|bytes: &[u8]| JUDGE.with(|judge| {
         assert!(!folded.starts_with("x-original-"), "{name}");
         assert!(!folded.starts_with("x-forwarded-") || name == folded, "{name}");
     }
+    let told = Caller::read(&head.headers).expect("one traceparent, and well-formed");
+    assert_eq!((told.trace, told.sampled), (place.trace, true));
+    let state = head.headers.get_all(TRACESTATE).iter().map(HeaderValue::len).sum::<usize>();
+    assert!(state <= 512, "{state}");
     for once in ["host", "portvakt-route", "portvakt-access"] {
         assert_eq!(head.headers.get_all(once).iter().count(), 1, "{once}");
     }

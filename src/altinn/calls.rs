@@ -146,7 +146,8 @@ impl Calls {
             request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
         }
         let started = Instant::now();
-        let opened = http::open(request.timeout(ask.time.total));
+        let calling = self.altinn.tracer.call(ask.endpoint.call());
+        let opened = http::open(request.timeout(ask.time.total), calling);
         let opened = timeout_at(started + ask.time.head.min(ask.time.total), opened).await;
         let response = opened.unwrap_or(Err(HttpError::TimedOut)).map_err(Cause::from);
         Ok(Answer { response, started, endpoint: ask.endpoint, _place: place })

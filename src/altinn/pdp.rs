@@ -22,6 +22,7 @@ use crate::maskinporten::flight::Allowance;
 use crate::maskinporten::grant::BearerToken;
 use crate::maskinporten::http::{self, HttpError, Reply};
 use crate::telemetry::metrics::Metrics;
+use crate::trace;
 use ::http::header::CONTENT_TYPE;
 use ::http::{Method, StatusCode};
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -388,7 +389,7 @@ impl Shared {
             drop(place);
             said
         };
-        let task = self.runtime.spawn(calling.in_current_span()).await;
+        let task = self.runtime.spawn(trace::carried_on(calling.in_current_span())).await;
         let lost = || Err(Failure::new(Cause::Unreachable, Sign::None));
         Ok((token, task.unwrap_or_else(|_| lost())))
     }
@@ -423,7 +424,8 @@ impl Shared {
             .body(asking.body());
         let started = Instant::now();
         let end = window.end.min(started + self.attempt_timeout);
-        let sent = timeout_at(end, http::send(request, wire::MAX_ANSWER_BYTES)).await;
+        let calling = self.altinn.tracer.call(Endpoint::Authorize.call());
+        let sent = timeout_at(end, http::send(request, wire::MAX_ANSWER_BYTES, calling)).await;
         let seconds = started.elapsed().as_secs_f64();
         self.metrics.pdp_seconds.observe(seconds);
         let endpoint = Endpoint::Authorize.label();

@@ -8,6 +8,7 @@ use crate::domain::resource::{Question, ResourceId, Right};
 use crate::domain::system_user::SystemUserId;
 use crate::maskinporten::grant::BearerToken;
 use crate::maskinporten::http::{self, HttpError, Reply};
+use crate::trace::Calling;
 use ::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use ::http::{HeaderMap, Method, StatusCode};
 use reqwest::Url;
@@ -131,14 +132,14 @@ impl Altinn {
     ) -> Result<Said, HttpError> {
         let url = super::source::below(base, segments);
         let request = self.request(Method::GET, &url, accept, token).timeout(PATIENCE);
-        let reply = http::send(request, REPLY_BYTES).await?;
+        let reply = http::send(request, REPLY_BYTES, Calling::default()).await?;
         Ok(Said::of(reply))
     }
 
     async fn post(&self, url: &Url, token: &BearerToken, body: Vec<u8>) -> Result<Said, HttpError> {
         let request = self.request(Method::POST, url, "application/json", Some(token));
         let request = request.header(CONTENT_TYPE, "application/json").body(body).timeout(PATIENCE);
-        http::send(request, REPLY_BYTES).await.map(Said::of)
+        http::send(request, REPLY_BYTES, Calling::default()).await.map(Said::of)
     }
 }
 

@@ -99,7 +99,8 @@ impl Altinn {
     pub async fn exchange(&self, token: &BearerToken) -> Result<BearerToken, ExchangeError> {
         let request =
             self.request(Method::GET, &self.exchange_url, "text/plain, */*;q=0.1", Some(token));
-        let reply = http::send(request, REPLY_BYTES).await?;
+        let calling = self.tracer.call("altinn.exchange");
+        let reply = http::send(request, REPLY_BYTES, calling).await?;
         if reply.status != StatusCode::OK {
             return Err(ExchangeError::Status(reply.status));
         }

@@ -3,6 +3,7 @@
 
 use super::credentials::{Credentials, Found};
 use super::notify::{Notify, State};
+use super::traces::Traces;
 use super::{AppError, answers_by, graces, publish_limits, told};
 use crate::altinn::token::OwnToken;
 use crate::clock::{Clock, SystemClock};
@@ -116,6 +117,7 @@ pub(super) struct Reloader {
     pub(super) shutdown: Arc<ArcSwap<ShutdownConfig>>,
     pub(super) notify: Notify,
     pub(super) metrics: Metrics,
+    pub(super) traces: Traces,
 }
 
 /// A configuration with everything that is made of it, not in use yet.
@@ -379,6 +381,7 @@ impl Reloader {
         for gone in self.config.routes.iter().filter(|route| !stays(&route.id)) {
             self.metrics.forget_route(&gone.id);
         }
+        self.traces.keep_to(&config);
         (self.config, self.clients) = (config, clients);
     }
 }

@@ -3,8 +3,8 @@
 
 mod setting;
 
-pub use setting::{Count, Secret, Setting, Size, SizeOrUnlimited, Time};
-pub(in crate::config) use setting::{InvalidMeasure, PLACED};
+pub use setting::{Count, Ratio, Secret, Setting, Size, SizeOrUnlimited, Time};
+pub(in crate::config) use setting::{InvalidMeasure, PLACED, per_million};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -54,6 +54,8 @@ pub struct RawConfig {
     pub audit: Setting<RawAudit>,
     /// The operator's log, on standard error.
     pub log: Setting<RawLog>,
+    /// Traces of requests, sent to a collector (OpenTelemetry).
+    pub tracing: Setting<RawTracing>,
 }
 
 /// Which world the program lives in.
@@ -713,4 +715,45 @@ pub enum RawLogFormat {
     Json,
     /// Text, for people.
     Text,
+}
+
+/// Traces of requests, sent to a collector (OpenTelemetry).
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawTracing {
+    /// Whether any are made. Variables alone never switch it on; `OTEL_SDK_DISABLED` switches it off.
+    pub enabled: Setting<bool>,
+    /// Base address of the collector, to which `/v1/traces` is added; with `grpc` the address alone.
+    pub endpoint: Setting<String>,
+    /// How spans are sent.
+    pub protocol: Setting<RawTracingProtocol>,
+    /// File with header fields for the collector: `name=value,name=value`, percent-encoded.
+    pub headers_file: Setting<String>,
+    /// Environment variable that holds them.
+    pub headers_env: Setting<String>,
+    /// What the program is called in traces.
+    pub service_name: Setting<String>,
+    /// What else is said of it, such as `deployment.environment.name: prod`.
+    pub resource_attributes: Setting<BTreeMap<String, Setting<String>>>,
+    /// The share of requests that is recorded, from 0 to 1, with at most six decimals.
+    pub ratio: Setting<Ratio>,
+    /// Whether a caller that says so has its trace recorded, or not, in place of `ratio`.
+    pub trust_parent: Setting<bool>,
+    /// Most traces that are recorded in a second, whoever asks for it.
+    pub traces_per_second: Setting<Count>,
+    /// Most spans that wait to be sent; more are dropped, and counted.
+    pub queue_spans: Setting<Count>,
+    /// Longest time for one call to the collector.
+    pub timeout: Setting<Time>,
+}
+
+/// How spans are sent to the collector.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+pub enum RawTracingProtocol {
+    /// OTLP over HTTP, as protobuf.
+    #[serde(rename = "http/protobuf")]
+    HttpProtobuf,
+    /// OTLP over gRPC.
+    #[serde(rename = "grpc")]
+    Grpc,
 }

@@ -9,6 +9,7 @@ mod register;
 mod route;
 mod secret;
 mod section;
+mod tracing;
 mod upstream;
 mod world;
 
@@ -92,6 +93,7 @@ impl Resolver<'_> {
         let refusals = Self::refusals(raw.refusals);
         let audit = self.audit(raw.audit, &limits);
         let log = self.log(raw.log);
+        let tracing = self.tracing(raw.tracing);
         Some(Config {
             environment: world?.environment,
             listen,
@@ -113,6 +115,7 @@ impl Resolver<'_> {
             refusals,
             audit,
             log,
+            tracing,
             warnings: std::mem::take(&mut self.warnings),
         })
     }

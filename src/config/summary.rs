@@ -2,7 +2,7 @@
 
 use super::{
     AccessConfig, AdminConfig, Config, Environment, Freshness, ListenConfig, PartyConfig,
-    RegisterConfig, RouteConfig, Summary, Table, UpstreamProtocol,
+    RegisterConfig, RouteConfig, Summary, Table, TracingConfig, UpstreamProtocol,
 };
 use crate::domain::scope::{Scope, ScopeRule};
 use crate::sync::bound::{self, Bound};
@@ -63,6 +63,9 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
         };
         facts.push(("upstream", format!("{name}: {address} ({protocol})")));
     }
+    if let Some(tracing) = &config.tracing {
+        facts.push(("tracing", traces(tracing)));
+    }
     facts
 }
 
@@ -91,6 +94,16 @@ fn listen(listen: &ListenConfig) -> String {
         notes.push("answers other proxies, forwards nothing".to_owned());
     }
     format!("{} ({})", listen.address, notes.join(", "))
+}
+
+fn traces(tracing: &TracingConfig) -> String {
+    // Whole percents would hide a small share.
+    let (whole, rest) = (tracing.per_million / 10_000, tracing.per_million % 10_000);
+    let trust = if tracing.trust_parent { ", or as callers say" } else { "" };
+    format!(
+        "{} ({whole}.{rest:04} % of the requests{trust}, at most {} a second)",
+        tracing.url, tracing.traces_per_second
+    )
 }
 
 fn routes(routes: &[RouteConfig]) -> Table {

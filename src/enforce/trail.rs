@@ -113,6 +113,12 @@ impl Trail {
         self.step_begun = now;
     }
 
+    /// How long each step took that has ended, in the order of [`Step::ALL`].
+    #[must_use]
+    pub fn took(&self) -> [Option<Duration>; Step::ALL.len()] {
+        self.took
+    }
+
     /// The steps that have ended, in order, and how long each took.
     pub fn steps(&self) -> impl Iterator<Item = (Step, Duration)> {
         Step::ALL.into_iter().zip(self.took).filter_map(|(step, took)| Some((step, took?)))

@@ -162,6 +162,7 @@ pub const GROUPS: &[(&str, &[Family])] = &[
     ("Altinn", ALTINN),
     ("Upstreams", UPSTREAMS),
     ("Audit records", AUDIT),
+    ("Traces", TRACES),
     ("The program", PROGRAM),
 ];
 
@@ -906,6 +907,45 @@ const AUDIT: &[Family] = &[
     },
 ];
 
+const TRACES: &[Family] = &[
+    Family {
+        name: "portvakt_traces_total",
+        unit: "traces",
+        labels: &[listed(
+            "result",
+            &[
+                ("recorded", ""),
+                ("not_recorded", "by `tracing.ratio`, or since a trusted caller does not"),
+                ("over_limit", "beyond `tracing.traces_per_second`"),
+            ],
+        )],
+        more: "Nothing is counted while tracing is switched off.",
+        act: "`over_limit` that grows: lower `tracing.ratio`, or raise the bound.",
+    },
+    Family {
+        name: "portvakt_trace_spans_total",
+        unit: "spans",
+        labels: &[listed(
+            "result",
+            &[
+                ("exported", "taken by the collector"),
+                ("rejected", "the collector says that it took the rest of a batch"),
+                ("failed", "given up after several attempts, or refused"),
+                ("dropped", "no room in the queue"),
+            ],
+        )],
+        more: "",
+        act: "`failed` or `dropped` that grows: the log says what the collector answers. Requests are not touched by it.",
+    },
+    Family {
+        name: "portvakt_trace_spans_waiting",
+        unit: "spans",
+        labels: &[],
+        more: "At most `portvakt_limit{name=\"trace_spans\"}`.",
+        act: "Near its bound: the collector is slow or away.",
+    },
+];
+
 const PROGRAM: &[Family] = &[
     Family {
         name: "portvakt_ready",
@@ -936,6 +976,8 @@ const PROGRAM: &[Family] = &[
                 ("audit_queue", ""),
                 ("register_system_users", ""),
                 ("register_bytes", ""),
+                ("trace_spans", ""),
+                ("traces_per_second", ""),
             ],
         )],
         more: "To compare with what is bounded.",

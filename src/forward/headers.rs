@@ -10,6 +10,7 @@ use crate::domain::decision::Answer;
 use crate::enforce::Grant;
 use crate::enforce::authorize::MAX_AGE;
 use crate::enforce::rejection::Malformed;
+use crate::trace::Place;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header, request};
 use http_body::Frame;
@@ -79,6 +80,8 @@ pub struct Surroundings<'a> {
     pub forwarded: &'a ForwardedConfig,
     /// Who may, and why.
     pub grant: &'a Grant,
+    /// Where the request stands in its trace.
+    pub trace: &'a Place,
 }
 
 /// Makes the client's head the one that goes to the upstream.
@@ -111,6 +114,7 @@ pub fn prepare(head: &mut request::Parts, around: Surroundings<'_>) {
     }
     set_forwarded(&mut head.headers, around, host.as_ref());
     set_evidence(&mut head.headers, around.grant);
+    around.trace.pass_on(&mut head.headers);
     if let (Some(subject), false) = (&around.client.subject, is_unproven(around.grant)) {
         head.headers.insert(&evidence::CLIENT_SUBJECT, subject.clone());
     }

@@ -328,7 +328,8 @@ impl Grant {
             .header(::http::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(::http::header::ACCEPT, "application/json")
             .body(form);
-        let reply = http::send(request, REPLY_BYTES).await?;
+        let calling = self.issuer.tracer().call("maskinporten.token");
+        let reply = http::send(request, REPLY_BYTES, calling).await?;
         if reply.status != StatusCode::OK {
             return Err(GrantError::Refused(Refusal::read(reply.status, &reply.body)));
         }

@@ -2,9 +2,12 @@
 //! on time and size that hold whatever the other side sends.
 
 use crate::domain::time::UnixTime;
+use crate::trace::Calling;
+use crate::trace::context::TRACEPARENT;
+use crate::trace::spans::Sent;
 use bytes::Bytes;
 use reqwest::redirect::Policy;
-use reqwest::{RequestBuilder, Response, StatusCode, Url};
+use reqwest::{ClientBuilder, Request, RequestBuilder, Response, StatusCode, Url};
 use std::error::Error;
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
@@ -23,6 +26,11 @@ const USER_AGENT: &str = concat!("portvakt/", env!("CARGO_PKG_VERSION"));
 /// # Errors
 /// When TLS cannot be set up, as without any CA certificate on the machine.
 pub fn client(address: &Url, timeout: Duration) -> Result<reqwest::Client, HttpError> {
+    builder(address, timeout).build().map_err(HttpError::Client)
+}
+
+/// As [`client`], to be told more.
+pub(crate) fn builder(address: &Url, timeout: Duration) -> ClientBuilder {
     let https = address.scheme() == "https";
     let builder = reqwest::Client::builder()
         .user_agent(USER_AGENT)
@@ -38,8 +46,7 @@ pub fn client(address: &Url, timeout: Duration) -> Result<reqwest::Client, HttpE
         .http2_keep_alive_interval(KEEP_ALIVE)
         .http2_keep_alive_timeout(timeout);
     // Without https no CA is needed, and an image without CA certificates must start.
-    let builder = if https { builder } else { builder.tls_certs_only([]) };
-    builder.build().map_err(HttpError::Client)
+    if https { builder } else { builder.tls_certs_only([]) }
 }
 
 /// Why an exchange gave no answer. Holds no body, header or query of either side.
@@ -88,9 +95,26 @@ pub(crate) struct Reply {
 }
 
 /// Sends the request and reads the answer, at most `limit` bytes of body as decoded. Of an answer
-/// that is no success the status counts: its body is empty when it cannot be read whole.
-pub(crate) async fn send(request: RequestBuilder, limit: usize) -> Result<Reply, HttpError> {
-    let mut response = request.send().await.map_err(HttpError::from_reqwest)?;
+/// that is no success the status counts: its body is empty when it cannot be read whole. What becomes of it is told
+/// to `calling`.
+pub(crate) async fn send(
+    request: RequestBuilder,
+    limit: usize,
+    mut calling: Calling,
+) -> Result<Reply, HttpError> {
+    let sent = send_whole(request, limit, &mut calling).await;
+    if let Err(error) = &sent {
+        calling.failed(error.label());
+    }
+    sent
+}
+
+async fn send_whole(
+    request: RequestBuilder,
+    limit: usize,
+    calling: &mut Calling,
+) -> Result<Reply, HttpError> {
+    let mut response = execute(request, calling).await?;
     let status = response.status();
     let headers = std::mem::take(response.headers_mut());
     let body = match read_body(response, limit).await {
@@ -100,9 +124,42 @@ pub(crate) async fn send(request: RequestBuilder, limit: usize) -> Result<Reply,
     Ok(Reply { status, headers, body })
 }
 
-/// Sends the request and reads the head of the answer. Follow with [`whole`] or [`chunk`].
-pub(crate) async fn open(request: RequestBuilder) -> Result<Response, HttpError> {
-    request.send().await.map_err(HttpError::from_reqwest)
+/// Sends the request and reads the head of the answer. Follow with [`whole`] or [`chunk`]. What becomes of it up to
+/// there is told to `calling`.
+pub(crate) async fn open(
+    request: RequestBuilder,
+    mut calling: Calling,
+) -> Result<Response, HttpError> {
+    let opened = execute(request, &mut calling).await;
+    if let Err(error) = &opened {
+        calling.failed(error.label());
+    }
+    opened
+}
+
+async fn execute(request: RequestBuilder, calling: &mut Calling) -> Result<Response, HttpError> {
+    let (client, request) = request.build_split();
+    let mut request = request.map_err(HttpError::from_reqwest)?;
+    if let Some(traceparent) = calling.traceparent() {
+        request.headers_mut().insert(TRACEPARENT, traceparent);
+        calling.sent(|| whereto(&request));
+    }
+    let response = client.execute(request).await.map_err(HttpError::from_reqwest)?;
+    calling.answered(response.status().as_u16());
+    Ok(response)
+}
+
+/// Where a request goes, without what may be said of somebody.
+fn whereto(request: &Request) -> Sent {
+    let mut url = request.url().clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    Sent {
+        method: request.method().clone(),
+        host: url.host_str().unwrap_or_default().to_owned(),
+        port: url.port_or_known_default(),
+        url: url.into(),
+    }
 }
 
 /// The whole body, at most `limit` bytes of it as decoded.
@@ -145,5 +202,49 @@ impl fmt::Display for Chain<'_> {
             cause = error.source();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::config::source;
+    use crate::families::Families;
+    use crate::maskinporten::stub::{Answer, Stub};
+    use crate::trace::spans::Finished;
+    use crate::trace::{TraceMetrics, Tracer};
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn a_recorded_call_tells_its_trace_and_no_other_does() {
+        let stub = Stub::start(|_| Answer::status(204)).await;
+        let client = client(&stub.url, Duration::from_secs(5)).unwrap();
+        let text = "environment: test\nupstream: { url: \"http://127.0.0.1:3000\" }\n\
+            tracing: { enabled: true, endpoint: \"http://127.0.0.1:4318\", ratio: 1 }\n\
+            routes: [{ id: open, match: { methods: [GET], path: /open }, access: anonymous }]\n";
+        let config = source::load_text(text, "test", &|_: &str| None).unwrap();
+        let metrics = TraceMetrics::register(&Families::default()).unwrap();
+        let (tracer, mut queue) =
+            Tracer::new(config.tracing.as_ref(), Arc::new(SystemClock), &metrics);
+        let address = stub.url.join("/path?query=secret").unwrap();
+        for tracer in [&tracer, &Tracer::off()] {
+            let calling = tracer.call("altinn.authorize");
+            assert!(send(client.get(address.clone()), 10, calling).await.is_ok());
+        }
+        let Some(Finished::Call(call)) = queue.next_now() else { panic!("no call") };
+        assert!(queue.next_now().is_none());
+        let told = |call: &crate::maskinporten::stub::Call| {
+            call.headers.get("traceparent").map(|it| it.to_str().unwrap().to_owned())
+        };
+        let told: Vec<_> = stub.calls().iter().map(told).collect();
+        assert_eq!(told, [Some(format!("00-{}-{}-01", call.trace, call.span)), None]);
+        assert_eq!((call.status, call.error), (Some(204), None));
+        assert_eq!(call.sent.unwrap().url, format!("{}path", stub.url));
+        // What goes wrong has a word for it.
+        let nobody = "http://127.0.0.1:1/".parse::<Url>().unwrap();
+        assert!(send(client.get(nobody), 10, tracer.call("altinn.authorize")).await.is_err());
+        let Some(Finished::Call(call)) = queue.next_now() else { panic!("no call") };
+        assert_eq!((call.status, call.error), (None, Some("unreachable")));
     }
 }

@@ -122,7 +122,8 @@ impl Publisher for Issuer {
                 self.metadata().await?
             };
             let request = self.http().get(metadata.jwks_uri.clone());
-            let reply = http::send(request, key_set::MAX_BYTES).await?;
+            let calling = self.tracer().call("maskinporten.jwks");
+            let reply = http::send(request, key_set::MAX_BYTES, calling).await?;
             if reply.status != StatusCode::OK {
                 return Err(FetchError::Status(reply.status));
             }

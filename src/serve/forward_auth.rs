@@ -5,7 +5,7 @@
 //! out of requests on their way cannot be taken out here, and refuses the request instead. Source: threat 50.
 
 use super::activity::Busy;
-use super::proxy::{Generation, Proxy, Reply, close_after, span, trace_id};
+use super::proxy::{Generation, Proxy, Reply, close_after, span};
 use super::respond::Caller;
 use crate::config::ForwardAuthConfig;
 use crate::enforce::Grant;
@@ -15,6 +15,7 @@ use crate::enforce::rejection::{Malformed, Rejection};
 use crate::forward::Client;
 use crate::forward::headers;
 use crate::record::{Opening, Record};
+use crate::trace;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::uri::PathAndQuery;
@@ -45,14 +46,16 @@ impl Proxy {
         let generation = self.generation.load_full();
         let (head, body) = request.into_parts();
         let told = Told::read(&head, client.address, asked);
-        let mut record = self.open_question(&head, told.as_ref().ok(), client.address);
-        let span = span(self.mode(), &record);
+        let mut record = self.open_question(&head, told.as_ref().ok(), client);
+        let (span, trace) = (span(self.mode(), &record), record.trace());
         let judged = {
             let judging = pin!(self.judge(&generation, &head, told, client.address, &mut record));
-            AssertUnwindSafe(judging.instrument(span.clone())).catch_unwind().await
+            let judging = trace::within(trace, judging.instrument(span.clone()));
+            AssertUnwindSafe(judging).catch_unwind().await
         };
         let judged = judged.unwrap_or_else(|_| {
-            tracing::error!(trace_id = record.trace_id(), "a request ended in a panic");
+            let span_id = record.trace().span;
+            tracing::error!(trace_id = record.trace_id(), %span_id, "a request ended in a panic");
             record.trail.failed(&Rejection::Internal);
             Err(Rejection::Internal)
         });
@@ -73,14 +76,16 @@ impl Proxy {
     }
 
     /// The record is of the request that is asked about, once that is known.
-    fn open_question(&self, head: &request::Parts, told: Option<&Told>, peer: IpAddr) -> Record {
+    fn open_question(&self, head: &request::Parts, told: Option<&Told>, from: &Client) -> Record {
         let (method, uri) =
             told.map_or((&head.method, &head.uri), |told| (&told.method, &told.uri));
         let opening = Opening {
             at: self.clock.wall(),
-            trace_id: trace_id(&head.headers),
+            trace: self.recorder.tracer.begin(&head.headers),
             mode: self.mode(),
-            peer,
+            peer: from.address,
+            secure: from.secure,
+            version: head.version,
             method,
             path: uri.path(),
             body_limit: None,

@@ -121,6 +121,7 @@ mod tests {
     use crate::serve::history::History;
     use crate::serve::register::{Calls, CountCalls};
     use crate::telemetry::metrics::Metrics;
+    use crate::trace::Tracer;
     use arc_swap::ArcSwap;
     use std::sync::Arc;
     use std::time::Duration;
@@ -154,6 +155,7 @@ mod tests {
                 audit: Audit::open(&config.audit, &metrics, || ()).unwrap(),
                 pseudonyms: Pseudonyms::new(None),
                 refusals: Refusals::default(),
+                tracer: Tracer::off(),
                 metrics: metrics.clone(),
             }),
             readiness: Arc::new(Standing(obstacles)),

@@ -19,6 +19,8 @@ use crate::forward::body::{Outgoing, Progress, Silence};
 use crate::forward::headers::{Direction, clean_trailers};
 use crate::forward::{Answered, Client, Forwarder, ToSend};
 use crate::record::{Opening, Record, Recorder, Unreadable};
+use crate::trace;
+use crate::trace::context::TraceId;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -118,22 +120,24 @@ impl Proxy {
         let extended = Extended::translate(&mut head);
         let declared = body.size_hint().exact();
         let mut body = Some(RequestBody::new(body, limits.body_idle_timeout));
-        let mut record = self.open(&head, client.address, limits);
+        let mut record = self.open(&head, client, limits);
         // To a CONNECT, a status of 200 is a tunnel, whatever stands behind.
         let of = if extended.is_some() { Caller::behind_another } else { Caller::of };
         let caller = of(&head.headers, generation.default_language);
         let version = head.version;
         let asked = Asked { method: head.method.clone(), uri: head.uri.clone() };
-        let span = span(self.mode(), &record);
+        let (span, record_trace) = (span(self.mode(), &record), record.trace());
         let served = {
             // Pinned where it is: wrapped by value it would be copied for each wrapper.
             let extended = extended.as_ref();
             let serving =
                 pin!(self.serve(&generation, (head, extended), &mut body, client, &mut record));
-            AssertUnwindSafe(serving.instrument(span.clone())).catch_unwind().await
+            let serving = trace::within(record_trace, serving.instrument(span.clone()));
+            AssertUnwindSafe(serving).catch_unwind().await
         };
         let served = served.unwrap_or_else(|_| {
-            tracing::error!(trace_id = record.trace_id(), "a request ended in a panic");
+            let span_id = record.trace().span;
+            tracing::error!(trace_id = record.trace_id(), %span_id, "a request ended in a panic");
             record.trail.failed(&Rejection::Internal);
             Err(Rejection::Internal)
         });
@@ -169,19 +173,21 @@ impl Proxy {
     pub(super) fn unreadable(&self, peer: IpAddr, code: Code) {
         self.recorder.unreadable(&Unreadable {
             at: self.clock.wall(),
-            trace_id: &trace_id(&HeaderMap::new()),
+            trace_id: TraceId::random().as_str(),
             mode: self.mode(),
             peer,
             code: code.label(),
         });
     }
 
-    fn open(&self, head: &request::Parts, peer: IpAddr, limits: &LimitConfig) -> Record {
+    fn open(&self, head: &request::Parts, client: &Client, limits: &LimitConfig) -> Record {
         let opening = Opening {
             at: self.clock.wall(),
-            trace_id: trace_id(&head.headers),
+            trace: self.recorder.tracer.begin(&head.headers),
             mode: self.mode(),
-            peer,
+            peer: client.address,
+            secure: client.secure,
+            version: head.version,
             method: &head.method,
             path: head.uri.path(),
             body_limit: limits.body_bytes,
@@ -226,7 +232,8 @@ impl Proxy {
         }
         let progress = Arc::clone(&record.progress);
         let body = body.take().ok_or(Rejection::Internal)?.into_outgoing(&progress);
-        let request = ToSend { head, body, progress, client: Arc::clone(client), upgrade };
+        let (client, trace) = (Arc::clone(client), record.trace());
+        let request = ToSend { head, body, progress, client, upgrade, trace };
         let outlived = |lapse| record.outlived().note(lapse);
         let answered = Self::forward(generation, &grant, request, outlived).await;
         record.trail.done(Step::Forward);
@@ -587,48 +594,6 @@ impl Reply {
         let ended = frame.is_none() || (!failed && last);
         if ended && let Some(mut finished) = self.open.take() {
             finished.record.complete();
-        }
-    }
-}
-
-/// The trace id of a `traceparent` (W3C Trace Context §3.2), or a new one.
-pub(super) fn trace_id(headers: &HeaderMap) -> String {
-    let given =
-        headers.get("traceparent").and_then(|value| value.to_str().ok()).and_then(|value| {
-            let mut parts = value.split('-');
-            let (version, trace, parent) = (parts.next()?, parts.next()?, parts.next()?);
-            let hex = |text: &str, length| {
-                text.len() == length
-                    && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-                    && text.bytes().any(|byte| byte != b'0')
-            };
-            let version = version.len() == 2 && version != "ff";
-            (version && hex(trace, 32) && hex(parent, 16)).then(|| trace.to_owned())
-        });
-    given.unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_trace_is_carried_on_only_when_well_formed() {
-        let id = |value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("traceparent", HeaderValue::from_static(value));
-            trace_id(&headers)
-        };
-        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        assert_eq!(id(good), "4bf92f3577b34da6a3ce929d0e0e4736");
-        for bad in [
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "4bf92f3577b34da6a3ce929d0e0e4736",
-        ] {
-            assert!(!bad.contains(&id(bad)), "{bad}");
-            assert_eq!(id(bad).len(), 32);
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::enforce::shadow;
 use crate::families::{Declared, Families, SECONDS, combinations};
 use crate::sync::metrics::SyncMetrics;
 use crate::telemetry::process::Process;
+use crate::trace::TraceMetrics;
 use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
 };
@@ -122,6 +123,8 @@ pub struct Metrics {
     pub audit_rotations: IntCounterVec,
     /// Number of the last line of the chain.
     pub audit_sequence: IntGauge,
+    /// Traces and their spans.
+    pub traces: TraceMetrics,
     /// Bounds from the configuration, by name.
     pub limits: IntGaugeVec,
     /// Configurations that were read anew, by `taken` or `refused`.
@@ -393,6 +396,7 @@ impl Metrics {
             )?,
             audit_sequence: families
                 .gauge("portvakt_audit_sequence", "Number of the last line of the audit chain.")?,
+            traces: TraceMetrics::register(&families)?,
             limits: families.gauges("portvakt_limit", "Configured bounds, by name.", &["name"])?,
             config_reloads: families.counters(
                 "portvakt_config_reloads_total",

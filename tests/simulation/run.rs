@@ -12,7 +12,7 @@ use super::world::{
     asked, key_name, user_id,
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use portvakt::config::{AuditConfig, AuditOutput, OnLoss, RotateConfig};
 use portvakt::domain::claims::ClaimError;
 use portvakt::domain::decision::{Cause, Source, Verdict};
@@ -28,6 +28,7 @@ use portvakt::record::pseudonyms::Pseudonyms;
 use portvakt::record::refusals::Refusals;
 use portvakt::record::{Opening, Record, Recorder};
 use portvakt::telemetry::metrics::Metrics;
+use portvakt::trace::{Place, Recording, Tracer};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroUsize;
@@ -95,6 +96,7 @@ pub(crate) fn live(seed: u64, steps: &[Step], lie: Option<Lie>) -> Report {
             audit: Audit::open(&audit, &metrics, || {}).unwrap(),
             pseudonyms: Pseudonyms::new(None),
             refusals: Refusals::default(),
+            tracer: Tracer::off(),
         };
         let stage = Arc::new(Stage {
             outside: Outside(Arc::new(Mutex::new(World::new(seed, lie)))),
@@ -387,10 +389,15 @@ async fn request(
     let facts =
         Facts { method: &method, uri: &uri, version: Version::HTTP_11, headers: &headers, peer };
     *stage.opened.lock().unwrap() += 1;
+    let parent = format!("00-{:032x}-0000000000000001-00", number + 1);
+    let told = [(HeaderName::from_static("traceparent"), HeaderValue::try_from(parent).unwrap())];
+    let told = told.into_iter().collect();
     let opening = Opening {
         at,
-        trace_id: format!("{number:032x}"),
+        trace: Place::of(&told, Recording::Off),
         peer,
+        secure: false,
+        version: Version::HTTP_11,
         method: &method,
         path: &path,
         body_limit: None,

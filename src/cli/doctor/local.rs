@@ -7,6 +7,7 @@ use crate::maskinporten::grant::SigningKey;
 use crate::maskinporten::http::{self, Chain};
 use crate::tls;
 use crate::tls::certificate::Facts;
+use crate::trace::Calling;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -201,7 +202,7 @@ async fn is_portvakt(address: SocketAddr) -> bool {
     let address = SocketAddr::new(loopback, address.port());
     let Ok(url) = reqwest::Url::parse(&format!("http://{address}/metrics")) else { return false };
     let Ok(client) = http::client(&url, PATIENCE) else { return false };
-    let told = http::send(client.get(url), MOST).await;
+    let told = http::send(client.get(url), MOST, Calling::default()).await;
     told.is_ok_and(|reply| {
         String::from_utf8_lossy(&reply.body)
             .lines()

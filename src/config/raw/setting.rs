@@ -119,6 +119,11 @@ pub struct SizeOrUnlimited(String);
 #[schemars(extend("minimum" = 1))]
 pub struct Count(u64);
 
+/// A share, from 0 to 1: `0.05`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Ratio(String);
+
 /// A secret written in the file itself.
 #[derive(Clone, Debug)]
 pub struct Secret(SecretString);
@@ -141,6 +146,9 @@ pub(in crate::config) enum InvalidMeasure {
     /// Beyond what a program can count on.
     #[error("too large")]
     TooLarge,
+    /// No share.
+    #[error("not a number from 0 to 1 with at most six decimals")]
+    Ratio,
 }
 
 impl InvalidMeasure {
@@ -151,6 +159,7 @@ impl InvalidMeasure {
             Self::Size => "write it like `4096`, `64KiB` or `10MB`",
             Self::Zero => "write at least 1; where there may be no bound, write `unlimited`",
             Self::TooLarge => "write less",
+            Self::Ratio => "write it like `0.05`, which is one in twenty",
         }
     }
 }
@@ -170,6 +179,26 @@ impl Time {
         let number: u64 = number.parse().map_err(|_| InvalidMeasure::TooLong)?;
         let time = Duration::from_millis(number.saturating_mul(milliseconds));
         if time > LONGEST { Err(InvalidMeasure::TooLong) } else { Ok(time) }
+    }
+}
+
+impl Ratio {
+    /// In millionths.
+    pub(in crate::config) fn parse(&self) -> Result<u32, InvalidMeasure> {
+        per_million(&self.0).ok_or(InvalidMeasure::Ratio)
+    }
+}
+
+/// A share from 0 to 1, in millionths.
+pub(in crate::config) fn per_million(text: &str) -> Option<u32> {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
+    let digits =
+        (1..=6).contains(&decimals.len()) && decimals.bytes().all(|it| it.is_ascii_digit());
+    let share: u32 = format!("{decimals:0<6}").parse().ok().filter(|_| digits)?;
+    match whole {
+        "0" => Some(share),
+        "1" if share == 0 => Some(1_000_000),
+        _ => None,
     }
 }
 
@@ -247,6 +276,21 @@ impl JsonSchema for Size {
     }
 }
 
+impl JsonSchema for Ratio {
+    fn schema_name() -> Cow<'static, str> {
+        "Ratio".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({
+            "description": "A share, from 0 to 1, with at most six decimals.",
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1,
+        })
+    }
+}
+
 impl JsonSchema for SizeOrUnlimited {
     fn schema_name() -> Cow<'static, str> {
         "SizeOrUnlimited".into()
@@ -292,6 +336,28 @@ mod tests {
         for (text, expected) in cases {
             let parsed = Time(text.into()).parse();
             assert_eq!(parsed, expected.map(Duration::from_millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_ratio_is_a_share_in_millionths() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("1", Some(1_000_000)),
+            ("1.0", Some(1_000_000)),
+            ("0.05", Some(50_000)),
+            ("0.000001", Some(1)),
+            ("0.0000001", None),
+            ("1.1", None),
+            ("2", None),
+            ("-0.1", None),
+            ("0.", None),
+            (".5", None),
+            ("0.+5", None),
+            ("1e-3", None),
+            ("", None),
+        ] {
+            assert_eq!(per_million(text), expected, "{text}");
         }
     }
 
