@@ -99,6 +99,9 @@ class Site:
         for part in navigation["part"]:
             pages = []
             for entry in part["pages"]:
+                if not (ROOT / entry["source"]).is_file():
+                    wrong(f'{entry["source"]} is in site/navigation.toml and not there')
+                    continue
                 page = self.add(Page(ROOT / entry["source"], entry.get("path"), entry.get("title"), part["title"], entry.get("sections")))
                 pages.append(page)
                 if "below" in entry:
@@ -106,6 +109,9 @@ class Site:
                         if source != page.source:
                             page.below.append(self.add(Page(source, part=part["title"])))
             self.parts.append((part["title"], pages))
+            # In the order of the list on the page that they are below.
+            for page in pages:
+                page.below.sort(key=lambda child: page.text.find(f"({child.source.name.replace('.nb.md', '.md')})"))
         for source in sorted((ROOT / "docs").rglob("*.md")):
             if source not in self.pages:
                 wrong(f"{source.relative_to(ROOT)} is not in site/navigation.toml")
@@ -180,7 +186,8 @@ def hidden(path):
 
 def plain(inline):
     """The text of a heading or a cell, without its marks."""
-    return "".join(it.content for it in inline.children or [] if it.type in {"text", "code_inline"})
+    kinds = {"text", "code_inline"}
+    return "".join(it.content if it.type in kinds else " " for it in inline.children or [] if it.type in kinds | {"softbreak", "hardbreak"})
 
 
 def render(site, page):
@@ -257,7 +264,7 @@ def menu(site, page):
     rows = []
     if page.language == "nb":
         index = next(it for it in site.pages.values() if it.language == "nb" and it.source.name == "README.nb.md")
-        own = [it for it in site.pages.values() if it.language == "nb" and it is not index]
+        own = [it for it in index.other.below if it.language == "nb" and it is not index]
         rows.append(f'<p>{entry(page, index)}</p>\n<ul>')
         rows += [f"<li>{entry(page, it)}</li>" for it in own]
         rows.append(f'</ul>\n<p><a href="{page.to("")}" hreflang="en" lang="en">Documentation in English</a></p>')

@@ -453,7 +453,7 @@ fn is_header_text(secret: &SecretString) -> bool {
     secret.expose_secret().bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"
         || host.parse().is_ok_and(|address: std::net::IpAddr| address.to_canonical().is_loopback())
