@@ -54,6 +54,45 @@ fn every_reason_is_in_the_vendors_document() {
     }
 }
 
+#[test]
+fn every_reason_is_on_the_page_of_its_problem_in_both_languages() {
+    let rejection = include_str!("../src/enforce/rejection.rs");
+    let lapse = include_str!("../src/enforce/vigil.rs").split("pub enum Lapse").nth(1);
+    let cases = [
+        (
+            literals_of(include_str!("../src/enforce/authenticate.rs"), "impl TokenError"),
+            "token_invalid",
+        ),
+        (literals_of(include_str!("../src/enforce/party.rs"), "impl PartyError"), "party_invalid"),
+        (literals_of(rejection, "impl Malformed"), "bad_request"),
+        (
+            literals_of(include_str!("../src/domain/decision.rs"), "impl Cause"),
+            "cannot_decide token_unverified",
+        ),
+        (
+            literals_of(rejection, "impl UpstreamFailure"),
+            "upstream_unavailable upstream_left_out upstream_timeout upstream_bad_answer",
+        ),
+        (literals_of(lapse.expect("the lapses"), "impl Lapse"), "lapsed"),
+        (vec!["policy", "level", "unreadable_level", "unknown_obligation"], "denied"),
+        (vec!["consumer", "system_user"], "too_many_requests"),
+        (vec!["header_bytes", "header_count"], "headers_too_large"),
+        (vec!["audit"], "overloaded"),
+    ];
+    for (labels, codes) in cases {
+        for ending in ["md", "nb.md"] {
+            let pages: String = codes
+                .split(' ')
+                .map(|code| format!("docs/vendor/problems/{code}.{ending}"))
+                .map(|path| std::fs::read_to_string(path).expect("a page"))
+                .collect();
+            // In the text, or in the answer that it shows.
+            let said = pages.replace("\"reason\": \"", "`").replace('"', "`");
+            all_named(&said, labels.iter().copied(), 1);
+        }
+    }
+}
+
 /// The text literals of one block, which ends with a brace at the beginning of a line.
 fn literals_of<'s>(source: &'s str, block: &str) -> Vec<&'s str> {
     let block =
