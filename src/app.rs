@@ -882,7 +882,7 @@ impl<'c> Shared<'c> {
                 metrics.clone(),
                 None,
             ),
-            default_language: self.config.refusals.default_language,
+            refusals: self.config.refusals.clone(),
             altinn: self.config.altinn.url.to_string(),
         };
         let proxy = Arc::new(Proxy {

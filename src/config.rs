@@ -593,6 +593,39 @@ pub enum Language {
 pub struct RefusalConfig {
     /// Language when the caller asks for none that we have.
     pub default_language: Language,
+    /// How the `type` of a problem is made.
+    pub problem_type: ProblemType,
+}
+
+/// How the `type` of a problem (RFC 9457 §3.1.1) is made of its code: a URI with a place for the code in it. Where it is an
+/// address of the documentation's site, whoever follows it finds the page of the problem.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ProblemType {
+    before: String,
+    after: String,
+}
+
+impl ProblemType {
+    /// Of a URI in which `{code}` stands once; `None` where it does not. That it is a URI is for the caller to see to.
+    #[must_use]
+    pub fn new(template: &str) -> Option<Self> {
+        let (before, after) = template.split_once("{code}")?;
+        let once = !after.contains("{code}");
+        once.then(|| Self { before: before.to_owned(), after: after.to_owned() })
+    }
+
+    /// The `type` of the problem `code`.
+    #[must_use]
+    pub fn of(&self, code: &str) -> String {
+        [&self.before, code, &self.after].concat()
+    }
+}
+
+impl Default for ProblemType {
+    /// A name and no address: nobody but the service owner knows where the pages are published.
+    fn default() -> Self {
+        Self { before: "urn:portvakt:problem:".to_owned(), after: String::new() }
+    }
 }
 
 /// The audit record: one JSON line a request.

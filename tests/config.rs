@@ -479,6 +479,29 @@ fn secrets_come_from_files_as_well() {
     assert_eq!(errors.problems()[0].message, "the secret is empty");
 }
 
+/// What may not stand there is in `tests/config/problem_type_*.yaml`.
+#[test]
+fn a_problems_type_may_be_an_address_of_the_pages_for_vendors() {
+    let of = |refusals: &str| {
+        let text = format!(
+            "environment: test\nmaskinporten: {{ client_id: c, key_env: JWK }}{RIGHT}{refusals}"
+        );
+        load(&text).unwrap().refusals.problem_type.of("no_right")
+    };
+    assert_eq!(of(""), "urn:portvakt:problem:no_right");
+    for (written, made) in [
+        ("https://docs.example.no/p/{code}/", "https://docs.example.no/p/no_right/"),
+        (
+            "https://docs.example.no/p?code={code}#top",
+            "https://docs.example.no/p?code=no_right#top",
+        ),
+        ("http://127.0.0.1:8123/{code}.html", "http://127.0.0.1:8123/no_right.html"),
+        ("urn:example:{code}", "urn:example:no_right"),
+    ] {
+        assert_eq!(of(&format!("refusals: {{ problem_type: \"{written}\" }}\n")), made);
+    }
+}
+
 #[test]
 fn what_opens_more_than_it_seems_is_said_aloud() {
     let text = "environment: custom

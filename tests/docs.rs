@@ -33,6 +33,92 @@ fn every_audit_field_is_in_the_operators_document() {
     all_named(OPERATOR, fields, 20);
 }
 
+/// A line of the log, as the code writes it.
+#[derive(Debug)]
+struct Line {
+    message: String,
+    fields: Vec<String>,
+}
+
+/// Every line of a file that is not for tests or debugging.
+fn log_lines(source: &str) -> Vec<Line> {
+    let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+    let calls = code.split("tracing::").skip(1).filter_map(|rest| {
+        ["error!(", "warn!(", "info!("].iter().find_map(|name| rest.strip_prefix(name))
+    });
+    calls.map(|rest| line_of(&arguments(rest))).collect()
+}
+
+/// The arguments of a call whose parenthesis is open.
+fn arguments(rest: &str) -> Vec<String> {
+    let (mut found, mut depth, mut quoted, mut escaped) = (vec![String::new()], 0, false, false);
+    for letter in rest.chars() {
+        match letter {
+            '"' if !escaped => quoted = !quoted,
+            '(' | '{' | '[' if !quoted => depth += 1,
+            ')' if !quoted && depth == 0 => break,
+            ')' | '}' | ']' if !quoted => depth -= 1,
+            ',' if !quoted && depth == 0 => {
+                found.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        escaped = letter == '\\' && !escaped;
+        found.last_mut().expect("one at least").push(letter);
+    }
+    found.iter().map(|it| it.trim().to_owned()).filter(|it| !it.is_empty()).collect()
+}
+
+fn line_of(arguments: &[String]) -> Line {
+    let (messages, fields): (Vec<_>, Vec<_>) =
+        arguments.iter().partition(|argument| argument.starts_with('"'));
+    let message = messages.first().map_or("", |it| it.trim_matches('"')).replace("\\\n", "");
+    let name = |field: &&String| {
+        let name = field.split('=').next().unwrap_or_default();
+        name.trim().trim_start_matches(['%', '?']).to_owned()
+    };
+    Line {
+        message: message.split_whitespace().collect::<Vec<_>>().join(" "),
+        fields: fields.iter().map(name).collect(),
+    }
+}
+
+/// Every Rust file below a folder.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries =
+        std::fs::read_dir(folder).expect("a folder").map(|it| it.expect("an entry").path());
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let mut found: Vec<PathBuf> =
+        files.into_iter().filter(|path| path.extension().is_some_and(|it| it == "rs")).collect();
+    found.extend(folders.iter().flat_map(|folder| sources(folder)));
+    found
+}
+
+#[test]
+fn every_log_line_is_in_the_operators_document_with_its_fields() {
+    let table = OPERATOR.split("\n## Log\n").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let rows: Vec<&str> =
+        table.expect("a section").lines().filter(|it| it.starts_with("| ")).collect();
+    let files = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let lines: Vec<Line> = files
+        .iter()
+        .flat_map(|file| log_lines(&std::fs::read_to_string(file).expect("a file")))
+        // What is made of other texts is told where those are.
+        .filter(|line| !line.message.starts_with('{'))
+        .collect();
+    assert!(lines.len() > 50, "only {} lines were found", lines.len());
+    let told = |line: &Line| {
+        rows.iter().any(|row| {
+            let cell = row.trim_start_matches("| ").replace('`', "");
+            let named = |field: &String| row.contains(&format!("`{field}`"));
+            cell.starts_with(&line.message.replace('`', "")) && line.fields.iter().all(named)
+        })
+    };
+    let absent: Vec<&Line> = lines.iter().filter(|line| !told(line)).collect();
+    assert!(absent.is_empty(), "not in the document, or without their fields: {absent:#?}");
+}
+
 #[test]
 fn every_problem_code_is_in_the_vendors_and_the_operators_document() {
     all_named(VENDOR, Code::ALL.map(Code::label), 20);
@@ -51,6 +137,45 @@ fn every_reason_is_in_the_vendors_document() {
     ];
     for labels in labels {
         all_named(VENDOR, labels, 4);
+    }
+}
+
+#[test]
+fn every_reason_is_on_the_page_of_its_problem_in_both_languages() {
+    let rejection = include_str!("../src/enforce/rejection.rs");
+    let lapse = include_str!("../src/enforce/vigil.rs").split("pub enum Lapse").nth(1);
+    let cases = [
+        (
+            literals_of(include_str!("../src/enforce/authenticate.rs"), "impl TokenError"),
+            "token_invalid",
+        ),
+        (literals_of(include_str!("../src/enforce/party.rs"), "impl PartyError"), "party_invalid"),
+        (literals_of(rejection, "impl Malformed"), "bad_request"),
+        (
+            literals_of(include_str!("../src/domain/decision.rs"), "impl Cause"),
+            "cannot_decide token_unverified",
+        ),
+        (
+            literals_of(rejection, "impl UpstreamFailure"),
+            "upstream_unavailable upstream_left_out upstream_timeout upstream_bad_answer",
+        ),
+        (literals_of(lapse.expect("the lapses"), "impl Lapse"), "lapsed"),
+        (vec!["policy", "level", "unreadable_level", "unknown_obligation"], "denied"),
+        (vec!["consumer", "system_user"], "too_many_requests"),
+        (vec!["header_bytes", "header_count"], "headers_too_large"),
+        (vec!["audit"], "overloaded"),
+    ];
+    for (labels, codes) in cases {
+        for ending in ["md", "nb.md"] {
+            let pages: String = codes
+                .split(' ')
+                .map(|code| format!("docs/vendor/problems/{code}.{ending}"))
+                .map(|path| std::fs::read_to_string(path).expect("a page"))
+                .collect();
+            // In the text, or in the answer that it shows.
+            let said = pages.replace("\"reason\": \"", "`").replace('"', "`");
+            all_named(&said, labels.iter().copied(), 1);
+        }
     }
 }
 

@@ -247,13 +247,14 @@ impl Bench {
             format!("urn:portvakt:problem:{}", case.code.label()),
             "{told}"
         );
+        assert_eq!(problem["code"], case.code.label(), "{told}");
         assert_eq!(problem["status"], face.status, "{told}");
         assert_eq!(problem["traceId"], trace, "{told}");
         assert_eq!(problem["reason"].as_str(), case.reason, "{told}");
         if voice == Voice::English {
             assert_eq!(problem["title"], face.english, "{told}");
         }
-        let mut members = BTreeSet::from(["type", "title", "status", "detail", "traceId"]);
+        let mut members = BTreeSet::from(["type", "code", "title", "status", "detail", "traceId"]);
         members.extend(case.reason.map(|_| "reason"));
         members.extend(match case.code {
             Code::InsufficientScope if case.route == "scopes-only" => &["oneOfScopes"][..],

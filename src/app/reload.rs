@@ -321,7 +321,7 @@ impl Reloader {
             generations.push(Arc::new(Generation {
                 enforcer: judge,
                 forwarder,
-                default_language: config.refusals.default_language,
+                refusals: config.refusals.clone(),
                 altinn: config.altinn.url.to_string(),
             }));
         }

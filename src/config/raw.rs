@@ -613,6 +613,8 @@ pub struct RawForwarded {
 pub struct RawRefusals {
     /// Language when the caller asks for none that we have.
     pub default_language: Setting<RawLanguage>,
+    /// The `type` of problems, with `{code}` in the place of the code.
+    pub problem_type: Setting<String>,
 }
 
 /// A language of refusals.

@@ -90,7 +90,7 @@ impl Resolver<'_> {
         let shutdown = self.shutdown(raw.shutdown, &limits);
         let routes = self.routes(&raw.routes, upstreams.as_ref(), freshness);
         let forwarded = self.forwarded(raw.forwarded);
-        let refusals = Self::refusals(raw.refusals);
+        let refusals = self.refusals(raw.refusals);
         let audit = self.audit(raw.audit, &limits);
         let log = self.log(raw.log);
         let tracing = self.tracing(raw.tracing);

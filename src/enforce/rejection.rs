@@ -238,7 +238,7 @@ pub enum Rejection {
     Internal,
 }
 
-/// The stable name of a kind of refusal: in the problem's `type`, in metrics and audit records.
+/// The stable name of a kind of refusal: in problems, in metrics and audit records.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Code {
     /// See [`Rejection::Malformed`].
@@ -317,7 +317,7 @@ impl Code {
         Self::Internal,
     ];
 
-    /// The label in metrics and audit records; the problem's `type` is `urn:portvakt:problem:` and this.
+    /// The label in metrics and audit records; the problem's `code`, and what its `type` is made of.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {

@@ -63,7 +63,8 @@ impl Proxy {
         let mut response = match judged {
             Ok(grant) => Self::tell(leave(&grant), record, (&head.method, busy)),
             Err(rejection) => {
-                let caller = Caller::behind_another(&head.headers, generation.default_language);
+                let caller =
+                    Caller::behind_another(&head.headers, generation.refusals.default_language);
                 Self::refuse((&generation, &rejection), caller, record, (&head.method, busy))
             }
         };

@@ -8,7 +8,7 @@ use super::streams::Delivery;
 use super::tunnel::{self, Counts, End};
 use super::watch::{self, Watch};
 use crate::clock::Clock;
-use crate::config::{ForwardAuthConfig, Language, LimitConfig};
+use crate::config::{ForwardAuthConfig, LimitConfig, RefusalConfig};
 use crate::enforce::facts::{BodyError, BodyReader, Facts};
 use crate::enforce::ports::EdgeFuture;
 use crate::enforce::rejection::{Code, Rejection};
@@ -72,8 +72,8 @@ pub struct Generation {
     pub enforcer: Arc<Enforcer>,
     /// What sends on.
     pub forwarder: Forwarder,
-    /// Language of refusals when the caller asks for none that we have.
-    pub default_language: Language,
+    /// How refusals look.
+    pub refusals: RefusalConfig,
     /// Altinn's base address, for remedies.
     pub altinn: String,
 }
@@ -123,7 +123,7 @@ impl Proxy {
         let mut record = self.open(&head, client, limits);
         // To a CONNECT, a status of 200 is a tunnel, whatever stands behind.
         let of = if extended.is_some() { Caller::behind_another } else { Caller::of };
-        let caller = of(&head.headers, generation.default_language);
+        let caller = of(&head.headers, generation.refusals.default_language);
         let version = head.version;
         let asked = Asked { method: head.method.clone(), uri: head.uri.clone() };
         let (span, record_trace) = (span(self.mode(), &record), record.trace());
@@ -281,8 +281,12 @@ impl Proxy {
         record: Record,
         (method, busy): (&Method, Busy),
     ) -> Response<Reply> {
-        let around =
-            Surroundings { caller, trace_id: record.trace_id(), altinn: &generation.altinn };
+        let around = Surroundings {
+            caller,
+            trace_id: record.trace_id(),
+            altinn: &generation.altinn,
+            problem_type: &generation.refusals.problem_type,
+        };
         let response = respond::refuse(rejection, around);
         Self::tell(response, record, (method, busy))
     }

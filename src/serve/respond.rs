@@ -3,7 +3,7 @@
 //! Tells what to do, and nothing about other parties, other vendors or what lies behind.
 
 use super::texts;
-use crate::config::Language;
+use crate::config::{Language, ProblemType};
 use crate::domain::party::Party;
 use crate::domain::resource::Question;
 use crate::domain::scope::{Scope, ScopeRule};
@@ -52,6 +52,8 @@ pub struct Surroundings<'a> {
     pub trace_id: &'a str,
     /// Altinn's base address, for the calls that a remedy names.
     pub altinn: &'a str,
+    /// How a problem's `type` is made.
+    pub problem_type: &'a ProblemType,
 }
 
 /// The answer to a refused request.
@@ -80,6 +82,7 @@ pub fn refuse(rejection: &Rejection, around: Surroundings<'_>) -> Response<Bytes
 #[serde(rename_all = "camelCase")]
 struct Problem<'a> {
     r#type: String,
+    code: &'static str,
     title: &'static str,
     status: u16,
     detail: &'static str,
@@ -105,7 +108,9 @@ fn problem(rejection: &Rejection, around: Surroundings<'_>) -> Response<Bytes> {
     let text = texts::text(code, language);
     let question = question(rejection);
     let problem = Problem {
-        r#type: format!("urn:portvakt:problem:{}", code.label()),
+        r#type: around.problem_type.of(code.label()),
+        // The same with every service, whatever its `type`s are made of.
+        code: code.label(),
         title: text.title,
         status: code.status().as_u16(),
         detail: text.detail,
@@ -302,6 +307,7 @@ mod tests {
             caller: Caller::of(&map, Language::Nb),
             trace_id: "0123456789abcdef0123456789abcdef",
             altinn: "https://platform.tt02.altinn.no/",
+            problem_type: &ProblemType::default(),
         };
         refuse(rejection, around)
     }
@@ -320,6 +326,7 @@ mod tests {
         let body = body(&response);
         assert_eq!(response.status(), 403);
         assert_eq!(body["type"], "urn:portvakt:problem:no_right");
+        assert_eq!(body["code"], "no_right");
         assert_eq!(body["resource"], "ex-returns");
         assert_eq!(body["action"], "write");
         assert_eq!(body["party"], "310000027");

@@ -423,6 +423,94 @@ mod tests {
         }
     }
 
+    /// The page of a problem in the documentation for vendors, whose example is an answer of ours.
+    fn page(code: Code, language: Language) -> String {
+        let ending = if language == Language::Nb { "nb.md" } else { "md" };
+        let path = format!("docs/vendor/problems/{}.{ending}", code.label());
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    const SECTIONS: [(Language, &str, [&str; 6]); 2] = [
+        (
+            Language::En,
+            "README.md",
+            [
+                "What happened",
+                "Why",
+                "What you do now",
+                "Should you try again?",
+                "What to tell the customer and the service owner",
+                "An answer",
+            ],
+        ),
+        (
+            Language::Nb,
+            "README.nb.md",
+            [
+                "Hva som skjedde",
+                "Hvorfor",
+                "Hva du gjør nå",
+                "Bør du prøve igjen?",
+                "Hva du sier til kunden og tjenesteeieren",
+                "Et svar",
+            ],
+        ),
+    ];
+
+    #[test]
+    fn every_problem_has_a_page_in_both_languages_that_says_what_we_say() {
+        for (code, (language, index, sections)) in
+            Code::ALL.iter().flat_map(|code| SECTIONS.map(|it| (*code, it)))
+        {
+            let (page, text, label) = (page(code, language), text(code, language), code.label());
+            assert!(page.starts_with(&format!("# {}\n", text.title)), "{label}: {page}");
+            let headings: Vec<&str> =
+                page.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+            assert_eq!(headings, sections, "{label}");
+            let example = page.rsplit("```http\n").next().unwrap().split("```").next().unwrap();
+            let (head, body) = example.split_once("\n\n").expect("an answer");
+            let status = code.status();
+            let phrase =
+                format!("HTTP/1.1 {} {}", status.as_u16(), status.canonical_reason().unwrap());
+            assert_eq!(head.lines().next(), Some(phrase.as_str()), "{label}");
+            let said = |field: &str| head.lines().any(|line| line.starts_with(field));
+            assert!(said(&format!("Content-Language: {}", tag(language))), "{label}: {head}");
+            assert_eq!(said("Retry-After: "), matches!(status.as_u16(), 503 | 429), "{label}");
+            let body: serde_json::Value = serde_json::from_str(body).expect(label);
+            let address = format!("/vendor/problems/{label}/");
+            assert!(body["type"].as_str().unwrap().ends_with(&address), "{label}");
+            assert_eq!(body["code"], label);
+            assert_eq!(body["status"], status.as_u16(), "{label}");
+            assert_eq!(body["title"], text.title, "{label}");
+            assert_eq!(body["detail"], text.detail, "{label}");
+            let index = std::fs::read_to_string(format!("docs/vendor/problems/{index}")).unwrap();
+            let row = format!(
+                "({label}.{}) | {} | {} |",
+                if language == Language::Nb { "nb.md" } else { "md" },
+                status.as_u16(),
+                text.title
+            );
+            assert!(index.contains(&row), "the list of problems has no {row}");
+        }
+    }
+
+    #[test]
+    fn every_page_is_of_a_problem_that_there_is() {
+        let mut found: Vec<String> = std::fs::read_dir("docs/vendor/problems")
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        let mut expected: Vec<String> = Code::ALL
+            .iter()
+            .map(|code| code.label())
+            .chain(["README"])
+            .flat_map(|it| [format!("{it}.md"), format!("{it}.nb.md")])
+            .collect();
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected);
+    }
+
     #[test]
     fn every_code_has_a_text_of_its_own_in_every_language() {
         for language in [Language::Nb, Language::Nn, Language::En] {

@@ -74,6 +74,7 @@ export async function look(page, name, { strict = false } = {}) {
   }
   check(grave.length === 0, `${name}: no ${strict ? "" : "serious "}violation`);
   check(await page.locator("h1").count() === 1, `${name}: one first heading`);
+  return result.violations.length;
 }
 
 export const main = (page) => page.locator("main").innerText();

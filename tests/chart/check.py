@@ -331,6 +331,21 @@ def files_of_others(tree: pathlib.Path) -> None:
         wanted = [json.loads(dashboard.read_text())] if dashboard.exists() else []
         check(f"{render[0]}: files/dashboard.json as it is ({len(wanted)})", [] if found == wanted else ["it differs"])
         operator({"files": result.stdout})
+    runbook(tree)
+
+
+def runbook(tree: pathlib.Path) -> None:
+    """`metrics.rules.runbookUrl` takes every alert to its place on the published page, and changes nothing else."""
+    page = "https://docs.example.no/portvakt/runbook/"
+    for major in MAJORS:
+        result = template(major, tree, RENDERS[0], "--set", f"metrics.rules.runbookUrl={page}")
+        groups = [group for it in documents(result.stdout) if it["kind"] == "PrometheusRule" for group in it["spec"]["groups"]]
+        wrong = [] if groups else [result.stderr or "no rules"]
+        for rule in [rule for group in groups for rule in group["rules"] if "alert" in rule]:
+            if rule["annotations"].get("runbook_url") != f"{page}#{rule['alert'].lower()}":
+                wrong.append(f"{rule['alert']}: {rule['annotations']}")
+        plain = yaml.safe_load((tree / "helm/portvakt/files/rules.yaml").read_text().replace("docs/runbook.md#", f"{page}#"))["groups"]
+        check(f"helm {major}: every alert leads to the published runbook", wrong or ([] if groups == plain else ["something else differs"]))
 
 
 # ---- Values that are refused

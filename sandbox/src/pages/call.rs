@@ -163,11 +163,10 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The stable code of a refusal: the end of the problem's type.
+    /// The stable code of a refusal.
     pub(super) fn code(&self) -> Option<String> {
         let body: Value = serde_json::from_str(&self.body).ok()?;
-        let kind = body.get("type").and_then(Value::as_str)?;
-        kind.strip_prefix("urn:portvakt:problem:").map(str::to_owned)
+        body.get("code").and_then(Value::as_str).map(str::to_owned)
     }
 }
 

@@ -356,7 +356,7 @@ async fn one_answer(listener: TcpListener) -> String {
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut asked = vec![0; 8192];
     let read = stream.read(&mut asked).await.unwrap();
-    let body = r#"{"status":403,"type":"urn:portvakt:problem:no_right","detail":"<script>alert(1)</script>"}"#;
+    let body = r#"{"status":403,"type":"urn:portvakt:problem:no_right","code":"no_right","detail":"<script>alert(1)</script>"}"#;
     let head = "HTTP/1.1 403 Forbidden\r\ncontent-type: application/problem+json";
     let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     stream.write_all(answer.as_bytes()).await.unwrap();

@@ -2,7 +2,7 @@
 
 use super::audit::DRAW;
 use super::secret::Reference;
-use super::world::{World, number};
+use super::world::{World, is_loopback, number};
 use super::{Resolver, either, section};
 use crate::config::raw::{
     RawAdmin, RawConfirmations, RawForwarded, RawLanguage, RawLimits, RawLog, RawLogFormat,
@@ -10,10 +10,12 @@ use crate::config::raw::{
 };
 use crate::config::{
     AdminConfig, ConfirmationConfig, ForwardedConfig, Language, LimitConfig, ListenAddress,
-    ListenConfig, LogConfig, Network, RateConfig, RefusalConfig, ShutdownConfig, TokenConfig,
+    ListenConfig, LogConfig, Network, ProblemType, RateConfig, RefusalConfig, ShutdownConfig,
+    TokenConfig,
 };
 use crate::domain::claims::ClaimRules;
 use crate::domain::party::CheckDigits;
+use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -235,14 +237,49 @@ impl Resolver<'_> {
         Some(network)
     }
 
-    pub(super) fn refusals(written: Setting<RawRefusals>) -> RefusalConfig {
+    pub(super) fn refusals(&self, written: Setting<RawRefusals>) -> RefusalConfig {
         let raw = section(written, "refusals").raw;
         let default_language = match either(&raw.default_language, RawLanguage::Nb) {
             RawLanguage::Nb => Language::Nb,
             RawLanguage::Nn => Language::Nn,
             RawLanguage::En => Language::En,
         };
-        RefusalConfig { default_language }
+        let problem_type = self.problem_type(&raw.problem_type).unwrap_or_default();
+        RefusalConfig { default_language, problem_type }
+    }
+
+    /// An address where vendors read, or a name. Plain http is for this machine: what it says could be altered on the way.
+    fn problem_type(&self, written: &Setting<String>) -> Option<ProblemType> {
+        const CURE: &str = "write where the pages are published, such as `https://docs.example.no/vendor/problems/{code}/`";
+        let (text, place) = written.written()?;
+        let refuse = |message: &str| {
+            self.sink.report(place, message, CURE);
+            None
+        };
+        let Some(made) = ProblemType::new(text) else {
+            return refuse("has not one `{code}` in the place of the problem's code");
+        };
+        // `Url` passes over tabs and line breaks, and vendors compare this as it is written.
+        let odd = |byte: u8| !byte.is_ascii_graphic() || br#""<>\^`|{}"#.contains(&byte);
+        let (Ok(url), Ok(bare)) = (Url::parse(&made.of("no_right")), Url::parse(&made.of("")))
+        else {
+            return refuse("not an address");
+        };
+        if made.of("").bytes().any(odd) || !url.username().is_empty() || url.password().is_some() {
+            return refuse("an address here has no user, and nothing that a URI cannot hold");
+        }
+        // The code is no part of the host.
+        let host = url.host_str().filter(|host| bare.host_str() == Some(host));
+        let good = match url.scheme() {
+            "https" => host.is_some(),
+            "http" => host.is_some_and(is_loopback),
+            "urn" => !bare.path().is_empty(),
+            _ => false,
+        };
+        if !good {
+            return refuse("neither an address with https nor a `urn:`");
+        }
+        Some(made)
     }
 
     pub(super) fn log(&self, written: Setting<RawLog>) -> LogConfig {
