@@ -1,7 +1,7 @@
 //! What operators see: logs on standard error, and the metric families in [`metrics`].
 
 pub mod metrics;
-mod process;
+pub(crate) mod process;
 
 use crate::config::LogConfig;
 use std::io::{self, IsTerminal};
