@@ -201,7 +201,7 @@ class Upstream:
                     while (size := int((await reader.readline()).split(b";")[0], 16)) or not await reader.readline():
                         await reader.readexactly(size + 2)
                 given = fields.get("x-id", "")
-                if given in self.seen and head.startswith("post"):
+                if given and given in self.seen and head.startswith("post"):
                     self.twice.append(given)
                 self.seen.add(given)
                 if " /open/hang" in head:
@@ -332,6 +332,8 @@ class Stage:
         self.short, self.patience, self.figures, self.program, self.before = options["short"], patience, {}, None, (0, 0)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="portvakt-fault-"))
         self.upstream = None
+        # What is to be done when the program has ended.
+        self.afterwards = []
         self.sandbox = Child([SANDBOX, "--port", "0"])
         self.urls = self.sandbox.first(self.sandbox.out, lambda told: told.get("ready"))
         self.tokens = {}
@@ -419,8 +421,9 @@ class Stage:
     def recovers(self, seconds):
         """How long it takes until what is permitted is let through again, without a hand."""
         began = time.monotonic()
-        for kind in "read", "write", "scope":
-            until(f"{kind} is served again", lambda kind=kind: self.permitted(kind), seconds)
+        # Several times over, since each worker finds out for itself.
+        kinds = ["read", "write", "scope"] * 4
+        until("all is served again", lambda: all(self.permitted(kind) for kind in kinds), seconds)
         self.figures["recovered_s"] = round(time.monotonic() - began, 2)
 
     def memory(self):
@@ -442,6 +445,8 @@ class Stage:
     def close(self):
         code = self.program.end() if self.program else 0
         self.sandbox.end()
+        for step in self.afterwards:
+            step()
         return code
 
 
