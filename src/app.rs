@@ -8,6 +8,7 @@ mod credentials;
 mod notify;
 pub mod offline;
 pub mod reload;
+mod room;
 mod snapshot;
 mod told;
 mod traces;
@@ -55,6 +56,7 @@ use crate::store;
 use crate::sync::ports::{Saved, Source, Store};
 use crate::sync::{Parts, Saving, Sync, distinct};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::process;
 use crate::tls::TlsError;
 use crate::tls::client::Client as TlsClient;
 use crate::tls::server::Server as TlsServer;
@@ -63,6 +65,7 @@ use crate::trace::Tracer;
 use arc_swap::ArcSwap;
 use notify::{Notify, State};
 use reload::{Origin, Reloader, demanded};
+use room::Room;
 use secrecy::ExposeSecret;
 use snapshot::taken;
 use std::collections::BTreeMap;
@@ -581,7 +584,10 @@ impl Running {
         control: &Runtime,
     ) -> Result<Self, AppError> {
         let metrics = Metrics::new()?;
-        publish_limits(&config, &metrics);
+        let descriptors = process::descriptors();
+        let room = Room::within(&config, descriptors);
+        room.tell(&config, descriptors);
+        publish_limits(&config, room, &metrics);
         // Before anybody is told that it is ready: a signal would end the process without them.
         let (signals, hangup) = Signals::new(control)?;
         let (tell, ended) = mpsc::unbounded_channel();
@@ -636,7 +642,7 @@ impl Running {
         let address = address.unwrap_or_else(|| config.listen.address.clone());
         let socket = if own { SocketFile::of(&address) } else { None };
         let (listener, clients) = (secrets.listener(), secrets.clients.clone());
-        let shared = Shared::new(&config, enforcer, &recorder, secrets);
+        let shared = Shared::new(&config, room, enforcer, &recorder, secrets);
         let (mut workers, mut proxies) = (Vec::new(), Vec::new());
         for listener in listeners {
             let (worker, proxy) = shared.spawn_worker(listener, &stop, &tell)?;
@@ -665,6 +671,7 @@ impl Running {
             watched,
             connections,
             in_flight,
+            descriptors,
             shutdown: Arc::clone(&shutdown),
             notify: notify.clone(),
             metrics: recorder.metrics.clone(),
@@ -849,6 +856,7 @@ struct Shared<'c> {
 impl<'c> Shared<'c> {
     fn new(
         config: &'c Config,
+        room: Room,
         enforcer: Arc<Enforcer>,
         recorder: &Arc<Recorder>,
         secured: Secured,
@@ -861,8 +869,8 @@ impl<'c> Shared<'c> {
             config,
             enforcer,
             recorder: Arc::clone(recorder),
-            connections: Arc::new(Semaphore::new(config.limits.connections)),
-            in_flight: Arc::new(Semaphore::new(config.limits.requests_in_flight)),
+            connections: Arc::new(Semaphore::new(room.connections)),
+            in_flight: Arc::new(Semaphore::new(room.requests)),
         }
     }
 
@@ -1038,18 +1046,18 @@ fn recorder(
 }
 
 /// The bounds of the configuration, as metrics beside what they bound, and what its names begin at 0.
-fn publish_limits(config: &Config, metrics: &Metrics) {
+fn publish_limits(config: &Config, room: Room, metrics: &Metrics) {
     let limits = &config.limits;
     let set = |name, value: usize| {
         metrics.limits.with_label_values(&[name]).set(i64::try_from(value).unwrap_or(i64::MAX));
     };
     let entries = |most: u64| usize::try_from(most).unwrap_or(usize::MAX);
-    set("connections", limits.connections);
+    set("connections", room.connections);
     set("connections_per_peer", limits.connections_per_peer);
     if let Some(tls) = &config.listen.tls {
         set("pending_handshakes", tls.pending_handshakes.get());
     }
-    set("requests_in_flight", limits.requests_in_flight);
+    set("requests_in_flight", room.requests);
     set("target_bytes", limits.target_bytes);
     set("header_bytes", limits.header_bytes);
     set("header_count", limits.header_count);

@@ -7,6 +7,7 @@ mod extended;
 mod forward_auth;
 mod frames;
 pub mod guard;
+mod heads;
 pub mod history;
 pub mod listener;
 pub mod pages;
@@ -27,6 +28,7 @@ use crate::stream::Socket;
 use crate::telemetry::metrics::Metrics;
 use activity::{Activity, Quiet};
 use entrance::{Entered, Entrance};
+use heads::Head;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use listener::Listener;
@@ -158,10 +160,11 @@ impl Serving {
         stop: &CancellationToken,
     ) {
         let Entered { stream, client, guest } = entered;
-        let stream = Placed { stream, _place: place, _guest: guest };
         let (proxy, address) = (&self.worker.proxy, client.address);
         let (server, patience) = (server(limits), Patience::of(limits));
         let activity = Activity::new();
+        let head = Head::new(&self.worker.entrance.heads, &activity);
+        let stream = Placed { stream, head, _place: place, _guest: guest };
         let (begins, judge) = (Arc::clone(&activity), Arc::clone(proxy));
         let service = hyper::service::service_fn(move |request| {
             let (proxy, client, busy) = (Arc::clone(&judge), Arc::clone(&client), begins.begin());
@@ -177,7 +180,10 @@ impl Serving {
         let mut stopping = false;
         let ended = loop {
             tokio::select! {
-                ended = connection.as_mut() => break ended.map_err(Ending::Broken),
+                ended = connection.as_mut() => {
+                    let crowded = activity.is_crowded_out();
+                    break ended.map_err(|error| if crowded { Ending::Crowded } else { Ending::Broken(error) });
+                }
                 () = ending(stop, &activity, limits), if !stopping => {
                     stopping = true;
                     connection.as_mut().graceful_shutdown();
@@ -240,6 +246,8 @@ impl Patience {
 /// Why a connection did not end in good order.
 enum Ending {
     Quiet(Quiet),
+    /// There was no room for its head.
+    Crowded,
     Broken(Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -247,6 +255,7 @@ impl Ending {
     fn label(&self) -> &'static str {
         match self {
             Self::Quiet(quiet) => quiet.label(),
+            Self::Crowded => "heads",
             Self::Broken(_) => "broken",
         }
     }

@@ -2,7 +2,7 @@
 
 pub mod metrics;
 pub mod otlp;
-mod process;
+pub(crate) mod process;
 
 use crate::config::LogConfig;
 use crate::trace;

@@ -3,6 +3,7 @@
 
 use super::credentials::{Credentials, Found};
 use super::notify::{Notify, State};
+use super::room::Room;
 use super::traces::Traces;
 use super::{AppError, answers_by, graces, publish_limits, told};
 use crate::altinn::token::OwnToken;
@@ -114,6 +115,8 @@ pub(super) struct Reloader {
     pub(super) watched: watch::Sender<All>,
     pub(super) connections: Arc<Semaphore>,
     pub(super) in_flight: Arc<Semaphore>,
+    /// File descriptors that there may be; `None` where they have no bound.
+    pub(super) descriptors: Option<usize>,
     pub(super) shutdown: Arc<ArcSwap<ShutdownConfig>>,
     pub(super) notify: Notify,
     pub(super) metrics: Metrics,
@@ -372,11 +375,12 @@ impl Reloader {
         let of_upstreams =
             clients.values().map(|client| -> Arc<dyn Reloads> { Arc::<TlsClient>::clone(client) });
         self.watched.send_replace(all.chain(of_upstreams).collect());
-        let (old, new) = (&self.config.limits, &config.limits);
+        let [old, new] = [&self.config, &config].map(|of| Room::within(of, self.descriptors));
         resize(&self.connections, old.connections, new.connections);
-        resize(&self.in_flight, old.requests_in_flight, new.requests_in_flight);
+        resize(&self.in_flight, old.requests, new.requests);
+        new.tell(&config, self.descriptors);
         self.shutdown.store(Arc::new(config.shutdown));
-        publish_limits(&config, &self.metrics);
+        publish_limits(&config, new, &self.metrics);
         let stays = |id: &str| config.routes.iter().any(|route| route.id == id);
         for gone in self.config.routes.iter().filter(|route| !stays(&route.id)) {
             self.metrics.forget_route(&gone.id);

@@ -15,6 +15,7 @@ use crate::config::TokenConfig;
 use crate::domain::claims::{ClaimError, Claims, has_expired};
 use crate::domain::decision::Cause;
 use crate::domain::json::Json;
+use crate::domain::time::UnixTime;
 use aws_lc_rs::{hmac, rand};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -22,7 +23,7 @@ use http::{HeaderMap, header};
 use jsonwebtoken::Algorithm;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A request whose token is good, of this issuer, for this service, now.
 #[derive(Debug)]
@@ -165,7 +166,7 @@ impl Authenticator {
             .map_err(|_| NoRandomness)?;
         let verified = moka::sync::Cache::builder()
             .max_capacity(config.cache_entries)
-            .time_to_live(MEMORY)
+            .expire_after(UntilItsEnd { clock: Arc::clone(&clock), leeway: config.rules.leeway })
             .build();
         Ok(Self { keys, clock, config, hash_key, verified })
     }
@@ -280,6 +281,38 @@ impl Authenticator {
 
 /// Longest memory of a token, whatever its end: bounds what a token without sensible end can hold.
 const MEMORY: Duration = Duration::from_secs(3600);
+
+/// Those of Maskinporten live for minutes, so that most of what were remembered for longer would be of no use to anybody.
+fn remembered_for(expires: UnixTime, leeway: Duration, now: UnixTime) -> Duration {
+    now.until(expires.saturating_add(leeway)).min(MEMORY)
+}
+
+/// A token is remembered until it ends.
+struct UntilItsEnd {
+    clock: Arc<dyn Clock>,
+    leeway: Duration,
+}
+
+impl moka::Expiry<TokenHash, Arc<VerifiedToken>> for UntilItsEnd {
+    fn expire_after_create(
+        &self,
+        _: &TokenHash,
+        token: &Arc<VerifiedToken>,
+        _: Instant,
+    ) -> Option<Duration> {
+        Some(remembered_for(token.claims.expires, self.leeway, self.clock.now()))
+    }
+
+    fn expire_after_update(
+        &self,
+        hash: &TokenHash,
+        token: &Arc<VerifiedToken>,
+        at: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        self.expire_after_create(hash, token, at)
+    }
+}
 
 /// The token of exactly one `Authorization: Bearer` field; `admit` has refused two fields.
 fn bearer(headers: &HeaderMap) -> Result<&str, Rejection> {
@@ -412,6 +445,19 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
         bearer(&headers).map(str::to_owned)
+    }
+
+    #[test]
+    fn a_token_is_remembered_until_its_end_and_for_an_hour_at_most() {
+        let remembered = |life: i64| {
+            let [now, end] = [1_000_000, 1_000_000 + life].map(UnixTime::from_seconds);
+            remembered_for(end, Duration::from_secs(10), now).as_secs()
+        };
+        assert_eq!([120, -9, -10, -600].map(remembered), [130, 1, 0, 0]);
+        assert_eq!(
+            [3589, 3590, 3591, i64::MAX - 1_000_000].map(remembered),
+            [3599, 3600, 3600, 3600]
+        );
     }
 
     #[test]

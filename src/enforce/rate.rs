@@ -12,11 +12,11 @@ use crate::domain::system_user::{Consumer, SystemUserId};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The meters of all who hold a token that is remembered.
+/// The meters of all who call.
 #[derive(Debug)]
 pub struct Rates {
     all: Arc<AllMeters>,
@@ -47,10 +47,12 @@ struct Meters<K> {
     known: Mutex<Known<K>>,
 }
 
-/// Meters live as long as a remembered token holds them, so the token cache bounds their number.
+/// A meter lives as long as a remembered token holds it, and beyond that until it is at rest: whose tokens are forgotten
+/// has not rested for it. So their number is bounded by the token cache, and by those who called in as long as a burst
+/// takes to be given back.
 #[derive(Debug)]
 struct Known<K> {
-    meters: HashMap<K, Weak<Meter>>,
+    meters: HashMap<K, Arc<Meter>>,
     sweep_at: usize,
 }
 
@@ -89,8 +91,8 @@ impl Rates {
         if self.consumers.is_none() && self.system_users.is_none() {
             return Ok(());
         }
-        let pace = token.pace(|claims| self.pace(claims));
         let now = u64::try_from(self.all.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let pace = token.pace(|claims| self.pace(claims, now));
         let own = self.system_users.zip(pace.system_user.as_deref());
         let vendors = self.consumers.map(|rate| (rate, &*pace.consumer));
         if let Some((rate, meter)) = own {
@@ -107,11 +109,11 @@ impl Rates {
         Ok(())
     }
 
-    fn pace(&self, claims: &Claims) -> Pace {
+    fn pace(&self, claims: &Claims, now: u64) -> Pace {
         let id = claims.system_user.as_ref().and_then(|user| user.ids.first());
         Pace {
-            consumer: self.all.consumers.of(claims.consumer),
-            system_user: id.map(|id| self.all.system_users.of(*id)),
+            consumer: self.all.consumers.of(claims.consumer, now),
+            system_user: id.map(|id| self.all.system_users.of(*id, now)),
         }
     }
 }
@@ -163,18 +165,22 @@ impl<K: Eq + Hash + Copy> Meters<K> {
         Self { known: Mutex::new(known) }
     }
 
-    fn of(&self, who: K) -> Arc<Meter> {
-        // Weak pointers, whole after every change.
+    fn of(&self, who: K, now: u64) -> Arc<Meter> {
+        // Pointers, whole after every change.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(meter) = known.meters.get(&who).and_then(Weak::upgrade) {
-            return meter;
+        if let Some(meter) = known.meters.get(&who) {
+            return Arc::clone(meter);
         }
         if known.meters.len() >= known.sweep_at {
-            known.meters.retain(|_, meter| meter.strong_count() > 0);
+            // One at rest is as good as a new one.
+            let lives = |meter: &Arc<Meter>| {
+                Arc::strong_count(meter) > 1 || meter.load(Ordering::Relaxed) > now
+            };
+            known.meters.retain(|_, meter| lives(meter));
             known.sweep_at = (known.meters.len() * 2).max(1024);
         }
         let meter = Arc::new(Meter::default());
-        known.meters.insert(who, Arc::downgrade(&meter));
+        known.meters.insert(who, Arc::clone(&meter));
         meter
     }
 }
@@ -192,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_then_the_rate() {
-        let (rate, meter) = (rate(10, 3), Meters::new().of(1));
+        let (rate, meter) = (rate(10, 3), Meters::new().of(1, 0));
         let take = |milliseconds: u64| rate.take(&meter, milliseconds * 1_000_000);
         assert_eq!([take(0), take(0), take(0)], [Ok(()); 3]);
         assert_eq!(take(0), Err(Duration::from_millis(100)), "the fourth at once");
@@ -205,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_meter_goes_on_at_another_rate() {
-        let (slow, fast, meter) = (rate(1, 1000), rate(1000, 10), Meters::new().of(1));
+        let (slow, fast, meter) = (rate(1, 1000), rate(1000, 10), Meters::new().of(1, 0));
         for _ in 0..1000 {
             assert_eq!(slow.take(&meter, 0), Ok(()));
         }
@@ -218,15 +224,31 @@ mod tests {
     #[test]
     fn each_has_a_meter_of_its_own_for_as_long_as_somebody_holds_it() {
         let meters = Meters::new();
-        let one = meters.of(1);
-        assert!(Arc::ptr_eq(&one, &meters.of(1)));
-        assert!(!Arc::ptr_eq(&one, &meters.of(2)));
+        let one = meters.of(1, 0);
+        assert!(Arc::ptr_eq(&one, &meters.of(1, 0)));
+        assert!(!Arc::ptr_eq(&one, &meters.of(2, 0)));
         for who in 2..100_000 {
-            drop(meters.of(who));
+            drop(meters.of(who, 0));
         }
         let known = meters.known.lock().unwrap();
         assert!(known.meters.len() <= 1024, "{}", known.meters.len());
         assert!(known.meters.contains_key(&1), "held");
+    }
+
+    #[test]
+    fn who_is_forgotten_has_not_rested_for_it() {
+        const SECOND: u64 = 1_000_000_000;
+        let (rate, meters) = (rate(1, 3), Meters::new());
+        for _ in 0..3 {
+            assert_eq!(rate.take(&meters.of(1, 0), 0), Ok(()));
+        }
+        let others = |now| (2..5_000).for_each(|who| drop(meters.of(who, now)));
+        others(0);
+        assert_eq!(rate.take(&meters.of(1, 0), 0), Err(Duration::from_secs(1)), "no new burst");
+        // Rested: nothing is known of it any more, and nothing is lost by that.
+        others(3 * SECOND);
+        assert!(!meters.known.lock().unwrap().meters.contains_key(&1));
+        assert_eq!(rate.take(&meters.of(1, 3 * SECOND), 3 * SECOND), Ok(()));
     }
 
     proptest! {
@@ -236,7 +258,7 @@ mod tests {
             (per_second, burst) in (1..1000_u32, 1..50_u32),
             gaps in prop::collection::vec(0..2_000_000_000_u64, 1..200),
         ) {
-            let (rate, meter) = (rate(per_second, burst), Meters::new().of(1));
+            let (rate, meter) = (rate(per_second, burst), Meters::new().of(1, 0));
             // Filled in nanoseconds of the interval, so that no fraction is lost.
             let (mut now, mut held) = (0, u128::from(rate.ahead));
             for gap in gaps {

@@ -256,6 +256,10 @@ const REQUESTS: &[Family] = &[
                 ("too_many", "`limits.connections`"),
                 ("too_many_of_peer", "`limits.connections_per_peer`"),
                 ("accept", "the system gives none"),
+                (
+                    "heads",
+                    "long heads of requests that did not end took all the room there is for them, 64 MiB",
+                ),
                 ("broken", "bad HTTP, time-out, or the client broke off"),
                 ("no_request", "none came within `limits.header_timeout`"),
                 ("idle", "none was in flight for six times as long"),
@@ -272,7 +276,7 @@ const REQUESTS: &[Family] = &[
             ],
         )],
         more: "",
-        act: "`too_many`, `accept`, `tls_too_many`: [PortvaktFull](runbook.md#portvaktfull). `accept` is mostly a lack of file descriptors. `idle` and `no_request` are in order.",
+        act: "`too_many`, `accept`, `heads`, `tls_too_many`: [PortvaktFull](runbook.md#portvaktfull). `accept` is mostly a lack of file descriptors. `idle` and `no_request` are in order.",
     },
     Family {
         name: "portvakt_tls_handshakes_pending",

@@ -22,7 +22,7 @@ use std::future::Future;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -64,10 +64,23 @@ impl Pace {
     }
 }
 
+/// How often it is looked whether the machine has slept. A key is never used past its greatest age before that.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// One accepted set.
 struct HeldSet {
     keys: HashMap<String, Arc<VerificationKey>>,
     fetched: Instant,
+    /// The same moment by the wall clock.
+    wall: SystemTime,
+}
+
+impl HeldSet {
+    /// By the clock that says more: the monotonic one stands still while a machine sleeps, and the other may be set back.
+    fn age(&self, clock: &dyn Clock) -> Duration {
+        let by_wall = clock.wall().duration_since(self.wall).unwrap_or_default();
+        self.fetched.elapsed().max(by_wall)
+    }
 }
 
 /// Why the key set could not be renewed.
@@ -196,7 +209,7 @@ impl JwksKeySource {
     /// they are kept to. Ends with that fetch, done well or not: within the time limits of two calls.
     pub async fn prepare(&self, config: &MaskinportenConfig) {
         let shared = &self.shared;
-        let age = shared.held.load().as_ref().map(|set| set.fetched.elapsed());
+        let age = shared.held.load().as_ref().map(|set| set.age(&*shared.clock));
         if age.is_some_and(|age| age > config.refresh.min(config.max_age)) {
             let renew = || Some(Arc::clone(shared).renew(Trigger::Refresh));
             if let Some(landing) = shared.flight.join_or_start(&shared.runtime, renew) {
@@ -249,14 +262,18 @@ impl KeySource for JwksKeySource {
 }
 
 impl Shared {
+    fn is_fresh(&self, set: &HeldSet) -> bool {
+        set.age(&*self.clock) <= self.pace.load().max_age
+    }
+
     fn current(&self) -> Option<Arc<HeldSet>> {
-        self.held.load_full().filter(|set| set.fetched.elapsed() <= self.pace.load().max_age)
+        self.held.load_full().filter(|set| self.is_fresh(set))
     }
 
     fn find(&self, key_id: &str) -> Result<Arc<VerificationKey>, KeyError> {
         let held = self.held.load();
         match held.as_ref() {
-            Some(set) if set.fetched.elapsed() <= self.pace.load().max_age => {
+            Some(set) if self.is_fresh(set) => {
                 set.keys.get(key_id).map(Arc::clone).ok_or(KeyError::Unknown)
             }
             Some(_) | None => Err(KeyError::Unavailable),
@@ -316,8 +333,18 @@ impl Shared {
                 } else {
                     retry.unwrap_or(refresh).min(refresh)
                 };
+                // After a sleep of the machine it is due by the wall clock first.
+                let due = |set: Arc<HeldSet>| set.age(&*self.clock) >= pause;
+                if renewed && self.held.load_full().is_some_and(due) {
+                    break;
+                }
+                let end = ended + pause;
                 tokio::select! {
-                    () = tokio::time::sleep_until(ended + pause) => break,
+                    () = tokio::time::sleep_until(end.min(Instant::now() + LOOK)) => {
+                        if Instant::now() >= end {
+                            break;
+                        }
+                    }
                     () = self.repaced.notified() => {}
                 }
             }
@@ -369,7 +396,11 @@ impl Shared {
             .collect();
         self.metrics.key_set_keys.set(i64::try_from(keys.len()).unwrap_or(i64::MAX));
         self.metrics.key_set_fetched.set(self.clock.now().seconds());
-        self.held.store(Some(Arc::new(HeldSet { keys, fetched: Instant::now() })));
+        self.held.store(Some(Arc::new(HeldSet {
+            keys,
+            fetched: Instant::now(),
+            wall: self.clock.wall(),
+        })));
         if !self.loaded.send_replace(true) {
             tracing::info!(issuer = self.issuer.name(), "the issuer's keys are loaded");
         }
@@ -417,8 +448,10 @@ mod tests {
     use super::super::stub::{Answer, Stub};
     use super::*;
     use crate::clock::SystemClock;
+    use crate::domain::time::UnixTime;
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use std::sync::atomic::AtomicI64;
 
     const KEYS: &str = "/jwk";
 
@@ -464,18 +497,19 @@ mod tests {
     }
 
     fn source(url: &reqwest::Url, interval: Duration) -> Arc<JwksKeySource> {
+        source_by(Arc::new(SystemClock), url, interval)
+    }
+
+    fn source_by(
+        clock: Arc<dyn Clock>,
+        url: &reqwest::Url,
+        interval: Duration,
+    ) -> Arc<JwksKeySource> {
         let config = config(url, interval);
         let issuer = Arc::new(Issuer::new(&config).unwrap());
         let metrics = Arc::new(Metrics::new().unwrap());
         let runtime = Handle::current();
-        Arc::new(JwksKeySource::new(
-            &config,
-            issuer,
-            Arc::new(SystemClock),
-            metrics,
-            runtime,
-            Salt::random(),
-        ))
+        Arc::new(JwksKeySource::new(&config, issuer, clock, metrics, runtime, Salt::random()))
     }
 
     async fn started(stub: &Stub, interval: Duration) -> Arc<JwksKeySource> {
@@ -627,6 +661,50 @@ mod tests {
         tokio::time::advance(Duration::from_millis(1)).await;
         assert_eq!(source.find("a").unwrap_err(), KeyError::Unavailable);
         assert!(!source.loaded());
+    }
+
+    /// Seconds since 1970.
+    struct SetClock(AtomicI64);
+
+    impl Clock for SetClock {
+        fn now(&self) -> UnixTime {
+            UnixTime::from_seconds(self.0.load(Ordering::Relaxed))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sleep_of_the_machine_makes_keys_older_and_a_clock_set_back_makes_none_younger() {
+        let clock = Arc::new(SetClock(AtomicI64::new(1_000_000)));
+        let by: Arc<dyn Clock> = Arc::<SetClock>::clone(&clock);
+        let source = source_by(by, &"http://127.0.0.1:9/".parse().unwrap(), MINUTE);
+        source.shared.accept(parse_key_set(set(&["a"]).as_bytes()).unwrap()).unwrap();
+        clock.0.fetch_add(100, Ordering::Relaxed);
+        assert!(source.find("a").is_ok() && source.loaded());
+        clock.0.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(source.find("a").unwrap_err(), KeyError::Unavailable);
+        assert!(!source.loaded());
+        clock.0.fetch_sub(3600, Ordering::Relaxed);
+        assert!(source.find("a").is_ok());
+        tokio::time::advance(Duration::from_secs(101)).await;
+        assert_eq!(source.find("a").unwrap_err(), KeyError::Unavailable);
+    }
+
+    #[tokio::test]
+    async fn keys_are_fetched_anew_after_a_sleep_of_the_machine() {
+        let (stub, _) = issuer(Answer::ok(set(&["a"]))).await;
+        let clock = Arc::new(SetClock(AtomicI64::new(1_000_000)));
+        let by: Arc<dyn Clock> = Arc::<SetClock>::clone(&clock);
+        let source = source_by(by, &stub.url, MINUTE);
+        tokio::spawn(Arc::clone(&source).run(CancellationToken::new()));
+        source.wait_until_loaded().await;
+        clock.0.fetch_add(4000, Ordering::Relaxed);
+        assert!(!source.loaded(), "older than it may be");
+        let end = Instant::now() + LOOK * 3;
+        while !source.loaded() {
+            assert!(Instant::now() < end, "not fetched anew");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(stub.calls_to(KEYS), 2);
     }
 
     #[tokio::test]

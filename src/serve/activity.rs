@@ -2,7 +2,7 @@
 //!
 //! HTTP/2 keeps a connection without requests for ever, and so would hold a place for ever.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -12,6 +12,10 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct Activity {
     begun: AtomicBool,
+    /// Those that have begun so far.
+    requests: AtomicU64,
+    /// There was no room for a head.
+    crowded_out: AtomicBool,
     /// Tells of the first request.
     first: Notify,
     state: Mutex<State>,
@@ -51,6 +55,8 @@ impl Activity {
         let state = State { open: 0, quiet_since: Instant::now() };
         Arc::new(Self {
             begun: AtomicBool::new(false),
+            requests: AtomicU64::new(0),
+            crowded_out: AtomicBool::new(false),
             first: Notify::new(),
             state: Mutex::new(state),
         })
@@ -61,8 +67,29 @@ impl Activity {
         if !self.begun.swap(true, Ordering::Relaxed) {
             self.first.notify_one();
         }
+        self.requests.fetch_add(1, Ordering::Relaxed);
         self.state().open += 1;
         Busy(Arc::clone(self))
+    }
+
+    /// How many requests have begun so far.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Whether a request is in flight.
+    pub(super) fn is_busy(&self) -> bool {
+        self.state().open > 0
+    }
+
+    /// Notes that there was no room for a head.
+    pub(super) fn crowd_out(&self) {
+        self.crowded_out.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there was no room for a head.
+    pub(super) fn is_crowded_out(&self) -> bool {
+        self.crowded_out.load(Ordering::Relaxed)
     }
 
     /// Ends when the first request has begun. For one waiter.

@@ -1,6 +1,7 @@
 //! What a connection passes before it can carry requests: the PROXY protocol, the bound on connections of
 //! one peer, the TLS handshake. Each within a time, and at most so many handshakes at once.
 
+use super::heads::Heads;
 use super::peers::{Guest, Peers};
 use super::proxy_protocol;
 use crate::config::{LimitConfig, ListenConfig, Network};
@@ -25,6 +26,8 @@ pub struct Entrance {
     proxy_protocol: Option<Vec<Network>>,
     peers: Option<Arc<Peers>>,
     tls: Option<Tls>,
+    /// For the heads of requests on connections that are in.
+    pub(super) heads: Arc<Heads>,
 }
 
 #[derive(Debug)]
@@ -78,6 +81,7 @@ impl Entrance {
             // A bound that is never met need not be counted for.
             peers: (peers < limits.connections).then(|| Peers::new(peers)),
             tls,
+            heads: Heads::new(),
         }
     }
 

@@ -1,13 +1,15 @@
 //! The places that a connection takes: among all, and among those of its peer.
 //!
-//! They go with the bytes of the connection, for a tunnel outlives the HTTP that it began with.
+//! They go with the bytes of the connection, for a tunnel outlives the HTTP that it began with. So does what its heads
+//! take of the room that all share.
 
+use super::heads::{Head, NoRoom};
 use super::peers::Guest;
 use crate::stream::Stream;
 use prometheus::IntGauge;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -35,6 +37,7 @@ impl Drop for Place {
 #[derive(Debug)]
 pub(super) struct Placed {
     pub(super) stream: Stream,
+    pub(super) head: Head,
     pub(super) _place: Place,
     pub(super) _guest: Option<Guest>,
 }
@@ -45,7 +48,11 @@ impl AsyncRead for Placed {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let came = buffer.filled().get(before..).unwrap_or_default();
+        // What came is dropped with the connection.
+        Poll::Ready(self.head.came(came).map_err(|NoRoom| io::ErrorKind::OutOfMemory.into()))
     }
 }
 
@@ -55,6 +62,7 @@ impl AsyncWrite for Placed {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.head.answered();
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -63,6 +71,7 @@ impl AsyncWrite for Placed {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.head.answered();
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 

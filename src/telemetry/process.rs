@@ -88,6 +88,11 @@ fn resident_bytes() -> Option<i64> {
     line("/proc/self/status", "VmRSS:")?.checked_mul(1024)
 }
 
+/// File descriptors that this process may have open at once; `None` where they have no bound, or none is told.
+pub(crate) fn descriptors() -> Option<usize> {
+    line("/proc/self/limits", "Max open files").and_then(|most| usize::try_from(most).ok())
+}
+
 /// -1 where there is no bound.
 fn max_fds() -> Option<i64> {
     let bound = line("/proc/self/limits", "Max open files");
