@@ -132,7 +132,9 @@ routes:
   });
   // The program listens some seconds after its start, since there are no keys of the issuer.
   const deadline = Date.now() + 30_000;
-  while (!existsSync(socket) && Date.now() < deadline) await new Promise((done) => setTimeout(done, 100));
+  while (Date.now() < deadline && !(await ask("/nowhere").catch(() => undefined))) {
+    await new Promise((done) => setTimeout(done, 100));
+  }
   for (const [target, code] of [["/nowhere", "no_route"], ["/scopes", "token_missing"], ["/open", "upstream_unavailable"], ["/a//b", "bad_request"]]) {
     const problem = await ask(target);
     check(problem.code === code, `${target} is refused as ${code} (${problem.code})`);
