@@ -560,6 +560,15 @@ mod tests {
         assert_eq!(of(503, None, ""), Err(Code::AltinnStatus));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn no_step_takes_longer_than_its_time() {
+        let begun = Instant::now();
+        let hangs = bounded(std::future::pending::<Result<(), Trouble>>()).await;
+        assert_eq!(hangs.map_err(|it| it.code), Err(Code::TimedOut));
+        assert_eq!(begun.elapsed(), STEP);
+        assert!(bounded(std::future::ready(Ok(()))).await.is_ok());
+    }
+
     #[test]
     fn a_clock_is_told_of_by_how_far_it_is_off() {
         let now = SystemClock.now().seconds();
