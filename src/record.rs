@@ -132,7 +132,7 @@ pub struct Record {
 }
 
 /// What a record is opened with.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Opening<'r> {
     /// When the request came, by the wall clock.
     pub at: SystemTime,
