@@ -496,6 +496,25 @@ struct AppReadiness {
     gate: Option<Gate>,
 }
 
+impl AppReadiness {
+    fn of(
+        keys: &Arc<JwksKeySource>,
+        enforcer: &Enforcer,
+        recorder: &Arc<Recorder>,
+        altinn: Option<&Way>,
+    ) -> Self {
+        let answers = enforcer.answers.as_ref();
+        Self {
+            keys: Arc::clone(keys),
+            confirmations: answers.map(|answers| Arc::clone(&answers.confirmations)),
+            recorder: Arc::clone(recorder),
+            stopping: AtomicBool::new(false),
+            metrics: recorder.metrics.clone(),
+            gate: altinn.map(|way| way.gate.clone()),
+        }
+    }
+}
+
 impl Readiness for AppReadiness {
     fn obstacles(&self) -> Vec<&'static str> {
         let mut obstacles = Vec::new();
@@ -596,17 +615,8 @@ impl Running {
         let Judge { enforcer, keys, sync, altinn } =
             Judge::build(&config, &metrics, control.handle(), traces.tracer())?;
         let enforcer = Arc::new(enforcer);
-        let readiness = Arc::new(AppReadiness {
-            keys: Arc::clone(&keys),
-            confirmations: {
-                let answers = enforcer.answers.as_ref();
-                answers.map(|answers| Arc::clone(&answers.confirmations))
-            },
-            recorder: Arc::clone(&recorder),
-            stopping: AtomicBool::new(false),
-            metrics: metrics.clone(),
-            gate: altinn.as_ref().map(|way| way.gate.clone()),
-        });
+        let readiness = AppReadiness::of(&keys, &enforcer, &recorder, altinn.as_ref());
+        let readiness = Arc::new(readiness);
         let stop_control = CancellationToken::new();
         let exporting = exporter.run(stop_control.clone());
         let exporter = supervise(control, &tell, "what sends spans", exporting);

@@ -169,7 +169,7 @@ fn name(route: Option<&Arc<Route>>) -> &str {
 }
 
 /// What a record is opened with.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Opening<'r> {
     /// When the request came, by the wall clock.
     pub at: SystemTime,

@@ -170,22 +170,22 @@ pub fn traceparent(trace: TraceId, span: SpanId, sampled: bool) -> Option<Header
 /// Brings `tracestate` within its bounds, in place. What is malformed, or has too many members, goes whole; what is too
 /// long loses long members first, and then the oldest. One field that is well-formed and short enough is left as it is.
 pub fn bound_state(headers: &mut HeaderMap) {
-    let Some(bounded) = bounded(headers) else { return };
-    headers.remove(TRACESTATE);
-    if let Some(state) = bounded {
-        headers.insert(TRACESTATE, state);
-    }
-}
-
-/// What `tracestate` is to become, which may be nothing; `None` where it is good as it is.
-fn bounded(headers: &HeaderMap) -> Option<Option<HeaderValue>> {
     let fields = headers.get_all(TRACESTATE).iter();
     let fields: SmallVec<[&[u8]; 2]> = fields.map(HeaderValue::as_bytes).collect();
     let members = members(&fields);
-    match fields.as_slice() {
-        [] => None,
-        [only] if only.len() <= MAX_STATE && members.is_some() => None,
-        _ => Some(members.and_then(shortened)),
+    let good = match fields.as_slice() {
+        [] => true,
+        [only] => only.len() <= MAX_STATE && members.is_some(),
+        _ => false,
+    };
+    if good {
+        return;
+    }
+    let bounded = members.and_then(shortened);
+    drop(fields);
+    headers.remove(TRACESTATE);
+    if let Some(state) = bounded {
+        headers.insert(TRACESTATE, state);
     }
 }
 

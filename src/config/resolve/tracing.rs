@@ -167,8 +167,8 @@ impl Resolver<'_> {
 
     /// What is said of the program: by the file, else by variables.
     fn resource(&self, raw: &RawTracing) -> BTreeMap<String, String> {
-        let mut resource = BTreeMap::new();
         const ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
+        let mut resource = BTreeMap::new();
         let told = self.variable(ATTRIBUTES).unwrap_or_default();
         for pair in pairs(&told) {
             match pair {
