@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use support::http::{Connection, Protocol, Served, data, empty, frames, request};
@@ -746,6 +747,59 @@ async fn streams_are_judged_in_shadow_and_not_cut_before_the_route_is_enforced()
         assert_eq!(told(&record)[..4], expected, "{record}");
     }
     assert_eq!(world.proxy.metric(outlived).await, 2.0, "each once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_is_judged_in_shadow_and_goes_on_whole() {
+    let begun = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&begun);
+    let upstream = Served::start(move |request: hyper::Request<hyper::body::Incoming>| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async move {
+            // That of the enforced route is cut.
+            let body = http_body_util::BodyExt::collect(request.into_body()).await;
+            let whole = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+            hyper::Response::new(support::http::full(whole))
+        }
+    })
+    .await;
+    let sections = format!(
+        "freshness: {{ write: {{ fresh_for: 0s, max_age: 1s, outage_grace: 0s }} }}\n\
+         register: {{ enabled: false }}\n{}",
+        routes()
+    );
+    let section = upstream.section(Protocol::Http1, "idle_timeout: 1h");
+    let world = support::wire::world_before(&section, &sections).await;
+    let good = token(&world, seed::NORDLYS, seed::BAKKEN, json!({})).await;
+    let mut calls = Vec::new();
+    for below in ["/v1", "/s"] {
+        let connection = Connection::open(world.proxy.address(), Protocol::Http2).await;
+        let (feed, body) = support::http::fed();
+        let ask = request(&connection, "POST", &format!("{below}/parties/310000507/returns"))
+            .header("authorization", format!("Bearer {good}"));
+        let ask = ask.body(body).unwrap();
+        feed.send(data("first, ")).await.unwrap();
+        calls.push((feed, tokio::spawn(async move { connection.send(ask).await })));
+    }
+    wait_until("both are let through", async || begun.load(Ordering::SeqCst) == 2).await;
+    let right = json!({ "system_user": seed::BAKKEN_USER, "party": seed::BAKKEN });
+    world.knob(reqwest::Method::POST, "rights/revoke", right).await;
+    let outlived = "portvakt_shadow_refusals_total{code=\"lapsed\",route=\"s-submit\"}";
+    wait_until("it is told", async || world.proxy.metric(outlived).await == 1.0).await;
+    let (feed, call) = calls.pop().unwrap();
+    feed.send(data("last")).await.unwrap();
+    drop(feed);
+    let answer = call.await.unwrap().unwrap();
+    assert_eq!(answer.status(), 200);
+    let body = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes();
+    assert_eq!(body, "first, last");
+    let (_feed, call) = calls.pop().unwrap();
+    assert_eq!(call.await.unwrap().unwrap().status(), 403, "its enforced neighbour is cut");
+    let records = world.proxy.audit_records(2).await;
+    let of_shadow = records.iter().find(|record| record["route"] == "s-submit").unwrap();
+    let expected = ["permit", "none", "lapsed", "no_right"].map(Value::from);
+    let [answer, code, _, passed_over, why] = told(of_shadow);
+    assert_eq!([answer, code, passed_over, why], expected, "{of_shadow}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

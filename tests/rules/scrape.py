@@ -25,8 +25,12 @@ RULES = (ROOT / "helm/portvakt/files/rules.yaml").read_text()
 BOARD = json.loads((ROOT / "helm/portvakt/files/dashboard.json").read_text())
 SEED = "c1000000-0000-4000-8000-0000000000"
 BAKKEN, STRAND = "310000507", "310000604"
-# Only where something is wrong, or where the configuration has certificates.
-NOT_HERE = {"portvakt_register_derivation_off", "portvakt_tls_certificate_not_after_timestamp_seconds"}
+# Only where something is wrong, or where the configuration has certificates, or routes in shadow.
+NOT_HERE = {
+    "portvakt_register_derivation_off",
+    "portvakt_shadow_refusals_total",
+    "portvakt_tls_certificate_not_after_timestamp_seconds",
+}
 
 CONFIG = """
 environment: custom
