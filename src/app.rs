@@ -603,9 +603,7 @@ impl Running {
         control: &Runtime,
     ) -> Result<Self, AppError> {
         let metrics = Metrics::new()?;
-        let descriptors = process::descriptors();
-        let room = Room::within(&config, descriptors);
-        room.tell(&config, descriptors);
+        let room = Room::within(&config, process::descriptors());
         publish_limits(&config, room, &metrics);
         // Before anybody is told that it is ready: a signal would end the process without them.
         let (signals, hangup) = Signals::new(control)?;
@@ -681,7 +679,7 @@ impl Running {
             watched,
             connections,
             in_flight,
-            descriptors,
+            descriptors: room.descriptors,
             shutdown: Arc::clone(&shutdown),
             notify: notify.clone(),
             metrics: recorder.metrics.clone(),
@@ -1055,8 +1053,10 @@ fn recorder(
     })
 }
 
-/// The bounds of the configuration, as metrics beside what they bound, and what its names begin at 0.
+/// The bounds as they hold, as metrics beside what they bound, and aloud where descriptors are too few for what is configured;
+/// and what its names begin at 0.
 fn publish_limits(config: &Config, room: Room, metrics: &Metrics) {
+    room.tell(config);
     let limits = &config.limits;
     let set = |name, value: usize| {
         metrics.limits.with_label_values(&[name]).set(i64::try_from(value).unwrap_or(i64::MAX));

@@ -378,7 +378,6 @@ impl Reloader {
         let [old, new] = [&self.config, &config].map(|of| Room::within(of, self.descriptors));
         resize(&self.connections, old.connections, new.connections);
         resize(&self.in_flight, old.requests, new.requests);
-        new.tell(&config, self.descriptors);
         self.shutdown.store(Arc::new(config.shutdown));
         publish_limits(&config, new, &self.metrics);
         let stays = |id: &str| config.routes.iter().any(|route| route.id == id);

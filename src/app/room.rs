@@ -16,6 +16,8 @@ pub(super) struct Room {
     pub(super) connections: usize,
     /// Requests.
     pub(super) requests: usize,
+    /// File descriptors that there may be; `None` where they have no bound.
+    pub(super) descriptors: Option<usize>,
 }
 
 impl Room {
@@ -28,15 +30,16 @@ impl Room {
         Self {
             connections: limits.connections.min(most),
             requests: limits.requests_in_flight.min(most),
+            descriptors,
         }
     }
 
     /// Says aloud where it is less than `config` allows.
-    pub(super) fn tell(self, config: &Config, descriptors: Option<usize>) {
+    pub(super) fn tell(self, config: &Config) {
         let limits = &config.limits;
         if self.connections < limits.connections || self.requests < limits.requests_in_flight {
             tracing::warn!(
-                descriptors,
+                descriptors = self.descriptors,
                 connections = self.connections,
                 requests_in_flight = self.requests,
                 "there are too few file descriptors for `limits.connections` or `limits.requests_in_flight`: \

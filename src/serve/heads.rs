@@ -221,7 +221,7 @@ mod tests {
         head.came(&[b'x'; FREE]).unwrap();
         assert_eq!(taken(&heads), 16);
         let request = activity.begin();
-        head.came(&[b'b'; 100_000]).unwrap();
+        head.came(&vec![b'b'; 100_000]).unwrap();
         assert_eq!(taken(&heads), 0, "a body takes none");
         drop(request);
         head.came(&[b'x'; FREE + 1]).unwrap();

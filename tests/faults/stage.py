@@ -11,6 +11,7 @@ import collections
 import contextlib
 import http.client
 import json
+import logging
 import os
 import pathlib
 import re
@@ -31,6 +32,9 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "de
 PROGRAM = os.environ.get("PORTVAKT", str(TARGET / "portvakt"))
 SANDBOX = os.environ.get("PORTVAKT_SANDBOX", str(TARGET / "portvakt-sandbox"))
 FAKETIME = f"/usr/lib/{os.uname().machine}-linux-gnu/faketime/libfaketimeMT.so.1"
+
+# Connections of the upstream are simply dropped at the end.
+logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 # Of the sandbox's seed world.
 OWN, NORDLYS = "c1000000-0000-4000-8000-000000000001", "c1000000-0000-4000-8000-000000000011"
