@@ -277,9 +277,9 @@ fn is_root() -> bool {
 }
 
 /// Has the sandbox know another key of the proxy's client, and no longer the one before; gives its private half.
-async fn replace_key(sandbox: &RunningSandbox) -> String {
-    const SPARE: &str = "clients/c1000000-0000-4000-8000-000000000026/jwk";
-    let key = turn(sandbox, Method::GET, SPARE, Value::Null).await;
+async fn replace_key(sandbox: &RunningSandbox, spare: &str) -> String {
+    let spare = format!("clients/c1000000-0000-4000-8000-0000000000{spare}/jwk");
+    let key = turn(sandbox, Method::GET, &spare, Value::Null).await;
     let public = json!({ "kid": key["kid"], "n": key["n"], "e": key["e"] });
     let scopes: Vec<&str> = SCOPES.split(' ').collect();
     let client = json!({ "id": seed::PROXY_CLIENT, "organization": "310000108", "scopes": scopes, "jwk": public });
@@ -325,7 +325,7 @@ async fn a_key_that_is_changed_while_it_runs_is_taken_up_and_a_broken_one_is_not
     assert_eq!(world.proxy.metric(GRANTED).await, 1.0, "nothing was changed yet");
 
     // The issuer forgets the old key, and the new one comes after it.
-    let new = replace_key(&world.sandbox).await;
+    let new = replace_key(&world.sandbox, "26").await;
     works("between the two keys").await;
     mounted.put("..five", &digdirator(&issuer, &new));
     wait_until("a token by the new key", async || {
@@ -336,6 +336,13 @@ async fn a_key_that_is_changed_while_it_runs_is_taken_up_and_a_broken_one_is_not
     works("after").await;
     let metric = async |sample: &str| world.proxy.metric(sample).await;
     assert_eq!(metric("portvakt_credentials_reloads_total{result=\"taken\"}").await, 1.0);
+    // A configuration that is read anew brings the newest with it.
+    let newer = replace_key(&world.sandbox, "25").await;
+    mounted.put("..six", &digdirator(&issuer, &newer));
+    world.proxy.signal("HUP");
+    wait_until("a token by the newest key", async || metric(GRANTED).await == 3.0).await;
+    works("after a SIGHUP").await;
+    assert_eq!(metric("portvakt_credentials_reloads_total{result=\"taken\"}").await, 2.0);
     assert_eq!(metric("portvakt_own_tokens_total{result=\"refused\",step=\"grant\"}").await, 0.0);
     let log = world.proxy.log().join("\n");
     assert!(log.contains("changed credentials of our Maskinporten client are in use"), "{log}");

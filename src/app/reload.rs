@@ -278,19 +278,23 @@ impl Reloader {
         }
         match own_token.grant_by(&client) {
             Ok(grant) => {
-                let key_id = grant.key_id().to_owned();
-                own_token.ask_by(grant);
+                self.ask_by(&own_token, grant);
                 self.config.maskinporten.client = Some(client);
                 self.origin.credentials.settle(true);
-                self.metrics.credentials_reloads.with_label_values(&["taken"]).inc();
                 self.metrics.credentials_refused.set(0);
-                tracing::info!(key_id, "changed credentials of our Maskinporten client are in use");
             }
             Err(error) => {
                 self.origin.credentials.settle(false);
                 self.credentials_refused(Some(&error));
             }
         }
+    }
+
+    fn ask_by(&self, own_token: &OwnToken, grant: Grant) {
+        let key_id = grant.key_id().to_owned();
+        own_token.ask_by(grant);
+        self.metrics.credentials_reloads.with_label_values(&["taken"]).inc();
+        tracing::info!(key_id, "changed credentials of our Maskinporten client are in use");
     }
 
     /// `None` when what was refused is gone and the old ones are back.
@@ -347,7 +351,7 @@ impl Reloader {
     fn put_in_force(&mut self, next: Next) {
         let Next { config, generations, clients, grant } = next;
         if let (Some(token), Some(grant)) = (&self.own_token, grant) {
-            token.ask_by(grant);
+            self.ask_by(token, grant);
         }
         // They were read with the configuration.
         self.origin.credentials = Credentials::of(&config);
