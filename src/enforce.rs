@@ -107,7 +107,7 @@ impl Grant {
         }
     }
 
-    /// The token, where the route asks for one and the request was not let through for want of what it demands.
+    /// The token, where the route asks for one; none of what is let through in shadow, also where it was good.
     #[must_use]
     pub fn token(&self) -> Option<&VerifiedToken> {
         match self {
