@@ -14,9 +14,14 @@ use http::header;
 use portvakt_sandbox::{Sandbox, SandboxOptions};
 use serde_json::Value;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use support::upstream::Upstream;
 use support::{World, config, own_key, raw, seed, wait_until};
 
+/// Longest wait for a page on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(10);
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const READ: &str = "/v1/parties/310000507/returns/7";
 const OTHER: &str = "/v1/parties/310000604/returns/7";
@@ -101,7 +106,7 @@ async fn operators_see_how_it_stands_and_why_a_call_did_not_pass() {
             "/v1/parties/{party}/returns/{id}",
         ],
     );
-    says(&text(&world, "/ui/refusals").await, &["By vendor", "By reason", &trace[..8]]);
+    says(&text(&world, "/ui/refusals").await, &["By vendor", "By reason", &trace]);
     says(&text(&world, "/ui/routes").await, &["<code>read</code>"]);
     let in_force = text(&world, "/ui/configuration").await;
     says(&in_force, &["read on ske-mva-melding", "/v1/parties/{party}/returns", "custom"]);
@@ -370,6 +375,51 @@ async fn a_configuration_that_is_taken_or_refused_is_told() {
     })
     .await;
     assert_eq!(get(&world, "/", &[]).await.status(), 200, "the old one is in force");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_are_small_and_there_however_many_routes_and_requests_there_are() {
+    const ROUTES: usize = 500;
+    const MOST_BYTES: usize = 300_000;
+    let route = |number| {
+        format!(
+            "  - {{ id: route-{number}, match: {{ methods: [GET], path: /v{number} }}, access: anonymous }}\n"
+        )
+    };
+    let routes: String = (0..ROUTES).map(route).collect();
+    let world = Arc::new(World::start_with(&format!("routes:\n{routes}")).await);
+    let done = Arc::new(AtomicBool::new(false));
+    let callers: Vec<_> = (0..8)
+        .map(|caller| {
+            let (world, done) = (Arc::clone(&world), Arc::clone(&done));
+            tokio::spawn(async move {
+                let mut calls = 0;
+                while !done.load(Ordering::Relaxed) {
+                    let missing = if calls % 2 == 0 { "" } else { "/nowhere" };
+                    let path = format!("/v{}{missing}", (calls * 8 + caller) % ROUTES);
+                    let answer = world.request("GET", &path).send().await.expect("an answer");
+                    assert!(matches!(answer.status().as_u16(), 200 | 404), "{path}");
+                    calls += 1;
+                }
+                calls
+            })
+        })
+        .collect();
+    wait_until("all routes are called", async || {
+        text(&world, "/ui/routes").await.contains("401 more of the routes")
+    })
+    .await;
+    for path in ["/", "/ui/refusals", "/ui/routes", "/ui/configuration"].iter().cycle().take(20) {
+        let page = tokio::time::timeout(PATIENCE, text(&world, path)).await.expect("in time");
+        assert!(page.len() < MOST_BYTES, "{path}: {} bytes", page.len());
+    }
+    let ready = tokio::time::timeout(PATIENCE, get(&world, "/readyz", &[])).await;
+    assert_eq!(ready.expect("in time").status(), 200);
+    done.store(true, Ordering::Relaxed);
+    for caller in callers {
+        assert!(caller.await.unwrap() > 0);
+    }
+    says(&text(&world, "/").await, &["491 more of the routes", "no route matched"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -628,8 +628,12 @@ async fn no_log_line_record_or_metric_holds_a_token_a_key_or_a_person() {
     let mut lines = world.proxy.log();
     assert!(lines.len() > 100, "the log is talkative");
     lines.extend(records.iter().map(Value::to_string));
-    for page in ["/metrics", "/refusals", "/register", "/register/export"] {
+    for page in ["/metrics", "/refusals", "/register", "/register/export", "/", "/ui/refusals"] {
         lines.push(world.proxy.admin(page).await.1);
+    }
+    for record in &records {
+        let trace = record["trace_id"].as_str().expect("a trace");
+        lines.push(world.proxy.admin(&format!("/ui/refusals/{trace}")).await.1);
     }
     let secrets = [
         PERSON,

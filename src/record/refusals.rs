@@ -34,7 +34,7 @@ pub struct Tally {
     pub vendors: HashMap<Box<str>, u64>,
     /// Of vendors beyond those that are counted by name.
     pub other_vendors: u64,
-    /// Before a token was verified, so that nobody knows of whom.
+    /// Without a verified token, so that nobody knows of whom.
     pub nameless: u64,
 }
 

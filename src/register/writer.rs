@@ -630,6 +630,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_known_is_counted_by_its_age() {
+        let (mut writer, reader) = stage();
+        writer.watch(&seen(2));
+        let mut ages = [0; crate::register::AGES.len() + 1];
+        for (later, place) in [(4, 0), (2, 1), (60, 4), (100_000, 8)] {
+            advance(later * SECOND).await;
+            ages.fill(0);
+            ages[place] = 1;
+            let stats = reader.stats();
+            assert_eq!(
+                (stats.users, stats.read, stats.ages),
+                (2, 1, ages),
+                "the other was never read"
+            );
+        }
+        let now = writer.ticks().now();
+        writer.publish(user(2), now, vec![]);
+        (ages[0], ages[8]) = (1, 1);
+        assert_eq!(reader.stats().ages, ages);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_person_and_an_instance_are_never_derived() {
         let (_writer, reader) = stage();
         let person = Party::Person("01010750160".parse().unwrap());

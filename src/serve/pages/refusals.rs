@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 /// Most rows of a table by reason or by vendor, on their own page.
 const ROWS: usize = 100;
+const VENDORS: &str = "vendors";
 /// Most refusals of one trace that are explained.
 const OF_ONE_TRACE: usize = 10;
 
@@ -118,12 +119,12 @@ pub(super) fn by_vendor(hour: &[(usize, Arc<Tally>)], most: usize) -> Markup {
     vendors.sort_unstable_by_key(|(vendor, _)| *vendor);
     let rows = vendors.into_iter().map(|(vendor, minutes)| (html! { (vendor) }, minutes)).collect();
     html! {
-        (counted("Refusals by vendor", "Organisation number", rows, most, "vendors"))
+        (counted("Refusals by vendor", "Organisation number", rows, most, VENDORS))
         @if others > 0 {
             p class="note" { (grouped(others)) " more, of vendors that came late in a minute with very many." }
         }
         @if nameless > 0 {
-            p class="note" { (grouped(nameless)) " more before a token was verified, so that nobody knows of whom." }
+            p class="note" { (grouped(nameless)) " more without a verified token, so that nobody knows of whom." }
         }
     }
 }
@@ -137,7 +138,8 @@ fn counted(
     what: &str,
 ) -> Markup {
     if rows.is_empty() {
-        return html! { p { "None in the last hour." } };
+        let which = if what == VENDORS { "Of no known vendor" } else { "None" };
+        return html! { p { (which) " in the last hour." } };
     }
     let sum = |minutes: &ByMinute| minutes.iter().sum::<u64>();
     rows.sort_by_cached_key(|(_, minutes)| Reverse(sum(minutes)));
