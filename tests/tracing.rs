@@ -209,7 +209,7 @@ async fn a_caller_decides_what_is_recorded_only_where_it_is_trusted() {
     };
     assert_eq!(count(&trusting, "recorded").await, 1.0);
     // The same, untrusted: recorded is what we say, and that is nothing.
-    let taken = collector.calls().len();
+    let before = collector.calls().len();
     let careful = world(&collector, "ratio: 0", "").await;
     let token = careful.token(seed::BAKKEN).await;
     let request = careful.request("GET", READ).bearer_auth(&token);
@@ -221,8 +221,8 @@ async fn a_caller_decides_what_is_recorded_only_where_it_is_trusted() {
     careful.proxy.audit_records(1).await;
     assert_eq!(count(&careful, "recorded").await, 0.0);
     assert!(count(&careful, "not_recorded").await >= 1.0);
-    let samples = careful.proxy.metric("portvakt_trace_spans_waiting").await;
-    assert_eq!((samples, collector.calls().len()), (0.0, taken));
+    let waiting = careful.proxy.metric("portvakt_trace_spans_waiting").await;
+    assert_eq!((waiting, collector.calls().len()), (0.0, before));
 }
 
 #[tokio::test(flavor = "multi_thread")]

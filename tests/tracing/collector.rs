@@ -13,6 +13,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 
 /// What it does with a call.
@@ -199,7 +200,12 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Respons
 }
 
 fn shown(span: &Span) -> Shown {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = |bytes: &[u8]| {
+        bytes.iter().fold(String::new(), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("text");
+            text
+        })
+    };
     assert_eq!((span.trace_id.len(), span.span_id.len()), (16, 8));
     Shown {
         name: span.name.clone(),
