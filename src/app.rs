@@ -578,10 +578,7 @@ impl Running {
         let enforcer = Arc::new(enforcer);
         let readiness = Arc::new(AppReadiness {
             keys: Arc::clone(&keys),
-            confirmations: {
-                let answers = enforcer.answers.as_ref();
-                answers.map(|answers| Arc::clone(&answers.confirmations))
-            },
+            confirmations: enforcer.answers.as_ref().map(|held| Arc::clone(&held.confirmations)),
             recorder: Arc::clone(&recorder),
             stopping: AtomicBool::new(false),
             metrics: metrics.clone(),
