@@ -99,17 +99,21 @@ impl Worker {
     }
 }
 
+/// What the library takes of a head at the most, in bytes: more than is let in, so that ours is met first and recorded.
+fn longest_head(limits: &LimitConfig) -> usize {
+    ((limits.header_bytes + limits.target_bytes) * 2).max(64 * 1024)
+}
+
 fn server(limits: &LimitConfig) -> auto::Builder<Streams> {
     let mut server = auto::Builder::new(Streams { limit: limits.body_idle_timeout });
     // The library's own limits are wider than ours, so that ours are met first and recorded.
-    let head = limits.header_bytes + limits.target_bytes;
     server
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_headers(limits.header_count * 2 + 16)
-        .max_buf_size((head * 2).max(64 * 1024));
-    let list = u32::try_from(head * 2).unwrap_or(u32::MAX);
+        .max_buf_size(longest_head(limits));
+    let list = u32::try_from(longest_head(limits)).unwrap_or(u32::MAX);
     server
         .http2()
         .timer(TokioTimer::new())
@@ -163,7 +167,7 @@ impl Serving {
         let (proxy, address) = (&self.worker.proxy, client.address);
         let (server, patience) = (server(limits), Patience::of(limits));
         let activity = Activity::new();
-        let head = Head::new(&self.worker.entrance.heads, &activity);
+        let head = Head::new(&self.worker.entrance.heads, &activity, longest_head(limits));
         let stream = Placed { stream, head, _place: place, _guest: guest };
         let (begins, judge) = (Arc::clone(&activity), Arc::clone(proxy));
         let service = hyper::service::service_fn(move |request| {

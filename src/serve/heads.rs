@@ -48,6 +48,9 @@ pub(super) struct Head {
     bytes: usize,
     /// Taken of the room.
     taken: usize,
+    /// What the library holds of a head at the most. A body that goes on after its answer is over looks like a head, and
+    /// takes no more than that.
+    most: usize,
 }
 
 /// No room was left for a head.
@@ -66,9 +69,10 @@ enum Reading {
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl Head {
-    pub(super) fn new(heads: &Arc<Heads>, activity: &Arc<Activity>) -> Self {
+    pub(super) fn new(heads: &Arc<Heads>, activity: &Arc<Activity>, most: usize) -> Self {
         let (heads, activity) = (Arc::clone(heads), Arc::clone(activity));
-        Self { heads, activity, reading: Reading::Either(0), begun: 0, bytes: 0, taken: 0 }
+        let reading = Reading::Either(0);
+        Self { heads, activity, reading, begun: 0, bytes: 0, taken: 0, most }
     }
 
     /// Takes note of bytes that came.
@@ -121,6 +125,7 @@ impl Head {
     }
 
     fn hold(&mut self, bytes: usize) -> Result<(), NoRoom> {
+        let bytes = bytes.min(self.most);
         if bytes > self.taken {
             if !self.heads.take(bytes - self.taken) {
                 self.activity.crowd_out();
@@ -204,9 +209,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const MOST: usize = 128 * 1024;
+
     fn connection(heads: &Arc<Heads>) -> (Head, Arc<Activity>) {
         let activity = Activity::new();
-        (Head::new(heads, &activity), activity)
+        (Head::new(heads, &activity, MOST), activity)
     }
 
     fn taken(heads: &Heads) -> usize {
@@ -229,7 +236,10 @@ mod tests {
         drop(activity.begin());
         head.answered();
         assert_eq!(taken(&heads), 0);
-        head.came(&[b'x'; 2 * FREE]).unwrap();
+        for _ in 0..100 {
+            head.came(&[b'x'; FREE]).unwrap();
+        }
+        assert_eq!(taken(&heads), MOST, "more is never held");
         drop(head);
         assert_eq!(taken(&heads), 0, "gone");
     }
