@@ -946,7 +946,7 @@ async fn the_report_reads_files_and_pipes_and_says_what_it_could_not_count() {
     let text = String::from_utf8(ran.stdout).unwrap();
     assert_eq!(ran.status.code(), Some(3), "{text}");
     assert!(
-        text.contains("NOT COUNTED: 2 lines that are no whole JSON, 0 that are no audit record"),
+        text.contains("NOT COUNTED: lines that are no whole JSON: 2, that are no audit record: 0"),
         "{text}"
     );
     assert!(

@@ -92,7 +92,7 @@ async fn report(loaded: Result<Config, ConfigErrors>, extent: Extent) -> Report 
             return report;
         }
     };
-    let routes = format!("{} routes, {} warnings", config.routes.len(), config.warnings.len());
+    let routes = format!("routes: {}, warnings: {}", config.routes.len(), config.warnings.len());
     report.note(Step::Configuration, "", Ok(routes));
     if extent == Extent::All {
         local::files(&mut report, &config);

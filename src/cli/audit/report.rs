@@ -90,7 +90,7 @@ fn tell(report: &Report) -> String {
         let (torn, foreign) = (report.torn, report.foreign);
         let _ = writeln!(
             text,
-            "\nNOT COUNTED: {torn} lines that are no whole JSON, {foreign} that are no audit record; the first of them:"
+            "\nNOT COUNTED: lines that are no whole JSON: {torn}, that are no audit record: {foreign}; the first of them:"
         );
         for notice in &report.notices {
             let _ = writeln!(text, "{}:{}: {}", notice.file.display(), notice.line, notice.message);

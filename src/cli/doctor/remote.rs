@@ -306,7 +306,7 @@ async fn resource(
         ),
         (0, true) => trouble(Code::SingleRightsOnly, "its policy names no access package".into()),
         (packages, _) => {
-            Ok(format!("{}, opened by {packages} access packages", facts.resource_type))
+            Ok(format!("{}, access packages that open it: {packages}", facts.resource_type))
         }
     }
 }
