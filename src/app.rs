@@ -47,7 +47,6 @@ use crate::register::{self, Limits, Reader, Ticks, TooManyRights};
 use crate::serve::Worker;
 use crate::serve::admin::{Admin, Readiness};
 use crate::serve::entrance::Entrance;
-use crate::serve::guard::Guard;
 use crate::serve::history::History;
 use crate::serve::listener::{Bound, Sharing, SocketFile, listen};
 use crate::serve::proxy::{Generation, Proxy, Stop};
@@ -623,7 +622,7 @@ impl Running {
         let admin = bind(config.admin.address, Sharing::Alone, control)?;
         let admin_address = local(&admin, config.admin.address)?;
         let telling = telling(&config, &readiness, pages.clone(), calls, metrics);
-        let in_force = Arc::clone(&telling.in_force);
+        let (in_force, guard) = (Arc::clone(&telling.in_force), Arc::clone(&telling.guard));
         let telling = telling.run(admin, stop_control.clone());
         supervise(control, &tell, "the admin listener", telling);
         supervise(
@@ -674,6 +673,7 @@ impl Running {
             courses,
             pages,
             in_force,
+            guard,
             listener,
             clients,
             watched,
@@ -804,7 +804,7 @@ fn telling(
     metrics: Metrics,
 ) -> Admin {
     Admin {
-        guard: Guard::new(config.admin.address, config.admin.token.as_ref()),
+        guard: Arc::new(ArcSwap::from_pointee(told::guard(config))),
         history: Arc::new(History::new(metrics.clone())),
         in_force: Arc::new(ArcSwap::from_pointee(told::in_force(config, 1))),
         recorder: Arc::clone(&readiness.recorder),

@@ -62,6 +62,8 @@ pub struct Config {
     pub tracing: Option<TracingConfig>,
     /// What opens more than it seems, or is meant for tests only: said aloud at start.
     pub warnings: Vec<String>,
+    /// The files of secrets that it names, as they were read.
+    pub secret_files: Vec<PathBuf>,
 }
 
 /// Which world the program lives in.

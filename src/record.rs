@@ -109,7 +109,7 @@ impl Recorder {
             complete: false,
         };
         let words = "what came is no HTTP request that can be read";
-        self.refusals.note(&line, Why { step: Step::Admit.label(), words });
+        self.refusals.note(&line, Why { step: Step::Admit.label(), done: &[], words });
         self.audit.write(line.json(), None);
     }
 }
@@ -412,6 +412,7 @@ impl Record {
     fn spans(&mut self) -> RequestSpans {
         let trail = &self.trail;
         let code = trail.rejection.as_ref().map(|rejection| rejection.code().label());
+        let would = self.would();
         // After its last step, while the answer went on.
         let lapsed = matches!(trail.rejection, Some(Rejection::Lapsed(_)));
         let last = trail.steps().map(|(step, _)| step).last();
@@ -429,6 +430,8 @@ impl Record {
             answer: self.answer().label(),
             code,
             reason: trail.rejection.as_ref().and_then(Rejection::reason),
+            shadow_code: would.map(|(code, _)| code),
+            shadow_reason: would.and_then(|(_, reason)| reason),
             refused_in: last.filter(|_| code.is_some() && !lapsed),
             token_cache: trail.token_cache,
             evidence: trail.evidence,
@@ -451,8 +454,9 @@ impl Drop for Record {
         let place = std::mem::replace(&mut self.place, Ok(None)).unwrap_or_default();
         let line = self.line();
         if let Some(rejection) = &self.trail.rejection {
-            let step = self.trail.steps().last().map_or(Step::Admit, |(step, _)| step);
-            let why = Why { step: step.label(), words: &rejection.in_words() };
+            let done: Vec<_> = self.trail.steps().map(|(step, _)| step.label()).collect();
+            let step = done.last().copied().unwrap_or(Step::Admit.label());
+            let why = Why { step, done: &done, words: &rejection.in_words() };
             self.recorder.refusals.note(&line, why);
         }
         self.recorder.audit.write(line.json(), place);

@@ -309,6 +309,8 @@ fn a_request_that_is_not_recorded_has_its_place_in_a_trace_without_an_allocation
         answer: "permit",
         code: None,
         reason: None,
+        shadow_code: None,
+        shadow_reason: None,
         refused_in: None,
         token_cache: None,
         evidence: None,

@@ -503,6 +503,44 @@ async fn files_are_fit_for_their_purpose() {
         "{:#}",
         found.report
     );
+    for (file, text, section) in [
+        (
+            "headers",
+            "Authorization=Bearer%20abc",
+            "tracing: { enabled: true, endpoint: \"http://127.0.0.1:1\", headers_file: FILE }\n",
+        ),
+        (
+            "subscription",
+            seed::SUBSCRIPTION_KEY,
+            "altinn: { subscription_key_file: FILE, requests_per_second: 1000 }\n",
+        ),
+        (
+            "snapshot-key",
+            &"0a".repeat(32),
+            "register: { snapshot: { file: SNAPSHOT, key_file: FILE } }\n",
+        ),
+        ("pseudonyms", &"0b".repeat(32), "audit: { pseudonym_key_file: FILE }\n"),
+        ("token", &"c".repeat(40), ""),
+    ] {
+        let secret = folder.path().join(file);
+        let named = secret.display().to_string();
+        fs::write(&secret, text).unwrap();
+        let section = section.replace("FILE", &named).replace("SNAPSHOT", &path("register"));
+        let text = patient.config(&section);
+        let text = if file == "token" {
+            let admin = "admin: { address: \"127.0.0.1:0\"";
+            text.replace(admin, &format!("{admin}, token_file: {named}"))
+        } else {
+            text
+        };
+        for (mode, told) in [(0o604, true), (0o600, false)] {
+            let rights = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            fs::set_permissions(&secret, rights).unwrap();
+            let found = patient.look(&text);
+            let exposed = found.of("files").contains(&("warning", "exposed"));
+            assert_eq!((found.code, exposed), (0, told), "{file}: {:#}", found.report);
+        }
+    }
 }
 
 /// The program runs, and does not notice: no audit line is written, and its addresses are known for its own.

@@ -361,20 +361,102 @@ async fn a_configuration_that_is_taken_or_refused_is_told() {
         &text(&world, "/ui/configuration").await,
         &["Number 2 since the start", "and was refused"],
     );
-    std::fs::write(
-        &path,
-        changed.replace(
-            "address: \"127.0.0.1:0\" }\nupstream",
-            "address: \"127.0.0.1:0\", token_env: PROXY_JWK }\nupstream",
-        ),
-    )
-    .unwrap();
+    let (usual, other) =
+        ("address: \"127.0.0.1:0\" }\nupstream", "address: \"127.0.0.2:0\" }\nupstream");
+    assert!(changed.contains(usual));
+    std::fs::write(&path, changed.replace(usual, other)).unwrap();
     world.proxy.signal("HUP");
-    wait_until("a token needs a restart", async || {
-        world.proxy.log().iter().any(|line| line.contains("admin") && line.contains("restart"))
+    wait_until("an address needs a restart", async || {
+        let told = |line: &String| line.contains("these need a restart: admin.address");
+        world.proxy.log().iter().any(told)
     })
     .await;
     assert_eq!(get(&world, "/", &[]).await.status(), 200, "the old one is in force");
+}
+
+/// The status of the overview for whoever shows this token.
+async fn opened(world: &World, token: &str) -> u16 {
+    get(world, "/", &[("authorization", &format!("Bearer {token}"))]).await.status().as_u16()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_token_opens_after_a_reload_and_the_old_one_does_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("token");
+    std::fs::write(&file, TOKEN).unwrap();
+    let admin = format!("{{ address: \"127.0.0.1:0\", token_file: \"{}\" }}", file.display());
+    let world = world_with(&admin, "").await;
+    let new = TOKEN.replace('0', "9");
+    assert_eq!((opened(&world, TOKEN).await, opened(&world, &new).await), (200, 401));
+    std::fs::write(&file, &new).unwrap();
+    world.proxy.signal("HUP");
+    wait_until("the new one opens", async || opened(&world, &new).await == 200).await;
+    assert_eq!(opened(&world, TOKEN).await, 401);
+    assert_eq!(get(&world, "/", &[]).await.status(), 401);
+    // What is not there opens for nobody.
+    std::fs::remove_file(&file).unwrap();
+    world.proxy.signal("HUP");
+    let refused = |line: &String| line.contains("the configuration is not taken");
+    wait_until("it is refused", async || world.proxy.log().iter().any(refused)).await;
+    assert_eq!((opened(&world, TOKEN).await, opened(&world, &new).await), (401, 200));
+    assert_eq!(get(&world, "/", &[]).await.status(), 401);
+    assert!(world.proxy.log().iter().all(|line| !line.contains(TOKEN) && !line.contains(&new)));
+}
+
+/// A token, three routes and no upstream: whatever gets that far fails there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_at_the_upstream_says_which_steps_were_asked_and_what_the_caller_was_told() {
+    let sandbox = Sandbox::start(SandboxOptions::default()).await.expect("the sandbox starts");
+    let rule = "resource: ske-mva-melding, action: read, party: { path: party }, \
+                scopes: { all_of: [\"skatteetaten:mva\"] }";
+    let path = |below: &str| {
+        format!("match: {{ methods: [GET], path: \"{below}/parties/{{party}}/returns/{{id}}\" }}")
+    };
+    let routes = format!(
+        "refusals: {{ problem_type: \"https://docs.example/p/{{code}}/\" }}\nroutes:\n  \
+         - {{ id: open, match: {{ methods: [GET], path: /open }}, access: anonymous }}\n  \
+         - {{ id: enforced, {}, {rule} }}\n  \
+         - {{ id: in-shadow, {}, {rule}, enforcement: shadow }}\n",
+        path("/v1"),
+        path("/s")
+    );
+    let nowhere = config(&sandbox, "upstream: { url: \"http://127.0.0.1:1\" }", &routes);
+    let world = World::start_config(sandbox, Upstream::start().await, &nowhere).await;
+    let token = world.token(seed::BAKKEN).await;
+    let explained = async |path: &str, token: Option<&str>| {
+        let mut request = world.request("GET", path);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 502, "{path}");
+        let problem = answer.json::<Value>().await.unwrap();
+        let page = format!("/ui/refusals/{}", problem["traceId"].as_str().unwrap());
+        wait_until("it is remembered", async || get(&world, &page, &[]).await.status() == 200)
+            .await;
+        let told = text(&world, &page).await;
+        says(&told, &[problem["type"].as_str().unwrap(), "https://docs.example/p/"]);
+        assert!(!told.contains("urn:portvakt"), "{told}");
+        told
+    };
+    let all = ["route", "authenticate", "scope", "party", "authorize", "forward"];
+    let shadow = "judged; let through in shadow";
+    let (passed, not, here) = ("passed", "not asked", "refused here");
+    for (path, token, states) in [
+        ("/open", None, [passed, not, not, not, not, here]),
+        (READ, Some(&*token), [passed, passed, passed, passed, passed, here]),
+        ("/s/parties/310000507/returns/7", None, [passed, shadow, not, not, not, here]),
+        (
+            "/s/parties/310000604/returns/7",
+            Some(&*token),
+            [passed, passed, passed, passed, shadow, here],
+        ),
+    ] {
+        let told = explained(path, token).await;
+        for (step, state) in all.iter().zip(states) {
+            says(&told, &[&format!("<span>{step}</span><span>{state}</span>")]);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

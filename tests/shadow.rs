@@ -501,6 +501,43 @@ async fn what_is_refused_whatever_a_route_demands_stays_refused_in_shadow() {
     }
 }
 
+/// RFC 8441 §4, on a connection whose settings have come; the status, and the record.
+async fn extended(world: &World, target: &str, trace: &str) -> (u16, Value) {
+    let connection = Connection::open(world.proxy.address(), Protocol::Http2).await;
+    let open = hyper::Request::builder().uri("http://api.test/open/x").body(empty()).unwrap();
+    connection.try_send(open).await.map_err(|(error, _)| error).unwrap();
+    let mut request = hyper::Request::builder()
+        .method("CONNECT")
+        .uri(format!("https://api.test{target}"))
+        .header("sec-websocket-version", "13")
+        .header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"))
+        .body(empty())
+        .unwrap();
+    request.extensions_mut().insert(hyper::ext::Protocol::from_static("websocket"));
+    let answer = connection.try_send(request).await.map_err(|(error, _)| error).unwrap();
+    let find = || world.proxy.audit_record(trace);
+    wait_until("the audit record", async || find().is_some()).await;
+    (answer.status().as_u16(), find().unwrap())
+}
+
+/// The neighbour is let through, and only then comes to grief: the usual upstream opens no tunnel.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_after_it_was_judged_was_not_let_through() {
+    let bench = Bench::start().await;
+    let (status, record) = extended(&bench.world, "/s/mine", &format!("{:032x}", 0xabc)).await;
+    assert_eq!((status, &record["route"]), (400, &json!("s-mine")), "{record}");
+    assert_ne!(record["answer"], "shadow", "{record}");
+    assert_unshadowed(&record);
+    assert_eq!(bench.shadowed("s-mine", "token_missing").await, 0.0);
+
+    let socket = "/s/parties/310000507/socket";
+    let (status, record) = extended(&bench.world, socket, &format!("{:032x}", 0xabd)).await;
+    assert_eq!((status, &record["answer"]), (502, &json!("shadow")), "{record}");
+    assert_eq!(record["shadow_code"], "token_missing", "{record}");
+    let route = record["route"].as_str().unwrap();
+    assert_eq!(bench.shadowed(route, "token_missing").await, 1.0);
+}
+
 fn get_socket(below: &str) -> Ask {
     Ask::get(&format!("{below}/parties/310000507/socket"))
 }

@@ -188,6 +188,30 @@ async fn a_refusal_says_which_step_refused_and_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_let_through_in_shadow_says_why_it_would_not_have_been() {
+    let collector = Collector::start(Mood::Takes).await;
+    let in_shadow = support::ROUTES.trim_end().replacen(
+        "resource: ske-mva-melding",
+        "enforcement: shadow\n    resource: ske-mva-melding",
+        2,
+    );
+    let world = world(&collector, "ratio: 1", &format!("routes:{in_shadow}\n")).await;
+    let (good, bad) = (numbered(0), numbered(1));
+    let token = world.token(seed::BAKKEN).await;
+    assert_eq!(ask(&world, "GET", READ, &token, &good).await, 200);
+    assert_eq!(ask(&world, "GET", READ, "a.b.c", &bad).await, 200);
+    let told = |spans: &[Shown]| {
+        let names = ["portvakt.answer", "portvakt.shadow_code", "portvakt.shadow_reason"];
+        names.map(|name| server(spans).attribute(name).to_owned())
+    };
+    let (good, bad) = (collector.trace(&good).await, collector.trace(&bad).await);
+    assert_eq!(told(&good), ["permit", "", ""]);
+    let reason = world.proxy.audit_record(&numbered(1)).unwrap()["shadow_reason"].clone();
+    assert_eq!(told(&bad), ["shadow", "token_invalid", reason.as_str().unwrap()]);
+    assert!(!server(&bad).failed && server(&bad).attribute("error.type").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_caller_decides_what_is_recorded_only_where_it_is_trusted() {
     let collector = Collector::start(Mood::Takes).await;
     let trusting = world(&collector, "ratio: 0, trust_parent: true", "").await;

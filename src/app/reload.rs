@@ -18,6 +18,7 @@ use crate::enforce::route::Routes;
 use crate::forward::Forwarder;
 use crate::maskinporten::grant::Grant;
 use crate::maskinporten::jwks::JwksKeySource;
+use crate::serve::guard::Guard;
 use crate::serve::pages::InForce;
 use crate::serve::proxy::{Generation, Proxy};
 use crate::serve::register::RegisterPages;
@@ -109,6 +110,8 @@ pub(super) struct Reloader {
     pub(super) pages: Option<Arc<RegisterPages>>,
     /// What is told of the configuration in force.
     pub(super) in_force: Arc<ArcSwap<InForce>>,
+    /// Who may see more of the admin listener than probes and metrics.
+    pub(super) guard: Arc<ArcSwap<Guard>>,
     /// Certificates towards clients; these change by their files alone.
     pub(super) listener: All,
     pub(super) clients: Clients,
@@ -371,6 +374,7 @@ impl Reloader {
         }
         let generation = self.in_force.load().generation + 1;
         self.in_force.store(Arc::new(told::in_force(&config, generation)));
+        self.guard.store(Arc::new(told::guard(&config)));
         let all = self.listener.iter().cloned();
         // Told of only now: one that was refused never was in use.
         for client in clients.values() {
@@ -481,8 +485,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     };
     differ("environment", world(old) != world(new));
     differ("listen", old.listen != new.listen);
-    let admin = |config: &Config| (config.admin.address, exposed(config.admin.token.as_ref()));
-    differ("admin", admin(old) != admin(new));
+    differ("admin.address", old.admin.address != new.admin.address);
     let asks = |config: &Config| config.maskinporten.client.is_some();
     // Our client, and all that goes with it, is there for routes that ask for a right.
     differ("a first route that asks for a right", !asks(old) && asks(new));

@@ -3,6 +3,7 @@
 use super::Way;
 use crate::config::{Config, RouteConfig, summary};
 use crate::enforce::Enforcer;
+use crate::serve::guard::Guard;
 use crate::serve::pages::InForce;
 use crate::serve::register::{Bounds, Calls, CountCalls, RegisterPages, RouteGrace};
 use crate::sync::Sync;
@@ -22,7 +23,13 @@ pub(super) fn pages(
 /// The configuration in words.
 pub(super) fn in_force(config: &Config, generation: u64) -> InForce {
     let (summary, withdrawn_note) = (summary::of(config), summary::memory());
-    InForce { summary, withdrawn_note, generation }
+    let problem_type = config.refusals.problem_type.clone();
+    InForce { summary, withdrawn_note, problem_type, generation }
+}
+
+/// Who may see more of the admin listener than probes and metrics.
+pub(super) fn guard(config: &Config) -> Guard {
+    Guard::new(config.admin.address, config.admin.token.as_ref())
 }
 
 /// Counts calls on their way to Altinn.

@@ -18,7 +18,9 @@ use super::raw::{Count, InvalidMeasure, RawConfig, Setting, Size, Time};
 use super::source::Env;
 use super::{ClientConfig, Config, RegisterConfig};
 use platform::Mounted;
+use std::cell::RefCell;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What reading a section needs.
@@ -28,6 +30,8 @@ pub(super) struct Resolver<'a> {
     /// What a platform has mounted of our own client; `None` where its variables count.
     mounted: Option<Mounted>,
     warnings: Vec<String>,
+    /// The files of secrets that were read.
+    secret_files: RefCell<Vec<PathBuf>>,
 }
 
 /// A section, with its place for keys that are missing in it.
@@ -61,7 +65,7 @@ pub(super) fn client(
 
 impl<'a> Resolver<'a> {
     fn new(sink: &'a Sink, env: &'a dyn Env) -> Self {
-        Self { sink, env, mounted: None, warnings: Vec::new() }
+        Self { sink, env, mounted: None, warnings: Vec::new(), secret_files: RefCell::default() }
     }
 }
 
@@ -117,6 +121,7 @@ impl Resolver<'_> {
             log,
             tracing,
             warnings: std::mem::take(&mut self.warnings),
+            secret_files: self.secret_files.take(),
         })
     }
 

@@ -131,14 +131,16 @@ impl Trail {
         self.evidence = Some(permit.evidence());
     }
 
-    /// Notes what went wrong after the answer was given; the answer stays.
+    /// Notes what went wrong after the answer was given; the answer stays, and so does what was let through in shadow: it
+    /// was, whatever became of it.
     pub fn failed(&mut self, rejection: &Rejection) {
         self.rejection = Some(rejection.clone());
     }
 
-    /// Notes a refusal.
+    /// Notes a refusal. What a route in shadow had let through before is not let through.
     pub fn refused(&mut self, rejection: &Rejection) {
         self.answer = Some(rejection.answer());
+        self.shadow = None;
         self.concerns(rejection);
         self.rejection = Some(rejection.clone());
     }

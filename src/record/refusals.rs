@@ -63,6 +63,9 @@ pub struct Refusal<'a> {
     pub status: Option<u16>,
     /// The step that refused.
     pub step: Cow<'a, str>,
+    /// The steps that were done, in order; the last is the one that refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub done: Vec<Cow<'a, str>>,
     /// Which of the five answers.
     pub answer: Cow<'a, str>,
     /// The stable code of the refusal.
@@ -94,6 +97,8 @@ pub struct Refusal<'a> {
 pub(super) struct Why<'a> {
     /// The step that refused.
     pub(super) step: &'static str,
+    /// The steps that were done, in order.
+    pub(super) done: &'a [&'static str],
     /// In words, without anything that came with the request.
     pub(super) words: &'a str,
 }
@@ -111,6 +116,7 @@ impl Refusals {
             shape: line.shape.map(Cow::from),
             status: line.status,
             step: why.step.into(),
+            done: why.done.iter().map(|step| Cow::from(*step)).collect(),
             answer: line.answer.into(),
             code: line.code.into(),
             reason: line.reason.map(Cow::from),
@@ -185,7 +191,11 @@ mod tests {
     impl Refusals {
         /// Notes a refusal of this vendor, for tests of the pages.
         pub(crate) fn note_of(&self, vendor: &str) {
-            let why = Why { step: "authorize", words: "nothing delegated gives it" };
+            let why = Why {
+                step: "authorize",
+                done: &["authorize"],
+                words: "nothing delegated gives it",
+            };
             self.note(&line("no_right", Some(vendor)), why);
         }
 
@@ -207,7 +217,7 @@ mod tests {
                 action: Some(text),
                 ..line(text, None)
             };
-            self.note(&line, Why { step: text, words: text });
+            self.note(&line, Why { step: text, done: &[text], words: text });
         }
     }
 
@@ -249,7 +259,11 @@ mod tests {
         }
     }
 
-    const WHY: Why<'static> = Why { step: "scope", words: "insufficient scope" };
+    const WHY: Why<'static> = Why {
+        step: "scope",
+        done: &["admit", "route", "authenticate", "scope"],
+        words: "insufficient scope",
+    };
 
     #[test]
     fn what_is_remembered_is_read_as_it_was_written() {
@@ -264,6 +278,7 @@ mod tests {
         assert_eq!(told[1].template.as_deref(), first.template);
         assert_eq!(told[1].resource.as_deref(), first.resource);
         assert_eq!((&*told[1].step, &*told[1].words), ("scope", "insufficient scope"));
+        assert_eq!(told[1].done, WHY.done);
     }
 
     #[test]

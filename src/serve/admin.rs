@@ -52,7 +52,7 @@ pub struct Admin {
     /// The configuration in force.
     pub in_force: Arc<ArcSwap<InForce>>,
     /// Who may see more than probes and metrics.
-    pub guard: Guard,
+    pub guard: Arc<ArcSwap<Guard>>,
 }
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
@@ -150,7 +150,7 @@ impl Admin {
                     reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT, String::new())
                 }
             },
-            path => match self.guard.admit(request.headers()) {
+            path => match self.guard.load().admit(request.headers()) {
                 Ok(()) => self.guarded(path, request.uri().query()),
                 Err(closed) => turned_away(closed),
             },

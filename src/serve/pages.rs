@@ -13,7 +13,7 @@ mod words;
 
 use super::admin::Admin;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Summary;
+use crate::config::{ProblemType, Summary};
 use crate::record::audit::rfc3339;
 use crate::record::refusals::Refusal;
 use http::{HeaderValue, StatusCode};
@@ -26,6 +26,8 @@ pub struct InForce {
     pub summary: Summary,
     /// What stands below the table of withdrawn rights.
     pub withdrawn_note: String,
+    /// How the `type` of a problem is made.
+    pub problem_type: ProblemType,
     /// Which one since the start, from 1.
     pub generation: u64,
 }
@@ -166,7 +168,10 @@ mod tests {
                 generation: 7,
                 ..InForce::default()
             })),
-            guard: Guard::new("127.0.0.1:9090".parse().unwrap(), None),
+            guard: Arc::new(ArcSwap::from_pointee(Guard::new(
+                "127.0.0.1:9090".parse().unwrap(),
+                None,
+            ))),
             metrics,
         }
     }
@@ -240,8 +245,7 @@ mod tests {
                 withdrawn: table,
                 warnings: vec![HOSTILE.to_owned()],
             },
-            withdrawn_note: String::new(),
-            generation: 1,
+            ..InForce::default()
         }));
         let pages = all(&admin);
         assert_eq!(pages.len(), 5);
@@ -274,7 +278,7 @@ mod tests {
             withdrawn: table(),
             warnings: vec!["w".into(); 500],
         };
-        let in_force = InForce { summary, withdrawn_note: String::new(), generation: 1 };
+        let in_force = InForce { summary, ..InForce::default() };
         admin.in_force.store(Arc::new(in_force));
         let begun = std::time::Instant::now();
         for page in all(&admin) {

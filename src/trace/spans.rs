@@ -65,6 +65,10 @@ pub struct RequestSpans {
     pub code: Option<&'static str>,
     /// Its finer cause.
     pub reason: Option<&'static str>,
+    /// The code of what a route in shadow let through or let go on.
+    pub shadow_code: Option<&'static str>,
+    /// Its finer cause.
+    pub shadow_reason: Option<&'static str>,
     /// The step that refused, if one did.
     pub refused_in: Option<Step>,
     /// Whether the token had been verified before.

@@ -8,6 +8,7 @@ use crate::maskinporten::http::{self, Chain};
 use crate::tls;
 use crate::tls::certificate::Facts;
 use crate::trace::Calling;
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -29,7 +30,11 @@ pub(super) fn files(report: &mut Report, config: &Config) {
         let went = read.map(|key| format!("key `{}` can sign", key.key_id()));
         let went = went.map_err(|error| Trouble::new(Code::OwnKey, Chain(&error).to_string()));
         report.note(Step::Files, "our Maskinporten client's key", went);
-        client.files.iter().for_each(|path| exposed(report, path));
+    }
+    let client = config.maskinporten.client.iter().flat_map(|client| &client.files);
+    let secrets: BTreeSet<_> = client.chain(&config.secret_files).collect();
+    for path in secrets {
+        exposed(report, path);
     }
     for files in certificates(config) {
         report.note(Step::Files, shown(&files.certificate), certificate(files));

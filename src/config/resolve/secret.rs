@@ -60,7 +60,10 @@ impl Resolver<'_> {
         /// A private key takes some kilobytes.
         const MOST: u64 = 64 << 10;
         let cure = match source::read_text(Path::new(path), MOST) {
-            Ok(text) => return self.not_empty(text.trim().into(), place),
+            Ok(text) => {
+                self.secret_files.borrow_mut().push(path.into());
+                return self.not_empty(text.trim().into(), place);
+            }
             Err(FileError::Unreadable(std::io::ErrorKind::NotFound)) => {
                 "mount the secret there, or correct the path"
             }

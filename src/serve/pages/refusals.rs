@@ -5,6 +5,7 @@ use super::chart::{ByMinute, grouped, spark};
 use super::layout::{clock, more, scrolling, section, with_code};
 use super::words;
 use crate::config::Language;
+use crate::domain::decision::Answer;
 use crate::enforce::rejection::Code;
 use crate::enforce::trail::Step;
 use crate::record::minutes::MINUTES;
@@ -197,7 +198,7 @@ fn explanation(view: &View<'_>, refusal: &Refusal<'_>, number: usize) -> Markup 
         }))
         (section(&id("asked"), "What was asked", &asked(refusal)))
         (section(&id("steps"), "How far it came", &steps(refusal)))
-        @if let Some(code) = code { (section(&id("told"), "What the caller was told", &told(refusal, code))) }
+        @if let Some(code) = code { (section(&id("told"), "What the caller was told", &told(view, refusal, code))) }
     }
 }
 
@@ -254,13 +255,22 @@ fn asked(refusal: &Refusal<'_>) -> Markup {
 
 fn steps(refusal: &Refusal<'_>) -> Markup {
     let refused = Step::ALL.iter().position(|step| step.label() == refusal.step);
+    let done = |label: &str| refusal.done.iter().any(|done| done == label);
+    // The last one that was done before it went on: what comes after it was not asked any more.
+    let let_through = refusal.done.iter().rfind(|done| **done != refusal.step);
+    let in_shadow =
+        refusal.answer == Answer::Shadow.label() && refusal.step == Step::Forward.label();
+    let let_through = let_through.filter(|_| in_shadow).map(|done| &**done);
     html! {
         ol class="steps" {
             @for (place, step) in Step::ALL.iter().enumerate() {
                 @let (class, state) = match refused {
-                    Some(refused) if place < refused => ("", "passed"),
                     Some(refused) if place == refused => ("here", "refused here"),
-                    Some(_) | None => ("later", "not reached"),
+                    Some(refused) if place > refused => ("later", "not reached"),
+                    Some(_) if !done(step.label()) => ("later", "not asked"),
+                    Some(_) if let_through == Some(step.label()) => ("", "judged; let through in shadow"),
+                    Some(_) => ("", "passed"),
+                    None => ("later", "not told"),
                 };
                 li class=(class) {
                     span { (step.label()) }
@@ -272,12 +282,13 @@ fn steps(refusal: &Refusal<'_>) -> Markup {
     }
 }
 
-fn told(refusal: &Refusal<'_>, code: Code) -> Markup {
+fn told(view: &View<'_>, refusal: &Refusal<'_>, code: Code) -> Markup {
     let text = texts::text(code, Language::En);
+    let problem_type = view.admin.in_force.load().problem_type.of(code.label());
     html! {
         p {
             @if let Some(status) = refusal.status { "HTTP " (status) ", " }
-            code { "urn:portvakt:problem:" (code.label()) } ": " (text.title)
+            code { (problem_type) } ": " (text.title)
         }
         p { (with_code(text.detail)) }
         p class="note" { "In English here; in the language that the caller prefers there." }

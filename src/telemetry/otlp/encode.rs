@@ -92,6 +92,8 @@ fn of_request(request: &RequestSpans, told: &Told, spans: &mut Vec<Span>) {
     attributes.option("portvakt.route", request.route.as_ref().map(|it| it.config.id.as_str()));
     attributes.text("portvakt.answer", request.answer);
     attributes.option("portvakt.reason", request.reason);
+    attributes.option("portvakt.shadow_code", request.shadow_code);
+    attributes.option("portvakt.shadow_reason", request.shadow_reason);
     let failed = request.status.is_some_and(|status| status >= 500);
     match request.code {
         Some(code) => attributes.text("error.type", code),
