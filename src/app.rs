@@ -20,7 +20,7 @@ use crate::altinn::token::OwnToken;
 use crate::altinn::{Altinn, AltinnError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
-    Config, ListenAddress, RightConfig, RouteConfig, ShutdownConfig, SnapshotConfig,
+    Config, ListenAddress, RightConfig, RouteConfig, ShutdownConfig, SnapshotConfig, UpstreamConfig,
 };
 use crate::domain::party::CheckDigits;
 use crate::domain::resource::{Question, Right};
@@ -853,6 +853,7 @@ impl StopSignals {
 /// What all workers share.
 struct Shared<'c> {
     config: &'c Config,
+    upstreams: BTreeMap<String, UpstreamConfig>,
     enforcer: Arc<Enforcer>,
     recorder: Arc<Recorder>,
     connections: Arc<Semaphore>,
@@ -874,6 +875,7 @@ impl<'c> Shared<'c> {
         Self {
             entrance,
             upstream_tls,
+            upstreams: room.upstreams(config),
             config,
             enforcer,
             recorder: Arc::clone(recorder),
@@ -892,7 +894,7 @@ impl<'c> Shared<'c> {
         let generation = Generation {
             enforcer: Arc::clone(&self.enforcer),
             forwarder: Forwarder::new(
-                &self.config.upstreams,
+                &self.upstreams,
                 &self.upstream_tls,
                 self.config.forwarded.clone(),
                 metrics.clone(),

@@ -28,7 +28,7 @@ use crate::stream::Socket;
 use crate::telemetry::metrics::Metrics;
 use activity::{Activity, Quiet};
 use entrance::{Entered, Entrance};
-use heads::Head;
+use heads::{Head, Most};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use listener::Listener;
@@ -104,6 +104,14 @@ fn longest_head(limits: &LimitConfig) -> usize {
     ((limits.header_bytes + limits.target_bytes) * 2).max(64 * 1024)
 }
 
+/// What a list of HTTP/2 may be at the most as RFC 9113 §6.5.2 counts it, in bytes: what is let in, each field with the 32 of
+/// its own, and some more, so that ours is met first and recorded by who goes little beyond. The library keeps of a list that
+/// is longer no more than this.
+fn longest_list(limits: &LimitConfig) -> usize {
+    const MORE: usize = 8 * 1024;
+    limits.header_bytes + limits.target_bytes + 32 * limits.header_count + MORE
+}
+
 fn server(limits: &LimitConfig) -> auto::Builder<Streams> {
     let mut server = auto::Builder::new(Streams { limit: limits.body_idle_timeout });
     // The library's own limits are wider than ours, so that ours are met first and recorded.
@@ -113,7 +121,7 @@ fn server(limits: &LimitConfig) -> auto::Builder<Streams> {
         .header_read_timeout(limits.header_timeout)
         .max_headers(limits.header_count * 2 + 16)
         .max_buf_size(longest_head(limits));
-    let list = u32::try_from(longest_head(limits)).unwrap_or(u32::MAX);
+    let list = u32::try_from(longest_list(limits)).unwrap_or(u32::MAX);
     server
         .http2()
         .timer(TokioTimer::new())
@@ -167,7 +175,8 @@ impl Serving {
         let (proxy, address) = (&self.worker.proxy, client.address);
         let (server, patience) = (server(limits), Patience::of(limits));
         let activity = Activity::new();
-        let head = Head::new(&self.worker.entrance.heads, &activity, longest_head(limits));
+        let most = Most { head: longest_head(limits), list: longest_list(limits) };
+        let head = Head::new(&self.worker.entrance.heads, &activity, most);
         let stream = Placed { stream, head, _place: place, _guest: guest };
         let (begins, judge) = (Arc::clone(&activity), Arc::clone(proxy));
         let service = hyper::service::service_fn(move |request| {

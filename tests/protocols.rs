@@ -115,6 +115,38 @@ async fn all_four_mixes_carry_the_same_request() {
     }
 }
 
+/// The library has a bound of its own on a list of HTTP/2, and its refusal is not in the audit log: ours come before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_at_all_bounds_at_once_is_let_in_over_http2_and_one_more_is_refused_by_us() {
+    let upstream = mirror().await;
+    let world = world_before(&upstream.section(Protocol::Http1, ""), "").await;
+    let connection = Connection::open(world.proxy.address(), Protocol::Http2).await;
+    let (target, bytes, count) = (8192, 65_536, 100);
+    let cases = [
+        // Nobody's, so that it is the next thing that is missing.
+        (target, bytes, count, 401),
+        (target + 1, bytes, count, 414),
+        (target, bytes + 1, count, 431),
+        (target, bytes, count + 1, 431),
+        (target, bytes + 7000, count, 431),
+    ];
+    for (target, bytes, count, expected) in cases {
+        let target = format!("{READ}?{:a>1$}", "", target - READ.len() - 1);
+        let mut ask = request(&connection, "GET", &target);
+        // Names of five bytes.
+        let (each, last) = ((bytes / count) - 5, bytes / count - 5 + bytes % count);
+        for n in 0..count {
+            let value = "v".repeat(if n == 0 { last } else { each });
+            ask = ask.header(format!("x-{n:03}"), value);
+        }
+        let answer = connection.send(ask.body(empty()).unwrap()).await.unwrap();
+        let told = (answer.status().as_u16(), answer.headers()["content-type"].clone());
+        let problem = json_of(answer).await;
+        assert_eq!(told, (expected, "application/problem+json".parse().unwrap()), "{problem}");
+    }
+    assert_eq!(world.proxy.audit_records(cases.len()).await.len(), cases.len());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_of_one_connection_never_mix_identities() {
     for behind in Protocol::BOTH {

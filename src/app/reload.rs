@@ -315,6 +315,7 @@ impl Reloader {
     fn build(&self, config: Config, clients: Clients) -> Result<Next, AppError> {
         let mut generations = Vec::with_capacity(self.proxies.len());
         let mut enforcer: Option<Arc<Enforcer>> = None;
+        let upstreams = Room::within(&config, self.descriptors).upstreams(&config);
         for proxy in &self.proxies {
             let before = proxy.generation.load();
             let judge = match &enforcer {
@@ -322,7 +323,7 @@ impl Reloader {
                 None => Arc::clone(enforcer.insert(Arc::new(succeed(&before.enforcer, &config)?))),
             };
             let forwarder = Forwarder::new(
-                &config.upstreams,
+                &upstreams,
                 &clients,
                 config.forwarded.clone(),
                 self.metrics.clone(),

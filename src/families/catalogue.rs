@@ -258,7 +258,7 @@ const REQUESTS: &[Family] = &[
                 ("accept", "the system gives none"),
                 (
                     "heads",
-                    "long heads of requests that did not end took all the room there is for them, 64 MiB",
+                    "long heads of requests that did not end, or lists of HTTP/2 that go on, took all the room there is for them, 64 MiB each",
                 ),
                 ("broken", "bad HTTP, time-out, or the client broke off"),
                 ("no_request", "none came within `limits.header_timeout`"),

@@ -4,6 +4,10 @@
 //! that bound would be more than a gigabyte, which who has no token must not be able to take (threats 68 and 74). A head
 //! as they usually are fits what a connection costs anyhow; what is longer takes of one room for all, and a connection for
 //! which there is none left is ended.
+//!
+//! Of HTTP/2 a list of fields may come in several frames, and the library reads each as it comes: a byte may name a field
+//! that takes a hundred. So a list that goes on takes the most that one can, whatever came of it, and of a room of its own:
+//! else a few bytes from each of some hundred connections would leave none for the long heads of others.
 
 use super::activity::Activity;
 use std::sync::Arc;
@@ -12,18 +16,46 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Bytes of a head that are free: the library's first buffer has room for them.
 const FREE: usize = 8 * 1024;
 
-/// Bytes of heads that are longer, beyond what is free of each. The library's buffers are up to twice as large.
+/// Bytes of heads that are longer, beyond what is free of each, and of lists that go on. What the library takes for them is
+/// up to twice as much.
 const ROOM: usize = 64 * 1024 * 1024;
 
-/// The room for long heads, shared by all connections.
+/// The rooms for heads, shared by all connections.
 #[derive(Debug)]
 pub(super) struct Heads {
-    left: AtomicUsize,
+    /// For those that are long.
+    long: Room,
+    /// For lists of HTTP/2 that go on in a frame to come.
+    lists: Room,
 }
 
 impl Heads {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { left: AtomicUsize::new(ROOM) })
+        Arc::new(Self { long: Room::new(), lists: Room::new() })
+    }
+}
+
+#[derive(Debug)]
+struct Room {
+    left: AtomicUsize,
+}
+
+impl Room {
+    const fn new() -> Self {
+        Self { left: AtomicUsize::new(ROOM) }
+    }
+
+    /// Has `taken` become `bytes`; tells whether there was room for that.
+    fn hold(&self, taken: &mut usize, bytes: usize) -> bool {
+        if bytes > *taken {
+            if !self.take(bytes - *taken) {
+                return false;
+            }
+        } else {
+            self.give_back(*taken - bytes);
+        }
+        *taken = bytes;
+        true
     }
 
     fn take(&self, bytes: usize) -> bool {
@@ -46,11 +78,20 @@ pub(super) struct Head {
     begun: u64,
     /// Bytes of HTTP/1.1 since the last request began.
     bytes: usize,
-    /// Taken of the room.
-    taken: usize,
-    /// What the library holds of a head at the most. A body that goes on after its answer is over looks like a head, and
-    /// takes no more than that.
-    most: usize,
+    /// Taken of the room for long heads.
+    long: usize,
+    /// Taken of the room for lists that go on.
+    list: usize,
+    most: Most,
+}
+
+/// What the library holds of one head at the most, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Most {
+    /// Of HTTP/1. A body that goes on after its answer is over looks like a head, and takes no more than that.
+    pub(super) head: usize,
+    /// Of HTTP/2, decoded.
+    pub(super) list: usize,
 }
 
 /// No room was left for a head.
@@ -69,10 +110,10 @@ enum Reading {
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl Head {
-    pub(super) fn new(heads: &Arc<Heads>, activity: &Arc<Activity>, most: usize) -> Self {
+    pub(super) fn new(heads: &Arc<Heads>, activity: &Arc<Activity>, most: Most) -> Self {
         let (heads, activity) = (Arc::clone(heads), Arc::clone(activity));
         let reading = Reading::Either(0);
-        Self { heads, activity, reading, begun: 0, bytes: 0, taken: 0, most }
+        Self { heads, activity, reading, begun: 0, bytes: 0, long: 0, list: 0, most }
     }
 
     /// Takes note of bytes that came.
@@ -93,6 +134,10 @@ impl Head {
         let held = match &mut self.reading {
             Reading::Http2(frames) => {
                 frames.came(bytes);
+                let list = if frames.list { self.most.list } else { 0 };
+                if !self.heads.lists.hold(&mut self.list, list) {
+                    return self.crowded();
+                }
                 frames.held(|| self.activity.is_busy())
             }
             Reading::Either(_) | Reading::Http1 => {
@@ -108,7 +153,7 @@ impl Head {
 
     /// Takes note that an answer is written: the head that it answers is not under way any more.
     pub(super) fn answered(&mut self) {
-        if self.taken > 0 && matches!(self.reading, Reading::Http1) {
+        if self.long > 0 && matches!(self.reading, Reading::Http1) {
             self.look(0);
             // Only ever less.
             let _ = self.hold(self.bytes.saturating_sub(FREE));
@@ -125,23 +170,20 @@ impl Head {
     }
 
     fn hold(&mut self, bytes: usize) -> Result<(), NoRoom> {
-        let bytes = bytes.min(self.most);
-        if bytes > self.taken {
-            if !self.heads.take(bytes - self.taken) {
-                self.activity.crowd_out();
-                return Err(NoRoom);
-            }
-        } else {
-            self.heads.give_back(self.taken - bytes);
-        }
-        self.taken = bytes;
-        Ok(())
+        let bytes = bytes.min(self.most.head);
+        if self.heads.long.hold(&mut self.long, bytes) { Ok(()) } else { self.crowded() }
+    }
+
+    fn crowded(&self) -> Result<(), NoRoom> {
+        self.activity.crowd_out();
+        Err(NoRoom)
     }
 }
 
 impl Drop for Head {
     fn drop(&mut self) {
-        self.heads.give_back(self.taken);
+        self.heads.long.give_back(self.long);
+        self.heads.lists.give_back(self.list);
     }
 }
 
@@ -152,8 +194,8 @@ struct Frames {
     have: usize,
     payload: usize,
     left: usize,
-    /// Of frames before this one, which belong to a head that has not ended.
-    block: usize,
+    /// The frames before this one began a list that has not ended.
+    list: bool,
 }
 
 impl Frames {
@@ -166,7 +208,7 @@ impl Frames {
                 if self.left > 0 {
                     return;
                 }
-                self.block = if self.goes_on() { self.block + self.payload } else { 0 };
+                self.list = self.goes_on();
                 (self.have, self.payload) = (0, 0);
             }
             let Some((first, rest)) = bytes.split_first() else { return };
@@ -183,24 +225,24 @@ impl Frames {
         }
     }
 
-    /// Of a head: HEADERS or CONTINUATION.
-    fn of_head(&self) -> bool {
+    /// Of a list of fields: HEADERS or CONTINUATION; or `PUSH_PROMISE`, which no client may send, and which the library
+    /// reads to its end before it says so.
+    fn of_list(&self) -> bool {
         let [_, _, _, kind, ..] = self.head;
-        matches!(kind, 0x1 | 0x9)
+        matches!(kind, 0x1 | 0x5 | 0x9)
     }
 
-    /// Of a head that is not at its end: `END_HEADERS` is not set.
+    /// Of a list that is not at its end: `END_HEADERS` is not set.
     fn goes_on(&self) -> bool {
         let [_, _, _, _, flags, ..] = self.head;
-        self.of_head() && flags & 0x4 == 0
+        self.of_list() && flags & 0x4 == 0
     }
 
-    /// Bytes that the library holds until more come. Data, which it hands on, come while a request is in flight.
+    /// Bytes of a frame that the library holds until more come. Data, which it hands on, come while a request is in flight.
     fn held(&self, busy: impl FnOnce() -> bool) -> usize {
         let whole = self.have == self.head.len();
         let part = if whole { self.payload - self.left } else { 0 };
-        let counts = part > FREE && (self.of_head() || !busy());
-        self.block + if counts || self.block > 0 { part } else { 0 }
+        if part > FREE && (self.of_list() || !busy()) { part } else { 0 }
     }
 }
 
@@ -209,7 +251,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const MOST: usize = 128 * 1024;
+    const MOST: Most = Most { head: 128 * 1024, list: 96 * 1024 };
 
     fn connection(heads: &Arc<Heads>) -> (Head, Arc<Activity>) {
         let activity = Activity::new();
@@ -217,7 +259,11 @@ mod tests {
     }
 
     fn taken(heads: &Heads) -> usize {
-        ROOM - heads.left.load(Ordering::Relaxed)
+        ROOM - heads.long.left.load(Ordering::Relaxed)
+    }
+
+    fn lists(heads: &Heads) -> usize {
+        ROOM - heads.lists.left.load(Ordering::Relaxed)
     }
 
     #[tokio::test]
@@ -239,7 +285,7 @@ mod tests {
         for _ in 0..100 {
             head.came(&[b'x'; FREE]).unwrap();
         }
-        assert_eq!(taken(&heads), MOST, "more is never held");
+        assert_eq!(taken(&heads), MOST.head, "more is never held");
         drop(head);
         assert_eq!(taken(&heads), 0, "gone");
     }
@@ -268,16 +314,52 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_head_of_http_2_that_goes_on_takes_room_and_data_of_a_request_none() {
+    async fn a_list_that_goes_on_takes_the_most_that_it_can_and_is_given_back_at_its_end() {
+        let heads = Heads::new();
+        let (mut head, _activity) = connection(&heads);
+        head.came(PREFACE).unwrap();
+        head.came(&frame(0x4, 0, 30)).unwrap();
+        assert_eq!(lists(&heads), 0);
+        // HEADERS and PUSH_PROMISE; a byte of a list may name much.
+        for kind in [0x1, 0x5] {
+            head.came(&frame(kind, 0, 1)).unwrap();
+            assert_eq!(lists(&heads), MOST.list, "{kind}");
+            head.came(&frame(0x9, 0, 3000)).unwrap();
+            assert_eq!(lists(&heads), MOST.list, "{kind} and more");
+            head.came(&frame(0x9, 0x4, 10)).unwrap();
+            assert_eq!(lists(&heads), 0, "{kind} at its end");
+        }
+        let whole = [frame(0x1, 0, 16_000), frame(0x9, 0x4, 10)].concat();
+        head.came(&whole).unwrap();
+        assert_eq!((taken(&heads), lists(&heads)), (0, 0), "came as one");
+        head.came(&frame(0x1, 0, 1)).unwrap();
+        drop(head);
+        assert_eq!(lists(&heads), 0, "gone");
+    }
+
+    #[tokio::test]
+    async fn lists_that_go_on_leave_room_for_long_heads_and_whole_lists() {
+        let heads = Heads::new();
+        let begun = [PREFACE.to_vec(), frame(0x1, 0, 1)].concat();
+        let mut many: Vec<_> = (0..ROOM / MOST.list).map(|_| connection(&heads)).collect();
+        for (head, _) in &mut many {
+            head.came(&begun).unwrap();
+        }
+        let (mut late, crowded) = connection(&heads);
+        late.came(&begun).unwrap_err();
+        assert!(crowded.is_crowded_out());
+        connection(&heads).0.came(&[b'x'; 2 * FREE]).unwrap();
+        let whole = [PREFACE.to_vec(), frame(0x1, 0x4, 16_000)].concat();
+        connection(&heads).0.came(&whole).unwrap();
+        many.pop();
+        connection(&heads).0.came(&begun).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_part_of_a_frame_takes_room_and_data_of_a_request_none() {
         let heads = Heads::new();
         let (mut head, activity) = connection(&heads);
         head.came(PREFACE).unwrap();
-        head.came(&frame(0x4, 0, 30)).unwrap();
-        head.came(&frame(0x1, 0, 10_000)).unwrap();
-        head.came(&frame(0x9, 0, 10_000)).unwrap();
-        assert_eq!(taken(&heads), 20_000 - FREE);
-        head.came(&frame(0x9, 0x4, 10)).unwrap();
-        assert_eq!(taken(&heads), 0, "at its end");
         let data = frame(0x0, 0, 16_000);
         head.came(&data[..15_000]).unwrap();
         assert_eq!(taken(&heads), 15_000 - 9 - FREE, "for no request");
@@ -303,7 +385,7 @@ mod tests {
                 pieces.came(piece);
             }
             prop_assert_eq!(whole.held(|| false), pieces.held(|| false));
-            prop_assert_eq!((whole.have, whole.left, whole.block), (pieces.have, pieces.left, pieces.block));
+            prop_assert_eq!((whole.have, whole.left, whole.list), (pieces.have, pieces.left, pieces.list));
         }
     }
 }
