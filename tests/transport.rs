@@ -13,6 +13,8 @@ mod support;
 
 #[path = "transport/circuit.rs"]
 mod circuit;
+#[path = "transport/descriptors.rs"]
+mod descriptors;
 #[path = "transport/downstream.rs"]
 mod downstream;
 #[path = "transport/sockets.rs"]
