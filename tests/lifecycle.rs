@@ -515,6 +515,9 @@ async fn client(
                 }
                 // It heard GOAWAY before it had sent anything.
                 Err((_, Some(_))) if protocol == Protocol::Http2 && !first => true,
+                // It heard it a moment later. What GOAWAY leaves out is asked again by every client (RFC 9113 §6.8);
+                // had it been taken all the same, the upstream's count would tell.
+                Err((error, None)) if is_go_away(&error) && !first => true,
                 Err(_) if first => {
                     tally.unread.fetch_add(1, Ordering::Relaxed);
                     true
@@ -531,6 +534,11 @@ async fn client(
             connection = Connection::open(&at, protocol).await;
         }
     }
+}
+
+/// Whether the other side said in good order that it takes no more. The library tells it in words alone.
+fn is_go_away(error: &hyper::Error) -> bool {
+    format!("{error:?}").contains("GoAway(b\"\", NO_ERROR, Remote)")
 }
 
 fn clients(
