@@ -19,7 +19,7 @@ mod wall;
 
 pub use save::Saving;
 
-use self::bound::grace_left;
+use self::bound::{LOOK, grace_left};
 use crate::clock::Clock;
 use crate::config::RegisterConfig;
 use crate::domain::decision::{Undecided, Verdict};
@@ -265,6 +265,8 @@ impl Sync {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut second = tokio::time::interval(SECOND);
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut notices = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
@@ -279,6 +281,7 @@ impl Sync {
                     }
                 }
                 _ = second.tick() => self.every_second(),
+                _ = look.tick() => self.look_over(),
                 Some(done) = self.tasks.join_next() => match done {
                     Ok(done) => self.land(done),
                     Err(error) => tracing::error!(%error, "a reading ended in a panic"),
@@ -361,10 +364,6 @@ impl Sync {
     fn every_second(&mut self) {
         let now = Instant::now();
         self.look_at_the_clock();
-        let doubted = self.users.look_over(&self.writer, &self.ticks, &self.config, now);
-        for id in doubted {
-            self.changed(id);
-        }
         if now >= self.next_dispute {
             self.next_dispute = now + DISPUTED.min(self.config.refresh_least);
             self.ask_disputed();
@@ -381,6 +380,13 @@ impl Sync {
             self.next_eviction = now + 60 * SECOND;
         }
         self.observe(now);
+    }
+
+    fn look_over(&mut self) {
+        let doubted = self.users.look_over(&self.writer, &self.ticks, &self.config, Instant::now());
+        for id in doubted {
+            self.changed(id);
+        }
     }
 
     fn look_at_the_clock(&mut self) {

@@ -18,9 +18,10 @@ use crate::maskinporten::http::{self, HttpError};
 use crate::telemetry::metrics::Metrics;
 use ::http::header::CONTENT_TYPE;
 use ::http::{HeaderMap, Method, StatusCode};
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use reqwest::{Response, Url};
 use std::io::{self, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -30,6 +31,9 @@ use tokio::time::{Instant, timeout_at};
 const CREDENTIALS_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// Chunks that may wait to be parsed.
 const CHUNKS: usize = 4;
+/// What is no longer than this many bytes, and most answers are not, is parsed where it is: a thread of its own
+/// costs more than that.
+const SHORT: usize = 16 * 1024;
 
 /// What is called, and how.
 pub(super) struct Ask {
@@ -253,7 +257,7 @@ impl Body {
         Ok(read.unwrap_or(Err(HttpError::TimedOut))?)
     }
 
-    /// Has it parsed as it arrives, on a thread of its own; at most `limit` bytes.
+    /// Has it parsed: a short one here, a long one as it arrives, on a thread of its own; at most `limit` bytes.
     pub(super) async fn parsed<T: Send + 'static>(
         mut self,
         runtime: &Handle,
@@ -264,30 +268,42 @@ impl Body {
         if !self.is(types) {
             return Err(Cause::Unreadable);
         }
+        let mut left = limit;
+        let begun = timeout_at(self.end, self.begin(&mut left)).await;
+        let (current, ended) = begun.unwrap_or(Err(Cause::TimedOut))?;
         let (chunks, receiver) = mpsc::channel(CHUNKS);
-        let parsing = runtime.spawn_blocking(move || {
-            parse(Chunks { receiver, current: Bytes::new(), ended: false })
-        });
-        let pumped = timeout_at(self.end, self.pump(limit, chunks)).await;
+        let body = Chunks { receiver, current, ended };
+        if ended {
+            // As on another thread: a parser that panics has not read it.
+            let parsed = catch_unwind(AssertUnwindSafe(|| parse(body)));
+            return Ok(parsed.map_err(|_| Cause::Unreadable)??);
+        }
+        let parsing = runtime.spawn_blocking(move || parse(body));
+        let pumped = timeout_at(self.end, self.pump(left, chunks)).await;
         pumped.unwrap_or(Err(Cause::TimedOut))?;
         Ok(parsing.await.map_err(|_| Cause::Unreadable)??)
     }
 
-    /// Hands the body over chunk by chunk; its end only when it came to its proper end.
+    /// What comes first, and whether it is all: more than [`SHORT`] if not.
+    async fn begin(&mut self, left: &mut usize) -> Result<(Bytes, bool), Cause> {
+        let mut begun = BytesMut::new();
+        while begun.len() <= SHORT {
+            match self.next(left).await? {
+                Some(chunk) => begun.extend_from_slice(&chunk),
+                None => return Ok((begun.freeze(), true)),
+            }
+        }
+        Ok((begun.freeze(), false))
+    }
+
+    /// Hands the rest over chunk by chunk; its end only when it came to its proper end.
     async fn pump(
         &mut self,
-        limit: usize,
+        mut left: usize,
         chunks: mpsc::Sender<Option<Bytes>>,
     ) -> Result<(), Cause> {
-        let mut length = 0_usize;
         loop {
-            let next =
-                timeout_at(Instant::now() + self.idle, http::chunk(&mut self.response)).await;
-            let next = next.unwrap_or(Err(HttpError::TimedOut))?;
-            length += next.as_ref().map_or(0, Bytes::len);
-            if length > limit {
-                return Err(Cause::Unreadable);
-            }
+            let next = self.next(&mut left).await?;
             let last = next.is_none();
             // A parser that is gone has given up; it says why.
             if chunks.send(next).await.is_err() || last {
@@ -295,9 +311,18 @@ impl Body {
             }
         }
     }
+
+    /// The next chunk, of which `left` bytes may come; none after the last.
+    async fn next(&mut self, left: &mut usize) -> Result<Option<Bytes>, Cause> {
+        let next = timeout_at(Instant::now() + self.idle, http::chunk(&mut self.response)).await;
+        let next = next.unwrap_or(Err(HttpError::TimedOut))?;
+        let length = next.as_ref().map_or(0, Bytes::len);
+        *left = left.checked_sub(length).ok_or(Cause::Unreadable)?;
+        Ok(next)
+    }
 }
 
-/// A body as a reader, on a thread that may wait.
+/// A body as a reader; one that has not ended is read on a thread that may wait.
 pub(super) struct Chunks {
     receiver: mpsc::Receiver<Option<Bytes>>,
     current: Bytes,

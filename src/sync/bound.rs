@@ -15,6 +15,9 @@ pub const DELEGATIONS: Duration = Duration::from_secs(5 * 60);
 pub const POLICIES: Duration = Duration::from_secs(10 * 60);
 /// What is watched is looked over in this time, or as often as the least interval says.
 pub(super) const ROUND: Duration = Duration::from_secs(60);
+/// A slice of it each time. Often, so that what is due is not read all at once: on one core, requests would wait
+/// meanwhile.
+pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// The same notice is told once a second.
 const NOTICE: Duration = Duration::from_secs(1);
 

@@ -35,6 +35,7 @@ struct Altinn {
     away: bool,
     verdict: Option<Verdict>,
     parties_read: usize,
+    parties_read_at: Vec<Instant>,
     policies_read: usize,
     asked: usize,
 }
@@ -75,6 +76,7 @@ impl Source for Outside {
         let wanted = Arc::clone(wanted);
         self.answer(move |altinn| {
             altinn.parties_read += 1;
+            altinn.parties_read_at.push(Instant::now());
             let packages: Vec<PackageId> = altinn
                 .packages
                 .iter()
@@ -309,8 +311,12 @@ impl Bench {
     }
 
     fn seen(&self) {
-        self.answers.watch(user(), || Seen {
-            id: user(),
+        self.seen_is(user());
+    }
+
+    fn seen_is(&self, id: SystemUserId) {
+        self.answers.watch(id, || Seen {
+            id,
             owner: Some(PARTY.parse().unwrap()),
             system: Some("310000035_system".parse().unwrap()),
             vendor: Some(VENDOR.parse().unwrap()),
@@ -422,6 +428,28 @@ async fn what_is_used_is_read_at_the_least_interval_and_what_is_not_ever_more_se
     bench.after(40 * MINUTE).await;
     let idle = bench.outside.read(|altinn| altinn.parties_read) - used;
     assert!((3..=9).contains(&idle), "{idle} readings in forty minutes without");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_due_within_a_second_is_not_read_at_once() {
+    let users = 600;
+    let most = NonZeroUsize::new(users).unwrap();
+    let bench =
+        start(holding(&["lonn"]), RegisterConfig { max_system_users: most, ..config() }).await;
+    for number in 0..users {
+        bench.seen_is(format!("11111111-1111-4111-8111-{number:012}").parse().unwrap());
+    }
+    bench.after(MINUTE).await;
+    bench.outside.set(|altinn| altinn.parties_read_at.clear());
+    // Each at least once, ten a second on average.
+    bench.after(3 * MINUTE).await;
+    let mut moments: HashMap<Instant, usize> = HashMap::new();
+    bench.outside.set(|altinn| {
+        altinn.parties_read_at.iter().for_each(|at| *moments.entry(*at).or_default() += 1);
+    });
+    assert!(moments.values().sum::<usize>() >= users, "all were read again");
+    let most = moments.values().max().copied();
+    assert!(most <= Some(8), "{most:?} readings at one moment");
 }
 
 #[tokio::test(start_paused = true)]

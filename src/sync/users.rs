@@ -1,6 +1,6 @@
 //! The system users that are to be read: who waits, who is being read, and who is tried again later.
 
-use super::bound::ROUND;
+use super::bound::{LOOK, ROUND};
 use super::schedule::{Backoff, Queue, interval};
 use crate::config::RegisterConfig;
 use crate::domain::decision::{Cause, Undecided};
@@ -137,7 +137,7 @@ impl Users {
         }
     }
 
-    /// Once a second: puts in line who is due among a slice of all, and who is to be tried again. Gives those
+    /// Every [`LOOK`]: puts in line who is due among a slice of all, and who is to be tried again. Gives those
     /// in doubt.
     pub(super) fn look_over(
         &mut self,
@@ -190,10 +190,10 @@ impl Users {
         }
     }
 
-    /// The shards that are looked over this second.
+    /// The shards that are looked over this time.
     fn slice(&mut self, least: Duration) -> Range<usize> {
-        let rounds = ROUND.min(least).as_secs().max(1);
-        let count = SHARDS.div_ceil(usize::try_from(rounds).unwrap_or(1));
+        let looks = ROUND.min(least).as_millis().div_euclid(LOOK.as_millis()).max(1);
+        let count = SHARDS.div_ceil(usize::try_from(looks).unwrap_or(1));
         let begin = self.next_shard;
         let end = (begin + count).min(SHARDS);
         self.next_shard = if end == SHARDS { 0 } else { end };
