@@ -515,15 +515,34 @@ impl Drop for Passage {
         match change {
             Some(Change::Opened) => {
                 self.shared.opened.notify_waiters();
-                self.shared.metrics.pdp_circuit_open.set(1);
                 tracing::warn!("the circuit to Altinn's PDP is open: the last calls all failed");
             }
             Some(Change::Closed) => {
-                self.shared.metrics.pdp_circuit_open.set(0);
                 tracing::info!("the circuit to Altinn's PDP is closed again");
             }
             None => {}
         }
+        if change.is_some() || self.pass == Pass::Probe {
+            show_circuit(&self.shared);
+        }
+    }
+}
+
+/// Tells whether calls are held back, and again when they no longer are: nobody may ask then, so that no call would
+/// tell it.
+fn show_circuit(shared: &Arc<Shared>) {
+    let held_back = shared.bounds().circuit.closed_to_calls(Instant::now());
+    shared.metrics.pdp_circuit_open.set(held_back.is_some().into());
+    if let Some(remaining) = held_back {
+        let later = Arc::downgrade(shared);
+        shared.runtime.spawn(async move {
+            tokio::time::sleep(remaining).await;
+            if let Some(shared) = later.upgrade()
+                && shared.bounds().circuit.closed_to_calls(Instant::now()).is_none()
+            {
+                shared.metrics.pdp_circuit_open.set(0);
+            }
+        });
     }
 }
 
@@ -736,7 +755,7 @@ mod tests {
     async fn failures_in_a_row_open_the_circuit_until_a_probe_does_well() {
         let set = |config: &mut AltinnConfig| {
             config.circuit_failures = NonZeroUsize::new(3).unwrap();
-            config.circuit_open_for = Duration::from_millis(200);
+            config.circuit_open_for = Duration::from_secs(1);
         };
         let world =
             world(set, |call, _| if call < 3 { Answer::status(500) } else { permit() }).await;
@@ -745,13 +764,34 @@ mod tests {
         }
         let refused = world.ask().await.unwrap_err();
         assert_eq!(refused.cause, Cause::CircuitOpen);
-        assert!(refused.retry_after.unwrap() <= Duration::from_millis(200));
+        assert!(refused.retry_after.unwrap() <= Duration::from_secs(1));
         assert_eq!((world.calls(), world.pdp.shared.metrics.pdp_circuit_open.get()), (3, 1));
         while let Err(Undecided { cause: Cause::CircuitOpen, retry_after }) = world.ask().await {
             tokio::time::sleep(retry_after.unwrap()).await;
         }
         assert_eq!(world.ask().await, Ok(Verdict::Permit));
         assert_eq!(world.pdp.shared.metrics.pdp_circuit_open.get(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_circuit_that_nobody_asks_through_is_not_told_as_holding_back_for_ever() {
+        let set = |config: &mut AltinnConfig| {
+            config.circuit_failures = NonZeroUsize::MIN;
+            config.circuit_open_for = Duration::from_secs(1);
+        };
+        let world = world(set, |_, _| Answer::status(500)).await;
+        let told = || world.pdp.shared.metrics.pdp_circuit_open.get();
+        // Opened by a failure, then again by a probe that failed.
+        for calls in [1, 2] {
+            assert_eq!(world.cause().await, Cause::ErrorStatus);
+            assert_eq!((world.calls(), told()), (calls, 1));
+            let patience = Instant::now() + MINUTE;
+            while told() == 1 {
+                assert!(Instant::now() < patience, "still told as holding back");
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(world.calls(), calls, "nobody asked");
+        }
     }
 
     #[tokio::test]

@@ -297,7 +297,7 @@ impl Metrics {
                 &["result"],
             )?,
             pdp_circuit_open: families
-                .gauge("portvakt_pdp_circuit_open", "1 while the circuit to the PDP is open.")?,
+                .gauge("portvakt_pdp_circuit_open", "1 while the circuit holds calls to the PDP back.")?,
             altinn_calls: families.counters(
                 "portvakt_altinn_calls_total",
                 "Calls to Altinn by endpoint and result.",
