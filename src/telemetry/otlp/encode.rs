@@ -126,7 +126,7 @@ fn of_step(request: &RequestSpans, step: Step, time: (SystemTime, Duration), tol
     }
     match step {
         Step::Authenticate => {
-            attributes.option("portvakt.token_cache", request.token_cache.map(TokenCache::label))
+            attributes.option("portvakt.token_cache", request.token_cache.map(TokenCache::label));
         }
         Step::Authorize => of_right(request, &mut attributes),
         Step::Forward => {
