@@ -16,6 +16,7 @@ pub mod party;
 pub mod path;
 pub mod ports;
 pub mod rate;
+mod recent;
 pub mod rejection;
 pub mod route;
 pub mod scope;

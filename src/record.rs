@@ -16,7 +16,7 @@ pub mod verify;
 mod writer;
 
 use crate::config::AccessConfig;
-use crate::domain::decision::Answer;
+use crate::domain::decision::{Answer, Source};
 use crate::domain::party::Party;
 use crate::domain::system_user::ClientId;
 use crate::enforce::authenticate::TokenCache;
@@ -29,14 +29,15 @@ use crate::telemetry::metrics::Metrics;
 use crate::trace::spans::RequestSpans;
 use crate::trace::{Place as TracePlace, Recording, Tracer};
 use audit::{Audit, Place, Stopped};
-use http::{Method, StatusCode, Version};
+use http::uri::PathAndQuery;
+use http::{Method, StatusCode, Uri, Version};
 use line::Line;
 use pseudonyms::Pseudonyms;
 use refusals::{Refusals, Why};
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 /// Where records go; one for the whole program.
@@ -117,6 +118,12 @@ impl Recorder {
 /// What a record says of a route in shadow; of others it says nothing.
 const SHADOW: &str = "shadow";
 
+/// The code of what was not refused.
+const NO_CODE: &str = "none";
+
+/// The class of most answers.
+const SERVED: &str = "2xx";
+
 /// The record of one request.
 #[derive(Debug)]
 pub struct Record {
@@ -135,7 +142,8 @@ pub struct Record {
     secure: bool,
     version: Version,
     method: &'static str,
-    shape: String,
+    /// As it came; only its shape is told, and that only where there is no route.
+    target: Option<PathAndQuery>,
     status: Option<StatusCode>,
     tunnel_up: u64,
     response_bytes: u64,
@@ -185,8 +193,8 @@ pub struct Opening<'r> {
     pub version: Version,
     /// The method.
     pub method: &'r Method,
-    /// The path, as it came.
-    pub path: &'r str,
+    /// The target, as it came.
+    pub uri: &'r Uri,
     /// The most bytes the body may have.
     pub body_limit: Option<u64>,
 }
@@ -196,12 +204,13 @@ impl Record {
     #[must_use]
     pub fn open(recorder: Arc<Recorder>, opening: Opening<'_>) -> Self {
         recorder.metrics.requests_in_flight.inc();
+        let begun = Instant::now();
         Self {
             place: recorder.audit.admit(),
             recorder,
-            trail: Trail::default(),
+            trail: Trail::beginning(begun),
             progress: Arc::new(Progress::new(opening.body_limit)),
-            begun: Instant::now(),
+            begun,
             at: opening.at,
             trace: opening.trace,
             mode: opening.mode,
@@ -209,7 +218,7 @@ impl Record {
             secure: opening.secure,
             version: opening.version,
             method: known(opening.method),
-            shape: shape(opening.path),
+            target: opening.uri.path_and_query().cloned(),
             status: None,
             tunnel_up: 0,
             response_bytes: 0,
@@ -299,7 +308,11 @@ impl Record {
     }
 
     fn code(&self) -> &'static str {
-        self.trail.rejection.as_ref().map_or("none", |rejection| rejection.code().label())
+        self.trail.rejection.as_ref().map_or(NO_CODE, |rejection| rejection.code().label())
+    }
+
+    fn shape(&self) -> String {
+        shape(self.target.as_ref().map_or("", PathAndQuery::path))
     }
 
     fn answer(&self) -> Answer {
@@ -311,42 +324,40 @@ impl Record {
         match (self.complete, self.status.map(|status| status.as_u16() / 100)) {
             (false, _) | (_, None) => "aborted",
             (true, Some(1)) => "1xx",
-            (true, Some(2)) => "2xx",
+            (true, Some(2)) => SERVED,
             (true, Some(3)) => "3xx",
             (true, Some(4)) => "4xx",
             (true, Some(_)) => "5xx",
         }
     }
 
-    fn write_metrics(&self) {
+    /// `took` is the time since the head.
+    fn write_metrics(&self, took: Duration) {
         let metrics = &self.recorder.metrics;
-        let route = self.route();
         metrics.requests_in_flight.dec();
-        metrics.requests.with_label_values(&[route, self.answer().label(), self.code()]).inc();
-        metrics.responses.with_label_values(&[route, self.class()]).inc();
-        metrics
-            .request_seconds
-            .with_label_values(&[route])
-            .observe(self.begun.elapsed().as_secs_f64());
-        for (step, took) in self.trail.steps() {
-            metrics.step_seconds.with_label_values(&[step.label()]).observe(took.as_secs_f64());
+        self.write_route(metrics, took);
+        for (seconds, took) in metrics.usual.steps.iter().zip(self.trail.took()) {
+            if let Some(took) = took {
+                seconds.observe(took.as_secs_f64());
+            }
         }
-        if let Some(cache) = self.trail.token_cache {
-            let result = match cache {
-                TokenCache::Hit => "hit",
-                TokenCache::Miss => "miss",
-            };
-            metrics.token_cache.with_label_values(&[result]).inc();
+        match self.trail.token_cache {
+            Some(TokenCache::Hit) => metrics.usual.token_hits.inc(),
+            Some(cache) => metrics.token_cache.with_label_values(&[cache.label()]).inc(),
+            None => {}
         }
         if let Some(Rejection::Token(error)) = &self.trail.rejection {
             metrics.tokens_refused.with_label_values(&[error.label()]).inc();
         }
         // What was outlived was counted then.
         if let Some(would) = &self.trail.shadow {
-            metrics.shadow_refusals.with_label_values(&[route, would.code().label()]).inc();
+            metrics.shadow_refusals.with_label_values(&[self.route(), would.code().label()]).inc();
         }
         if let Some(evidence) = &self.trail.evidence {
-            metrics.permits.with_label_values(&[evidence.source.basis()]).inc();
+            match evidence.source {
+                Source::Derived => metrics.usual.derived.inc(),
+                source => metrics.permits.with_label_values(&[source.basis()]).inc(),
+            }
             if let Some(why) = evidence.not_derived {
                 metrics.not_derived.with_label_values(&[why.label()]).inc();
             }
@@ -358,7 +369,32 @@ impl Record {
         }
     }
 
-    fn line(&self) -> Line<'_> {
+    /// What is told by route.
+    fn write_route(&self, metrics: &Metrics, took: Duration) {
+        let (route, took) = (self.route(), took.as_secs_f64());
+        let (answer, code, class) = (self.answer(), self.code(), self.class());
+        let request = || metrics.requests.with_label_values(&[route, answer.label(), code]);
+        let response = || metrics.responses.with_label_values(&[route, class]);
+        let seconds = || metrics.request_seconds.with_label_values(&[route]);
+        let Some(counted) = self.trail.route.as_ref().map(|route| &route.counted) else {
+            request().inc();
+            response().inc();
+            return seconds().observe(took);
+        };
+        if answer == Answer::Permit && code == NO_CODE {
+            counted.permitted.get_or_init(request).inc();
+        } else {
+            request().inc();
+        }
+        if class == SERVED {
+            counted.served.get_or_init(response).inc();
+        } else {
+            response().inc();
+        }
+        counted.seconds.get_or_init(seconds).observe(took);
+    }
+
+    fn line(&self, took: Duration) -> Line<'_> {
         let trail = &self.trail;
         let route = trail.route.as_ref().map(|route| &route.config);
         let claims = trail.token.as_ref().map(|token| &token.claims);
@@ -377,7 +413,7 @@ impl Record {
             method: Some(self.method),
             route: self.route(),
             template: route.map(|route| route.path.as_str()),
-            shape: route.is_none().then_some(self.shape.as_str()),
+            shape: route.is_none().then(|| self.shape()),
             answer: self.answer().label(),
             code: self.code(),
             reason: trail.rejection.as_ref().and_then(Rejection::reason),
@@ -403,13 +439,13 @@ impl Record {
             in_grace: evidence.map(|evidence| evidence.in_grace),
             request_bytes: self.progress.bytes().saturating_add(self.tunnel_up),
             response_bytes: self.response_bytes,
-            duration_us: u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+            duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             complete: self.complete,
         }
     }
 
     /// What is told of it to a tracing system. Of the trail only what names nobody.
-    fn spans(&mut self) -> RequestSpans {
+    fn spans(&self, took: Duration) -> RequestSpans {
         let trail = &self.trail;
         let code = trail.rejection.as_ref().map(|rejection| rejection.code().label());
         let would = self.would();
@@ -419,7 +455,7 @@ impl Record {
         RequestSpans {
             place: self.trace,
             at: self.at,
-            took: self.begun.elapsed(),
+            took,
             steps: trail.took(),
             mode: self.mode,
             method: self.method,
@@ -436,7 +472,7 @@ impl Record {
             token_cache: trail.token_cache,
             evidence: trail.evidence,
             complete: self.complete,
-            shape: std::mem::take(&mut self.shape),
+            shape: if trail.route.is_none() { self.shape() } else { String::new() },
         }
     }
 
@@ -450,9 +486,11 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.write_metrics();
+        // One reading of the clock for all that is told of it.
+        let took = self.begun.elapsed();
+        self.write_metrics(took);
         let place = std::mem::replace(&mut self.place, Ok(None)).unwrap_or_default();
-        let line = self.line();
+        let line = self.line(took);
         if let Some(rejection) = &self.trail.rejection {
             let done: Vec<_> = self.trail.steps().map(|(step, _)| step.label()).collect();
             let step = done.last().copied().unwrap_or(Step::Admit.label());
@@ -461,7 +499,7 @@ impl Drop for Record {
         }
         self.recorder.audit.write(line.json(), place);
         if self.trace.recording == Recording::Yes {
-            let spans = self.spans();
+            let spans = self.spans(took);
             self.recorder.tracer.request(spans);
         }
     }
@@ -556,7 +594,7 @@ mod tests {
             secure: false,
             version: Version::HTTP_11,
             method: &Method::GET,
-            path: "/open",
+            uri: &Uri::from_static("/open"),
             body_limit: None,
         };
         let kept = Arc::clone(&recorder);

@@ -17,6 +17,14 @@ impl SystemUserId {
         self.0.as_bytes()
     }
 
+    /// The id as it is printed: 36 characters of ASCII.
+    #[must_use]
+    pub fn text(&self) -> [u8; 36] {
+        let mut text = [0; 36];
+        self.0.as_hyphenated().encode_lower(&mut text);
+        text
+    }
+
     /// The id with these bytes; `None` for the nil UUID, which names nobody.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Option<Self> {

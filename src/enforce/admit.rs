@@ -7,7 +7,7 @@ use super::path::CanonicalPath;
 use super::rejection::{Bound, Malformed, Rejection};
 use crate::config::LimitConfig;
 use http::uri::Authority;
-use http::{HeaderMap, Method, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 
 /// A request within the limits, whose target every server reads alike.
 #[derive(Clone, Copy, Debug)]
@@ -21,12 +21,15 @@ pub struct Admitted<'r> {
 /// # Errors
 /// [`Rejection::OverLimit`] and [`Rejection::Malformed`].
 pub fn admit<'r>(facts: Facts<'r>, limits: &LimitConfig) -> Result<Admitted<'r>, Rejection> {
-    check_sizes(facts, limits)?;
+    let fields = Fields::of(facts.headers);
+    check_sizes(facts, &fields, limits)?;
     check_protocol(facts)?;
-    check_host(facts)?;
-    check_framing(facts.headers)?;
-    check_lists(facts.headers)?;
-    if facts.headers.get_all(header::AUTHORIZATION).iter().nth(1).is_some() {
+    check_host(facts, fields.host)?;
+    check_framing(fields.coding)?;
+    if fields.unreadable_list {
+        return Err(Malformed::ConnectionField.into());
+    }
+    if fields.authorization.again {
         return Err(Malformed::SeveralAuthorizations.into());
     }
     // Without a path the library reads `/`, and others read what they like.
@@ -36,7 +39,61 @@ pub fn admit<'r>(facts: Facts<'r>, limits: &LimitConfig) -> Result<Admitted<'r>,
     Ok(Admitted { facts, path: CanonicalPath::parse(facts.uri.path())? })
 }
 
-fn check_sizes(facts: Facts<'_>, limits: &LimitConfig) -> Result<(), Bound> {
+/// What of the fields is looked at here. All are gone through once anyway, for their sizes; to look each of these up by its
+/// name takes as long again.
+#[derive(Default)]
+struct Fields<'r> {
+    /// Of all names and values together.
+    bytes: usize,
+    host: Field<'r>,
+    coding: Field<'r>,
+    length: Field<'r>,
+    authorization: Field<'r>,
+    /// Fields that say what to pass on are read whole or not at all: a byte that one reader skips and another
+    /// stumbles over makes two lists of one.
+    unreadable_list: bool,
+}
+
+/// A field that should stand once.
+#[derive(Clone, Copy, Default)]
+struct Field<'r> {
+    first: Option<&'r HeaderValue>,
+    again: bool,
+}
+
+impl<'r> Field<'r> {
+    fn add(&mut self, value: &'r HeaderValue) {
+        self.again = self.first.is_some();
+        self.first = self.first.or(Some(value));
+    }
+}
+
+impl<'r> Fields<'r> {
+    fn of(headers: &'r HeaderMap) -> Self {
+        let mut fields = Self::default();
+        for (name, value) in headers {
+            fields.bytes += name.as_str().len() + value.len();
+            if *name == header::HOST {
+                fields.host.add(value);
+            } else if *name == header::TRANSFER_ENCODING {
+                fields.coding.add(value);
+            } else if *name == header::CONTENT_LENGTH {
+                fields.length.add(value);
+            } else if *name == header::AUTHORIZATION {
+                fields.authorization.add(value);
+            } else if *name == header::CONNECTION
+                || *name == header::TE
+                || *name == header::UPGRADE
+                || *name == header::TRAILER
+            {
+                fields.unreadable_list |= value.to_str().is_err();
+            }
+        }
+        fields
+    }
+}
+
+fn check_sizes(facts: Facts<'_>, fields: &Fields<'_>, limits: &LimitConfig) -> Result<(), Bound> {
     let target = facts.uri.path().len() + facts.uri.query().map_or(0, |query| query.len() + 1);
     if target > limits.target_bytes {
         return Err(Bound::Target(limits.target_bytes));
@@ -44,20 +101,18 @@ fn check_sizes(facts: Facts<'_>, limits: &LimitConfig) -> Result<(), Bound> {
     if facts.headers.len() > limits.header_count {
         return Err(Bound::HeaderCount(limits.header_count));
     }
-    let bytes: usize =
-        facts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    if bytes > limits.header_bytes {
+    if fields.bytes > limits.header_bytes {
         return Err(Bound::HeaderBytes(limits.header_bytes));
     }
-    match (limits.body_bytes, content_length(facts.headers)) {
+    match (limits.body_bytes, content_length(fields.length.first)) {
         (Some(most), Some(length)) if length > most => Err(Bound::Body(most)),
         _ => Ok(()),
     }
 }
 
 /// The declared length; the HTTP library has refused what is no number or stands twice with a difference.
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+fn content_length(field: Option<&HeaderValue>) -> Option<u64> {
+    field?.to_str().ok()?.parse().ok()
 }
 
 fn check_protocol(facts: Facts<'_>) -> Result<(), Malformed> {
@@ -70,23 +125,13 @@ fn check_protocol(facts: Facts<'_>) -> Result<(), Malformed> {
     }
 }
 
-/// Fields that say what to pass on are read whole or not at all: a byte that one reader skips and another
-/// stumbles over makes two lists of one.
-fn check_lists(headers: &HeaderMap) -> Result<(), Malformed> {
-    let names = [header::CONNECTION, header::TE, header::UPGRADE, header::TRAILER];
-    let readable = |value: &http::HeaderValue| value.to_str().is_ok();
-    let all = names.iter().all(|name| headers.get_all(name).iter().all(readable));
-    if all { Ok(()) } else { Err(Malformed::ConnectionField) }
-}
-
 /// The host is named once, or the same twice; a proxy and its upstream must not see two.
-fn check_host(facts: Facts<'_>) -> Result<(), Malformed> {
-    let mut fields = facts.headers.get_all(header::HOST).iter();
-    let (first, second) = (fields.next(), fields.next());
-    if second.is_some() {
+fn check_host(facts: Facts<'_>, host: Field<'_>) -> Result<(), Malformed> {
+    if host.again {
         return Err(Malformed::Host);
     }
-    let named = first
+    let named = host
+        .first
         .map(|value| value.to_str().ok().and_then(plain_authority).ok_or(Malformed::Host))
         .transpose()?;
     let target = target_authority(facts.uri, facts.version)?;
@@ -102,12 +147,11 @@ fn check_host(facts: Facts<'_>) -> Result<(), Malformed> {
 
 /// The HTTP library takes any list of codings that ends in `chunked`; a server behind us that reads only
 /// the first, or unwraps twice, would find another end of the message (RFC 9112 §6.3, threat 42).
-fn check_framing(headers: &HeaderMap) -> Result<(), Malformed> {
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => Ok(()),
-        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        (Some(_), _) => Err(Malformed::Body),
+fn check_framing(coding: Field<'_>) -> Result<(), Malformed> {
+    match coding.first {
+        None => Ok(()),
+        Some(only) if !coding.again && only.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        Some(_) => Err(Malformed::Body),
     }
 }
 
@@ -148,7 +192,6 @@ fn is_usual_authority(text: &str) -> bool {
 mod tests {
     use super::*;
     use crate::enforce::test_support::limits;
-    use http::HeaderValue;
 
     fn check(
         method: &str,

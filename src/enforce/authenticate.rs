@@ -1,12 +1,13 @@
 //! Step 3: the vendor's token is good, or the request is refused.
 //!
 //! Takes [`Routed`], gives [`Authenticated`]. A verified token is remembered under a keyed hash of
-//! the whole token; what is remembered is who it names, never what they may do. Its end, its key and
+//! the whole token, and for a while word for word by the thread that met it (`recent`); what is remembered is who it names, never what they may do. Its end, its key and
 //! its scopes are judged anew on every request. Sources: contract maskinporten.md §5, RFC 7515,
 //! RFC 6750; threats 1–24.
 
-use super::ports::{KeyError, KeySource, VerificationKey};
+use super::ports::{KeyError, KeySource, Unavailable, VerificationKey};
 use super::rate::Pace;
+use super::recent::Whose;
 use super::rejection::Rejection;
 use super::route::Routed;
 use super::told::TokenTold;
@@ -19,7 +20,7 @@ use crate::domain::time::UnixTime;
 use aws_lc_rs::{hmac, rand};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use jsonwebtoken::Algorithm;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -40,6 +41,7 @@ pub struct VerifiedToken {
     /// The same, for the upstream.
     pub told: TokenTold,
     key: Arc<VerificationKey>,
+    verified: UnixTime,
     pace: OnceLock<Pace>,
 }
 
@@ -126,6 +128,8 @@ pub struct Authenticator {
     config: TokenConfig,
     hash_key: hmac::Key,
     verified: moka::sync::Cache<TokenHash, Arc<VerifiedToken>>,
+    /// In front of them, what each thread met lately.
+    recent: Whose,
 }
 
 type TokenHash = [u8; 32];
@@ -145,6 +149,17 @@ pub enum TokenCache {
     Hit,
     /// It was verified now.
     Miss,
+}
+
+impl TokenCache {
+    /// The stable label in metrics and traces.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+        }
+    }
 }
 
 /// No randomness is to be had from the machine, so no key can be drawn for the token cache.
@@ -168,7 +183,7 @@ impl Authenticator {
             .max_capacity(config.cache_entries)
             .expire_after(UntilItsEnd { clock: Arc::clone(&clock), leeway: config.rules.leeway })
             .build();
-        Ok(Self { keys, clock, config, hash_key, verified })
+        Ok(Self { keys, clock, config, hash_key, verified, recent: Whose::new() })
     }
 
     /// The same with other rules. What was verified stays verified where the rules of claims are the same: the length of
@@ -183,7 +198,7 @@ impl Authenticator {
             return Self::new(keys, clock, config);
         }
         let (hash_key, verified) = (self.hash_key.clone(), self.verified.clone());
-        Ok(Self { keys, clock, config, hash_key, verified })
+        Ok(Self { keys, clock, config, hash_key, verified, recent: self.recent })
     }
 
     /// How long after its end a token is still good.
@@ -210,8 +225,24 @@ impl Authenticator {
         &self,
         routed: Routed<'r>,
     ) -> Result<(Authenticated<'r>, TokenCache), Rejection> {
-        let (token, cache) = self.verify_remembered(bearer(routed.admitted.facts.headers)?).await?;
+        let field = authorization(routed.admitted.facts.headers)?;
+        let (token, cache) = match self.met(field)? {
+            Some(token) => (token, TokenCache::Hit),
+            None => self.verify_remembered(bearer(field)?).await?,
+        };
         Ok((Authenticated { routed, token }, cache))
+    }
+
+    /// The token of a field as it usually is, if this thread met it lately and it is still good.
+    fn met(&self, field: &HeaderValue) -> Result<Option<Arc<VerifiedToken>>, Rejection> {
+        let token = field.as_bytes().strip_prefix(b"Bearer ");
+        let token = token.filter(|token| token.len() <= self.config.max_bytes);
+        let Some(verified) = token.and_then(|token| self.recent.find(token)) else {
+            return Ok(None);
+        };
+        let now = self.clock.now();
+        let lately = verified.verified.until(now) < MEMORY;
+        Ok((lately && self.still_good(&verified, now)?).then_some(verified))
     }
 
     async fn verify_remembered(
@@ -223,7 +254,9 @@ impl Authenticator {
         }
         let hash = self.hash(token);
         if let Some(verified) = self.verified.get(&hash) {
-            if self.still_good(&verified)? {
+            if self.still_good(&verified, self.clock.now())? {
+                // Not the first time: most of those that come once do not come again.
+                self.recent.keep(token.as_bytes(), &verified);
                 return Ok((verified, TokenCache::Hit));
             }
             self.verified.invalidate(&hash);
@@ -240,16 +273,12 @@ impl Authenticator {
     }
 
     /// A remembered token is judged anew when it has ended or its key is gone.
-    fn still_good(&self, verified: &VerifiedToken) -> Result<bool, Rejection> {
-        let rules = &self.config.rules;
-        if has_expired(verified.claims.expires, rules.leeway, self.clock.now()) {
+    fn still_good(&self, verified: &VerifiedToken, now: UnixTime) -> Result<bool, Rejection> {
+        if has_expired(verified.claims.expires, self.config.rules.leeway, now) {
             return Ok(false);
         }
-        match self.keys.find(&verified.key.key_id) {
-            Ok(key) => Ok(Arc::ptr_eq(&key, &verified.key)),
-            Err(KeyError::Unknown) => Ok(false),
-            Err(KeyError::Unavailable) => Err(Rejection::Unverified(Cause::NoKeys.into())),
-        }
+        let holds = self.keys.holds(&verified.key);
+        holds.map_err(|Unavailable| Rejection::Unverified(Cause::NoKeys.into()))
     }
 
     /// Verifies a token from its first byte.
@@ -261,10 +290,11 @@ impl Authenticator {
         let key = self.key(token.key_id()).await?;
         token.verify(&key)?;
         let payload = decode_json(token.parts.payload).ok_or(TokenError::Payload)?;
-        let claims = Claims::verify(&payload, &self.config.rules, self.clock.now())
-            .map_err(TokenError::Claim)?;
+        let now = self.clock.now();
+        let claims =
+            Claims::verify(&payload, &self.config.rules, now).map_err(TokenError::Claim)?;
         let told = TokenTold::of(&claims);
-        Ok(VerifiedToken { claims, told, key, pace: OnceLock::new() })
+        Ok(VerifiedToken { claims, told, key, verified: now, pace: OnceLock::new() })
     }
 
     async fn key(&self, key_id: &str) -> Result<Arc<VerificationKey>, Rejection> {
@@ -314,10 +344,14 @@ impl moka::Expiry<TokenHash, Arc<VerifiedToken>> for UntilItsEnd {
     }
 }
 
-/// The token of exactly one `Authorization: Bearer` field; `admit` has refused two fields.
-fn bearer(headers: &HeaderMap) -> Result<&str, Rejection> {
-    let value = headers.get(header::AUTHORIZATION).ok_or(Rejection::NoToken)?;
-    let text = value.to_str().map_err(|_| TokenError::NotCompact)?;
+/// The one `Authorization` field; `admit` has refused two.
+fn authorization(headers: &HeaderMap) -> Result<&HeaderValue, Rejection> {
+    headers.get(header::AUTHORIZATION).ok_or(Rejection::NoToken)
+}
+
+/// The token of a field that says `Bearer`.
+fn bearer(field: &HeaderValue) -> Result<&str, Rejection> {
+    let text = field.to_str().map_err(|_| TokenError::NotCompact)?;
     let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(Rejection::NoToken);
@@ -439,12 +473,17 @@ fn is_jwt(typ: &Json) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
+    use crate::domain::claims::ClaimRules;
+    use crate::domain::party::CheckDigits;
+    use crate::domain::scope::GrantedScopes;
+    use crate::domain::system_user::Consumer;
+    use crate::enforce::ports::EdgeFuture;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicI64, Ordering};
 
     fn token_of(value: &str) -> Result<String, Rejection> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
-        bearer(&headers).map(str::to_owned)
+        let field = HeaderValue::from_str(value).unwrap();
+        bearer(&field).map(str::to_owned)
     }
 
     #[test]
@@ -460,6 +499,118 @@ mod tests {
         );
     }
 
+    /// One key, none, or no set of them; and a clock that is set.
+    struct World {
+        key: Mutex<Result<Arc<VerificationKey>, KeyError>>,
+        now: AtomicI64,
+    }
+
+    impl KeySource for World {
+        fn find(&self, _: &str) -> Result<Arc<VerificationKey>, KeyError> {
+            self.key.lock().unwrap().clone()
+        }
+
+        fn fetch<'a>(
+            &'a self,
+            key_id: &'a str,
+        ) -> EdgeFuture<'a, Result<Arc<VerificationKey>, KeyError>> {
+            Box::pin(async { self.find(key_id) })
+        }
+    }
+
+    impl Clock for World {
+        fn now(&self) -> UnixTime {
+            UnixTime::from_seconds(self.now.load(Ordering::Relaxed))
+        }
+    }
+
+    fn key() -> Arc<VerificationKey> {
+        let key = jsonwebtoken::DecodingKey::from_secret(b"");
+        Arc::new(VerificationKey { key_id: "k".into(), algorithm: None, key })
+    }
+
+    const NOW: i64 = 1_000_000;
+
+    fn config(max_bytes: usize) -> TokenConfig {
+        let rules = ClaimRules {
+            issuer: "i".into(),
+            audience: None,
+            leeway: Duration::from_secs(10),
+            max_system_users: 1,
+            accept_supplier: false,
+            check_digits: CheckDigits::Required,
+        };
+        TokenConfig { rules, max_bytes, cache_entries: 10 }
+    }
+
+    #[test]
+    fn a_token_that_was_met_lately_is_judged_as_one_that_is_remembered() {
+        let good = key();
+        let world =
+            Arc::new(World { key: Mutex::new(Ok(Arc::clone(&good))), now: AtomicI64::new(NOW) });
+        let judge = Authenticator::new(world.clone(), world.clone(), config(100)).unwrap();
+        let claims = Claims {
+            expires: UnixTime::from_seconds(NOW + 2 * 3600),
+            scopes: GrantedScopes::default(),
+            consumer: Consumer("310000027".parse().unwrap()),
+            supplier: None,
+            client_id: None,
+            system_user: None,
+        };
+        let remember = |claims: Claims| {
+            let told = TokenTold::of(&claims);
+            let (key, verified) = (Arc::clone(&good), UnixTime::from_seconds(NOW));
+            let token = VerifiedToken { claims, told, key, verified, pace: OnceLock::new() };
+            judge.recent.keep(b"header.claims.signature", &Arc::new(token));
+        };
+        remember(claims.clone());
+        let met = |judge: &Authenticator, field: &str| {
+            judge.met(&HeaderValue::from_str(field).unwrap()).map(|token| token.is_some())
+        };
+        let field = "Bearer header.claims.signature";
+        assert_eq!(met(&judge, field).ok(), Some(true));
+        // Whatever differs is looked up, and judged, as it stands.
+        for other in [
+            "Bearer header.claims.signaturE",
+            "Bearer Header.claims.signature",
+            "Bearer header.claims.signature ",
+            "Bearer  header.claims.signature",
+            "Bearer eader.claims.signature",
+            "Bearer ",
+            "bearer header.claims.signature",
+            "header.claims.signature",
+        ] {
+            assert_eq!(met(&judge, other).ok(), Some(false), "{other}");
+        }
+        assert_eq!(met(&judge.next(config(100)).unwrap(), field).ok(), Some(true), "same rules");
+        assert_eq!(met(&judge.next(config(10)).unwrap(), field).ok(), Some(false), "too long");
+        let mut others = config(100);
+        others.rules.issuer = "another".into();
+        assert_eq!(met(&judge.next(others).unwrap(), field).ok(), Some(false), "other rules");
+        // Another thread has met nobody.
+        std::thread::scope(|scope| {
+            scope.spawn(|| assert_eq!(met(&judge, field).ok(), Some(false)));
+        });
+
+        *world.key.lock().unwrap() = Ok(key());
+        assert_eq!(met(&judge, field).ok(), Some(false), "another key of that name");
+        *world.key.lock().unwrap() = Err(KeyError::Unknown);
+        assert_eq!(met(&judge, field).ok(), Some(false), "its key is gone");
+        *world.key.lock().unwrap() = Err(KeyError::Unavailable);
+        assert!(matches!(met(&judge, field), Err(Rejection::Unverified(_))), "cannot be told");
+        *world.key.lock().unwrap() = Ok(Arc::clone(&good));
+        assert_eq!(met(&judge, field).ok(), Some(true));
+
+        world.now.store(NOW + 3600, Ordering::Relaxed);
+        assert_eq!(met(&judge, field).ok(), Some(false), "verified an hour ago");
+        let expires = UnixTime::from_seconds(NOW + 60);
+        remember(Claims { expires, ..claims });
+        for (seconds, good) in [(0, true), (69, true), (70, false)] {
+            world.now.store(NOW + seconds, Ordering::Relaxed);
+            assert_eq!(met(&judge, field).ok(), Some(good), "{seconds} s, and it ends at 60");
+        }
+    }
+
     #[test]
     fn the_scheme_is_bearer_in_any_case() {
         for value in ["Bearer a.b.c", "bearer a.b.c", "BEARER  a.b.c"] {
@@ -468,7 +619,7 @@ mod tests {
         for value in ["Basic a.b.c", "a.b.c", "Bearera.b.c", ""] {
             assert!(matches!(token_of(value), Err(Rejection::NoToken)), "{value}");
         }
-        assert!(matches!(bearer(&HeaderMap::new()), Err(Rejection::NoToken)));
+        assert!(matches!(authorization(&HeaderMap::new()), Err(Rejection::NoToken)));
     }
 
     #[test]

@@ -74,6 +74,18 @@ pub trait KeySource: Send + Sync {
     /// [`KeyError::Unavailable`] when there is no set, or it is older than allowed.
     fn find(&self, key_id: &str) -> Result<Arc<VerificationKey>, KeyError>;
 
+    /// Whether the set that is held still has exactly this key. Never waits.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when there is no set, or it is older than allowed.
+    fn holds(&self, key: &Arc<VerificationKey>) -> Result<bool, Unavailable> {
+        match self.find(&key.key_id) {
+            Ok(held) => Ok(Arc::ptr_eq(&held, key)),
+            Err(KeyError::Unknown) => Ok(false),
+            Err(KeyError::Unavailable) => Err(Unavailable),
+        }
+    }
+
     /// Fetches the set anew because `key_id` is unknown, unless one was fetched for an unknown id
     /// within the least interval: until it has passed, whatever was missing then is known to be missing.
     /// One flight at a time.
@@ -97,6 +109,10 @@ pub enum KeyError {
     #[error("the issuer's keys are not available")]
     Unavailable,
 }
+
+/// The issuer's keys are not known, or too old.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Unavailable;
 
 /// One RSA public key of the issuer, fit for signatures. The same `Arc` as long as the key stays in
 /// the set unchanged, so that a cached token can be tied to its key.

@@ -48,8 +48,8 @@ struct Meters<K> {
 }
 
 /// A meter lives as long as a remembered token holds it, and beyond that until it is at rest: whose tokens are forgotten
-/// has not rested for it. So their number is bounded by the token cache, and by those who called in as long as a burst
-/// takes to be given back.
+/// has not rested for it. So their number is bounded by the token cache, by what each thread met lately, and by those who
+/// called in as long as a burst takes to be given back.
 #[derive(Debug)]
 struct Known<K> {
     meters: HashMap<K, Arc<Meter>>,

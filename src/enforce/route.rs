@@ -10,9 +10,10 @@ use super::rejection::Rejection;
 use super::told::RouteTold;
 use crate::config::RouteConfig;
 use http::Method;
+use prometheus::{Histogram, IntCounter};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Every route, ready to be matched.
 #[derive(Debug)]
@@ -30,8 +31,22 @@ pub struct Route {
     pub config: RouteConfig,
     /// What of it is told to the upstream.
     pub told: RouteTold,
+    /// What is counted of it.
+    pub counted: Counted,
     /// Names of the path variables, from left to right.
     variables: Vec<String>,
+}
+
+/// Members of the program's metrics that nearly every request of a route counts. Found by who counts the first one, and
+/// kept here, so that the others need no look-up.
+#[derive(Debug, Default)]
+pub struct Counted {
+    /// Requests that were permitted and forwarded.
+    pub permitted: OnceLock<IntCounter>,
+    /// Answers that say that all is well: 2xx.
+    pub served: OnceLock<IntCounter>,
+    /// Times from a request's head to the last byte of its answer.
+    pub seconds: OnceLock<Histogram>,
 }
 
 /// Two routes that would match the same request, or a template that cannot be matched.
@@ -70,7 +85,8 @@ impl Routes {
         for config in configs {
             let (template, variables) = compile(&config.path);
             let told = RouteTold::of(&config);
-            let route = Arc::new(Route { config, told, variables });
+            let counted = Counted::default();
+            let route = Arc::new(Route { config, told, counted, variables });
             lax_places.entry(lax(&template)).or_default().push(Arc::clone(&route));
             let place = places.entry(template).or_default();
             if place.iter().any(|other| other.overlaps(&route)) {

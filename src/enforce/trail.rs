@@ -43,6 +43,20 @@ impl Step {
         Self::Forward,
     ];
 
+    /// Its place in [`Step::ALL`].
+    #[must_use]
+    pub fn place(self) -> usize {
+        match self {
+            Self::Admit => 0,
+            Self::Route => 1,
+            Self::Authenticate => 2,
+            Self::Scope => 3,
+            Self::Party => 4,
+            Self::Authorize => 5,
+            Self::Forward => 6,
+        }
+    }
+
     /// The stable label in metrics and traces.
     #[must_use]
     pub fn label(self) -> &'static str {
@@ -86,6 +100,14 @@ pub struct Trail {
 
 impl Default for Trail {
     fn default() -> Self {
+        Self::beginning(Instant::now())
+    }
+}
+
+impl Trail {
+    /// Nothing is known yet; the first step begins `at` this moment.
+    #[must_use]
+    pub fn beginning(at: Instant) -> Self {
         Self {
             route: None,
             token: None,
@@ -97,17 +119,14 @@ impl Default for Trail {
             rejection: None,
             shadow: None,
             took: [None; Step::ALL.len()],
-            step_begun: Instant::now(),
+            step_begun: at,
         }
     }
-}
 
-impl Trail {
     /// Notes that a step has ended, well or not, and the next begins.
     pub fn done(&mut self, step: Step) {
         let now = Instant::now();
-        let places = Step::ALL.into_iter().zip(&mut self.took);
-        for (_, took) in places.filter(|(each, _)| *each == step) {
+        if let Some(took) = self.took.get_mut(step.place()) {
             *took = Some(now.duration_since(self.step_begun));
         }
         self.step_begun = now;
@@ -156,5 +175,15 @@ impl Trail {
         if let Rejection::Denied(question, _) | Rejection::NoRight(question, _) = rejection {
             self.system_user = Some(question.system_user());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_has_its_place() {
+        assert!(Step::ALL.into_iter().enumerate().all(|(place, step)| step.place() == place));
     }
 }

@@ -11,7 +11,7 @@ use super::{Issuer, IssuerError};
 use crate::clock::Clock;
 use crate::config::MaskinportenConfig;
 use crate::domain::salt::Salt;
-use crate::enforce::ports::{EdgeFuture, KeyError, KeySource, VerificationKey};
+use crate::enforce::ports::{EdgeFuture, KeyError, KeySource, Unavailable, VerificationKey};
 use crate::telemetry::metrics::Metrics;
 use ::http::StatusCode;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -253,6 +253,13 @@ impl JwksKeySource {
 impl KeySource for JwksKeySource {
     fn find(&self, key_id: &str) -> Result<Arc<VerificationKey>, KeyError> {
         self.shared.find(key_id)
+    }
+
+    fn holds(&self, key: &Arc<VerificationKey>) -> Result<bool, Unavailable> {
+        let held = self.shared.held.load();
+        let set = held.as_ref().filter(|set| self.shared.is_fresh(set)).ok_or(Unavailable)?;
+        // There are a few. To look at each is cheaper than a hash of the id, and than to count who holds the key.
+        Ok(set.keys.values().any(|each| Arc::ptr_eq(each, key)))
     }
 
     fn fetch<'a>(

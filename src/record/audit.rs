@@ -9,6 +9,7 @@ use crate::config::{AuditConfig, AuditOutput, ChainConfig, OnLoss};
 use crate::telemetry::metrics::Metrics;
 use prometheus::IntCounter;
 use secrecy::ExposeSecret;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
@@ -272,29 +273,55 @@ fn sealer(config: &ChainConfig) -> Result<Sealer, AuditError> {
 /// A time of day as RFC 3339 in UTC, to the microsecond.
 #[must_use]
 pub fn rfc3339(at: SystemTime) -> String {
+    let mut text = Vec::with_capacity(RFC3339);
+    write_rfc3339(at, &mut text);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Bytes of a time of day.
+const RFC3339: usize = "0000-00-00T00:00:00.000000Z".len();
+
+/// The same, behind what is in `text`.
+pub(super) fn write_rfc3339(at: SystemTime, text: &mut Vec<u8>) {
+    thread_local! {
+        /// The last second that was written, and its text.
+        static LAST: Cell<(u64, [u8; 20])> = const { Cell::new((u64::MAX, [0; 20])) };
+    }
     let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let (seconds, micros) = (since.as_secs(), since.subsec_micros());
+    // Many records fall into one second.
+    let (mut last, mut whole) = LAST.get();
+    if last != seconds {
+        (last, whole) = (seconds, second(seconds));
+        LAST.set((last, whole));
+    }
+    text.extend_from_slice(&whole);
+    let mut fraction = *b"000000Z";
+    digits(&mut fraction, 6, 6, micros.into());
+    text.extend_from_slice(&fraction);
+}
+
+/// Up to the point before its fraction. By hand: the formatter of the library takes ten times as long.
+fn second(seconds: u64) -> [u8; 20] {
     let (days, of_day) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
-    // By hand, for each record: the formatter of the library takes ten times as long.
-    let mut text = *b"0000-00-00T00:00:00.000000Z";
-    for (number, end, width) in [
-        (year, 4, 4),
-        (month, 7, 2),
-        (day, 10, 2),
-        (hour, 13, 2),
-        (minute, 16, 2),
-        (second, 19, 2),
-        (micros.into(), 26, 6),
-    ] {
-        let mut rest = number;
-        for digit in text.iter_mut().take(end).rev().take(width) {
-            *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
-            rest /= 10;
-        }
+    let mut text = *b"0000-00-00T00:00:00.";
+    for (number, end, width) in
+        [(year, 4, 4), (month, 7, 2), (day, 10, 2), (hour, 13, 2), (minute, 16, 2), (second, 19, 2)]
+    {
+        digits(&mut text, end, width, number);
     }
-    String::from_utf8_lossy(&text).into_owned()
+    text
+}
+
+/// Writes the last `width` digits of a number so that they end before the place `end`.
+fn digits(text: &mut [u8], end: usize, width: usize, number: u64) {
+    let mut rest = number;
+    for digit in text.iter_mut().take(end).rev().take(width) {
+        *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+        rest /= 10;
+    }
 }
 
 /// Day number since 1970-01-01 to year, month and day. Source: H. Hinnant, "chrono-Compatible Low-Level

@@ -4,7 +4,6 @@
 use super::audit;
 use crate::domain::system_user::SystemUserId;
 use std::borrow::Cow;
-use std::fmt::Display;
 use std::io::Write;
 use std::net::IpAddr;
 use std::time::SystemTime;
@@ -24,7 +23,7 @@ pub(super) struct Line<'a> {
     pub(super) method: Option<&'static str>,
     pub(super) route: &'a str,
     pub(super) template: Option<&'a str>,
-    pub(super) shape: Option<&'a str>,
+    pub(super) shape: Option<String>,
     pub(super) answer: &'static str,
     pub(super) code: &'static str,
     pub(super) reason: Option<&'static str>,
@@ -51,57 +50,76 @@ pub(super) struct Line<'a> {
     pub(super) complete: bool,
 }
 
+/// A name as it stands between two members, put together by the compiler.
+macro_rules! name {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+
 impl Line<'_> {
     /// One JSON object, without what is not known, and without an end of line.
     pub(super) fn json(&self) -> Vec<u8> {
-        let mut fields = Fields(Vec::with_capacity(USUAL));
-        fields.text("time", &audit::rfc3339(self.time));
-        fields.text("trace_id", self.trace_id);
-        fields.text("mode", self.mode);
-        fields.shown("peer", self.peer);
-        fields.option("method", self.method, Fields::text);
-        fields.text("route", self.route);
-        fields.option("template", self.template, Fields::text);
-        fields.option("shape", self.shape, Fields::text);
-        fields.text("answer", self.answer);
-        fields.text("code", self.code);
-        fields.option("reason", self.reason, Fields::text);
-        fields.option("enforcement", self.enforcement, Fields::text);
-        fields.option("shadow_code", self.shadow_code, Fields::text);
-        fields.option("shadow_reason", self.shadow_reason, Fields::text);
-        fields.option("status", self.status, Fields::number);
-        fields.option("consumer", self.consumer, Fields::text);
-        fields.option("supplier", self.supplier, Fields::text);
-        fields.option("client_id", self.client_id, Fields::text);
-        fields.option("system_id", self.system_id, Fields::text);
-        fields.option("owner", self.owner, Fields::text);
-        fields.option("system_user", self.system_user, Fields::shown);
-        fields.option("party", self.party.as_deref(), Fields::text);
-        fields.option("resource", self.resource, Fields::text);
-        fields.option("action", self.action, Fields::text);
-        fields.option("source", self.source, Fields::text);
-        fields.option("basis", self.basis, Fields::text);
-        fields.option("age_ms", self.age_ms, Fields::number);
-        fields.option("in_grace", self.in_grace, Fields::flag);
-        fields.number("request_bytes", self.request_bytes);
-        fields.number("response_bytes", self.response_bytes);
-        fields.number("duration_us", self.duration_us);
-        fields.flag("complete", self.complete);
+        let mut fields = Fields::begin("{\"time\":\"");
+        audit::write_rfc3339(self.time, &mut fields.0);
+        fields.0.push(b'"');
+        fields.word(name!("trace_id"), self.trace_id);
+        fields.word(name!("mode"), self.mode);
+        fields.address(name!("peer"), self.peer);
+        fields.option(name!("method"), self.method, Fields::word);
+        fields.text(name!("route"), self.route);
+        fields.option(name!("template"), self.template, Fields::text);
+        fields.option(name!("shape"), self.shape.as_deref(), Fields::text);
+        fields.word(name!("answer"), self.answer);
+        fields.word(name!("code"), self.code);
+        fields.option(name!("reason"), self.reason, Fields::word);
+        fields.option(name!("enforcement"), self.enforcement, Fields::word);
+        fields.option(name!("shadow_code"), self.shadow_code, Fields::word);
+        fields.option(name!("shadow_reason"), self.shadow_reason, Fields::word);
+        fields.option(name!("status"), self.status, Fields::number);
+        fields.option(name!("consumer"), self.consumer, Fields::word);
+        fields.option(name!("supplier"), self.supplier, Fields::word);
+        fields.option(name!("client_id"), self.client_id, Fields::text);
+        fields.option(name!("system_id"), self.system_id, Fields::text);
+        fields.option(name!("owner"), self.owner, Fields::word);
+        fields.option(name!("system_user"), self.system_user, Fields::user);
+        fields.option(name!("party"), self.party.as_deref(), Fields::word);
+        fields.option(name!("resource"), self.resource, Fields::word);
+        fields.option(name!("action"), self.action, Fields::word);
+        fields.option(name!("source"), self.source, Fields::word);
+        fields.option(name!("basis"), self.basis, Fields::word);
+        fields.option(name!("age_ms"), self.age_ms, Fields::number);
+        fields.option(name!("in_grace"), self.in_grace, Fields::flag);
+        fields.number(name!("request_bytes"), self.request_bytes);
+        fields.number(name!("response_bytes"), self.response_bytes);
+        fields.number(name!("duration_us"), self.duration_us);
+        fields.flag(name!("complete"), self.complete);
         fields.end()
     }
 }
 
-/// The members of an object, in order.
+/// RFC 8259 §7. Without a way out in the middle the compiler looks at many bytes at once.
+fn is_plain(value: &str) -> bool {
+    let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    !value.bytes().fold(false, |found, byte| found | special(byte))
+}
+
+/// The members of an object, in order. What writes a name stands where it is called: its length is known there, and so
+/// it takes two moves where a call takes twenty.
 struct Fields(Vec<u8>);
 
+#[expect(
+    clippy::inline_always,
+    reason = "measured: else the compiler calls one copy, and copies names by their length"
+)]
 impl Fields {
-    fn name(&mut self, name: &'static str) {
-        let before: &[u8] = if self.0.is_empty() { b"{\"" } else { b",\"" };
-        self.0.extend_from_slice(before);
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(b"\":");
+    fn begin(with: &'static str) -> Self {
+        let mut bytes = Vec::with_capacity(USUAL);
+        bytes.extend_from_slice(with.as_bytes());
+        Self(bytes)
     }
 
+    #[inline(always)]
     fn option<T>(
         &mut self,
         name: &'static str,
@@ -113,31 +131,78 @@ impl Fields {
         }
     }
 
+    #[inline(always)]
+    fn name(&mut self, name: &'static str) {
+        self.0.extend_from_slice(name.as_bytes());
+    }
+
+    /// Text of whoever.
+    #[inline(always)]
     fn text(&mut self, name: &'static str, value: &str) {
         self.name(name);
-        // RFC 8259 §7. Without a way out in the middle the compiler looks at many bytes at once.
-        let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
-        if value.bytes().fold(false, |found, byte| found | special(byte)) {
-            let escaped = serde_json::Value::from(value).to_string();
-            self.0.extend_from_slice(escaped.as_bytes());
+        if is_plain(value) {
+            self.quoted(value.as_bytes());
         } else {
-            self.0.push(b'"');
-            self.0.extend_from_slice(value.as_bytes());
-            self.0.push(b'"');
+            self.escaped(value);
         }
     }
 
-    /// What is shown in letters, digits and punctuation that JSON leaves as they are.
-    fn shown(&mut self, name: &'static str, value: impl Display) {
+    /// What holds nothing but letters, digits and punctuation that JSON leaves as it is, by its kind: labels of ours,
+    /// numbers of organisations, ids of resources, actions and traces.
+    #[inline(always)]
+    fn word(&mut self, name: &'static str, value: &str) {
+        debug_assert!(is_plain(value), "{value:?} is no word");
         self.name(name);
-        // Writing to memory does not fail.
-        let _ = write!(self.0, "\"{value}\"");
+        self.quoted(value.as_bytes());
     }
 
+    fn quoted(&mut self, plain: &[u8]) {
+        self.0.push(b'"');
+        self.0.extend_from_slice(plain);
+        self.0.push(b'"');
+    }
+
+    #[cold]
+    fn escaped(&mut self, value: &str) {
+        let escaped = serde_json::Value::from(value).to_string();
+        self.0.extend_from_slice(escaped.as_bytes());
+    }
+
+    #[inline(always)]
+    fn user(&mut self, name: &'static str, id: SystemUserId) {
+        self.name(name);
+        self.quoted(&id.text());
+    }
+
+    #[inline(always)]
+    fn address(&mut self, name: &'static str, address: IpAddr) {
+        self.name(name);
+        self.0.push(b'"');
+        match address {
+            // As the library writes it, in a tenth of the time.
+            IpAddr::V4(address) => {
+                for (place, byte) in address.octets().into_iter().enumerate() {
+                    if place > 0 {
+                        self.0.push(b'.');
+                    }
+                    self.digits(byte.into());
+                }
+            }
+            // Writing to memory does not fail.
+            IpAddr::V6(address) => _ = write!(self.0, "{address}"),
+        }
+        self.0.push(b'"');
+    }
+
+    #[inline(always)]
     fn number(&mut self, name: &'static str, value: impl Into<u64>) {
         self.name(name);
+        self.digits(value.into());
+    }
+
+    fn digits(&mut self, value: u64) {
         let mut digits = [0; 20];
-        let mut rest: u64 = value.into();
+        let mut rest = value;
         let mut begin = digits.len();
         for digit in digits.iter_mut().rev() {
             *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
@@ -150,6 +215,7 @@ impl Fields {
         self.0.extend_from_slice(digits.get(begin..).unwrap_or_default());
     }
 
+    #[inline(always)]
     fn flag(&mut self, name: &'static str, value: bool) {
         self.name(name);
         self.0.extend_from_slice(if value { b"true" } else { b"false" });
@@ -169,13 +235,12 @@ mod tests {
     use std::time::Duration;
 
     fn written(text: &str, number: u64, flag: bool) -> Value {
-        let mut fields = Fields(Vec::new());
-        fields.text("text", text);
-        fields.number("number", number);
-        fields.option("none", None::<u64>, Fields::number);
-        fields.option("some", Some(text), Fields::text);
-        fields.flag("flag", flag);
-        fields.shown("shown", IpAddr::from([127, 0, 0, 1]));
+        let mut fields = Fields::begin("{\"first\":0");
+        fields.text(name!("text"), text);
+        fields.number(name!("number"), number);
+        fields.option(name!("none"), None::<u64>, Fields::number);
+        fields.option(name!("some"), Some(text), Fields::text);
+        fields.flag(name!("flag"), flag);
         let bytes = fields.end();
         assert!(!bytes.iter().any(|byte| *byte < 0x20), "a line of its own: {bytes:?}");
         serde_json::from_slice(&bytes).unwrap()
@@ -185,7 +250,7 @@ mod tests {
         #[test]
         fn what_is_written_is_read_as_the_same(text in any::<String>(), number: u64, flag: bool) {
             let told = json!({
-                "text": text, "number": number, "some": text, "flag": flag, "shown": "127.0.0.1"
+                "first": 0, "text": text, "number": number, "some": text, "flag": flag
             });
             prop_assert_eq!(written(&text, number, flag), told);
         }
@@ -200,6 +265,23 @@ mod tests {
         }
         for number in [0, 9, 10, 19, 1_000, u64::MAX] {
             assert_eq!(written("", number, false)["number"], number);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn addresses_and_users_are_written_as_the_library_shows_them(
+            v4: [u8; 4], v6: [u8; 16], user in 1_u128..,
+        ) {
+            let id = SystemUserId::from_bytes(user.to_be_bytes()).unwrap();
+            for address in [IpAddr::from(v4), IpAddr::from(v6)] {
+                let mut fields = Fields::begin("{\"first\":0");
+                fields.address(name!("peer"), address);
+                fields.user(name!("user"), id);
+                let read: Value = serde_json::from_slice(&fields.end()).unwrap();
+                let shown = json!({ "first": 0, "peer": address.to_string(), "user": id.to_string() });
+                prop_assert_eq!(read, shown);
+            }
         }
     }
 

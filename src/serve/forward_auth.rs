@@ -88,7 +88,7 @@ impl Proxy {
             secure: from.secure,
             version: head.version,
             method,
-            path: uri.path(),
+            uri,
             body_limit: None,
         };
         Record::open(Arc::clone(&self.recorder), opening)

@@ -189,7 +189,7 @@ impl Proxy {
             secure: client.secure,
             version: head.version,
             method: &head.method,
-            path: head.uri.path(),
+            uri: &head.uri,
             body_limit: limits.body_bytes,
         };
         Record::open(Arc::clone(&self.recorder), opening)

@@ -1,9 +1,11 @@
 //! Every metric family, in one place. Label values come from enums and the configuration, never
 //! from a request, so that their number is bounded.
 
-use crate::domain::decision::Answer;
+use crate::domain::decision::{Answer, Source};
+use crate::enforce::authenticate::TokenCache;
 use crate::enforce::rejection::Code;
 use crate::enforce::shadow;
+use crate::enforce::trail::Step;
 use crate::families::{Declared, Families, SECONDS, combinations};
 use crate::sync::metrics::SyncMetrics;
 use crate::telemetry::process::Process;
@@ -40,6 +42,8 @@ pub struct Metrics {
     pub connections_refused: IntCounterVec,
     /// Verified tokens, by `hit` or `miss` of the cache.
     pub token_cache: IntCounterVec,
+    /// What every request counts.
+    pub usual: Usual,
     /// Tokens refused, by reason.
     pub tokens_refused: IntCounterVec,
     /// Fetches of the issuer's key set, by trigger and result.
@@ -142,6 +146,28 @@ pub struct Metrics {
     process: Process,
 }
 
+/// Members of families that nearly every request counts, found once: to find one takes a hash of its labels, a lock and a
+/// count of who holds it, which all workers share.
+#[derive(Clone, Debug)]
+pub struct Usual {
+    /// Of `step_seconds`, in the order of [`Step::ALL`].
+    pub steps: [Histogram; Step::ALL.len()],
+    /// Of `token_cache`.
+    pub token_hits: IntCounter,
+    /// Of `permits`.
+    pub derived: IntCounter,
+}
+
+impl Usual {
+    fn of(steps: &HistogramVec, token_cache: &IntCounterVec, permits: &IntCounterVec) -> Self {
+        Self {
+            steps: Step::ALL.map(|step| steps.with_label_values(&[step.label()])),
+            token_hits: token_cache.with_label_values(&[TokenCache::Hit.label()]),
+            derived: permits.with_label_values(&[Source::Derived.basis()]),
+        }
+    }
+}
+
 /// The greatest age so far. A gauge alone could be set back by another worker.
 #[derive(Clone, Debug)]
 pub struct WorstAge {
@@ -157,7 +183,11 @@ impl WorstAge {
     /// Notes an age, rounded up to seconds.
     pub fn note(&self, age: Duration) {
         let seconds = age.as_secs() + u64::from(age.subsec_nanos() > 0);
-        self.seconds.fetch_max(i64::try_from(seconds).unwrap_or(i64::MAX), Ordering::Relaxed);
+        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+        // Mostly it is no greater, and what is only read all workers have at hand.
+        if self.seconds() < seconds {
+            self.seconds.fetch_max(seconds, Ordering::Relaxed);
+        }
     }
 
     /// The greatest so far, in seconds rounded up.
@@ -180,7 +210,23 @@ impl Metrics {
     #[expect(clippy::too_many_lines, reason = "one line a family, all in one place")]
     pub fn new() -> prometheus::Result<Self> {
         let families = Families::default();
+        let step_seconds = families.times(
+            "portvakt_step_seconds",
+            "Time of each step of a request.",
+            &["step"],
+        )?;
+        let token_cache = families.counters(
+            "portvakt_token_cache_total",
+            "Look-ups of verified tokens by result.",
+            &["result"],
+        )?;
+        let permits = families.counters(
+            "portvakt_permits_total",
+            "Permits served: derived, confirmed (an answer held) or asked.",
+            &["basis"],
+        )?;
         Ok(Self {
+            usual: Usual::of(&step_seconds, &token_cache, &permits),
             requests: families.counters(
                 "portvakt_requests_total",
                 "Requests by route, answer and problem code.",
@@ -206,11 +252,7 @@ impl Metrics {
                 "Time from the request head to the last byte of the response.",
                 &["route"],
             )?,
-            step_seconds: families.times(
-                "portvakt_step_seconds",
-                "Time of each step of a request.",
-                &["step"],
-            )?,
+            step_seconds,
             requests_in_flight: families
                 .gauge("portvakt_requests_in_flight", "Requests being served.")?,
             connections: families.gauge("portvakt_connections", "Client connections open.")?,
@@ -219,11 +261,7 @@ impl Metrics {
                 "Client connections turned away or ended by us, by reason.",
                 &["reason"],
             )?,
-            token_cache: families.counters(
-                "portvakt_token_cache_total",
-                "Look-ups of verified tokens by result.",
-                &["result"],
-            )?,
+            token_cache,
             tokens_refused: families.counters(
                 "portvakt_tokens_refused_total",
                 "Tokens refused by reason.",
@@ -244,11 +282,7 @@ impl Metrics {
                 "Keys in the issuer's set that are not used, by reason.",
                 &["reason"],
             )?,
-            permits: families.counters(
-                "portvakt_permits_total",
-                "Permits served: derived, confirmed (an answer held) or asked.",
-                &["basis"],
-            )?,
+            permits,
             not_derived: families.counters(
                 "portvakt_not_derived_total",
                 "Permits served that the register could not derive, by reason.",

@@ -399,7 +399,7 @@ async fn request(
         secure: false,
         version: Version::HTTP_11,
         method: &method,
-        path: &path,
+        uri: &uri,
         body_limit: None,
         mode: "proxy",
     };

@@ -125,13 +125,9 @@ fn of_step(request: &RequestSpans, step: Step, time: (SystemTime, Duration), tol
         attributes.option("portvakt.reason", request.reason);
     }
     match step {
-        Step::Authenticate => attributes.option(
-            "portvakt.token_cache",
-            request.token_cache.map(|cache| match cache {
-                TokenCache::Hit => "hit",
-                TokenCache::Miss => "miss",
-            }),
-        ),
+        Step::Authenticate => {
+            attributes.option("portvakt.token_cache", request.token_cache.map(TokenCache::label));
+        }
         Step::Authorize => of_right(request, &mut attributes),
         Step::Forward => {
             span.kind = SpanKind::Client.into();
