@@ -2,6 +2,7 @@
 
 mod activity;
 pub mod admin;
+mod aside;
 pub mod entrance;
 mod extended;
 mod forward_auth;
@@ -27,6 +28,7 @@ use crate::enforce::rejection::Code;
 use crate::stream::Socket;
 use crate::telemetry::metrics::Metrics;
 use activity::{Activity, Quiet};
+use aside::Aside;
 use entrance::{Entered, Entrance};
 use heads::{Head, Most};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -119,7 +121,8 @@ fn server(limits: &LimitConfig) -> auto::Builder<Streams> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
-        .max_headers(limits.header_count * 2 + 16)
+        // Room for so many is made for each head.
+        .max_headers(limits.header_count + 16)
         .max_buf_size(longest_head(limits));
     let list = u32::try_from(longest_list(limits)).unwrap_or(u32::MAX);
     server
@@ -192,22 +195,32 @@ impl Serving {
         let mut connection = pin!(connection);
         let mut stopping = false;
         let ended = loop {
+            let asked = !stopping;
+            let turn = pin!(async {
+                tokio::select! {
+                    () = ending(stop, &activity, limits), if asked => Turn::Stopping,
+                    quiet = activity.quiet(patience.first, patience.idle) => Turn::Quiet(quiet),
+                }
+            });
             tokio::select! {
+                biased;
                 ended = connection.as_mut() => {
                     let crowded = activity.is_crowded_out();
                     break ended.map_err(|error| if crowded { Ending::Crowded } else { Ending::Broken(error) });
                 }
-                () = ending(stop, &activity, limits), if !stopping => {
-                    stopping = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                quiet = activity.quiet(patience.first, patience.idle) => {
-                    if quiet == Quiet::Idle {
+                turn = Aside::new(turn) => match turn {
+                    Turn::Stopping => {
+                        stopping = true;
                         connection.as_mut().graceful_shutdown();
-                        // What is left of it is said in this time or not at all.
-                        let _ = tokio::time::timeout(patience.first, connection.as_mut()).await;
                     }
-                    break Err(Ending::Quiet(quiet));
+                    Turn::Quiet(quiet) => {
+                        if quiet == Quiet::Idle {
+                            connection.as_mut().graceful_shutdown();
+                            // What is left of it is said in this time or not at all.
+                            let _ = tokio::time::timeout(patience.first, connection.as_mut()).await;
+                        }
+                        break Err(Ending::Quiet(quiet));
+                    }
                 }
             }
         };
@@ -254,6 +267,14 @@ impl Patience {
         let first = limits.header_timeout;
         Self { first, idle: first * IDLE_HEADS }
     }
+}
+
+/// What happens beside the requests of a connection.
+enum Turn {
+    /// It is to end after what is in flight.
+    Stopping,
+    /// It was without requests for too long.
+    Quiet(Quiet),
 }
 
 /// Why a connection did not end in good order.
