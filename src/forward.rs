@@ -11,6 +11,7 @@ mod health;
 pub mod pool;
 
 use crate::config::{ForwardedConfig, UpstreamConfig};
+use crate::deadlines::Deadlines;
 use crate::enforce::Grant;
 use crate::enforce::facts::BodyError;
 use crate::enforce::rejection::{Bound, Malformed, Rejection, UpstreamFailure};
@@ -47,6 +48,8 @@ struct Upstream {
     tls: Option<Arc<TlsClient>>,
     pool: Pool,
     counts: Counts,
+    /// For answers.
+    deadlines: Arc<Deadlines>,
 }
 
 /// What is counted of an upstream's answers: looked up by its labels once, not for each.
@@ -145,7 +148,14 @@ impl Forwarder {
                 let pool = Pool::new(name, config.clone(), tls.cloned(), &metrics);
                 let host = HeaderValue::from_str(config.authority.as_str()).ok();
                 let counts = Counts::new(name, &metrics);
-                Arc::new(Upstream { config: config.clone(), host, tls: tls.cloned(), pool, counts })
+                Arc::new(Upstream {
+                    config: config.clone(),
+                    host,
+                    tls: tls.cloned(),
+                    pool,
+                    counts,
+                    deadlines: Arc::default(),
+                })
             });
             (name.clone(), upstream)
         };
@@ -234,7 +244,8 @@ impl Upstream {
         kind: Kind,
         progress: &Progress,
     ) -> Result<Response<Incoming>, Rejection> {
-        let stalled = progress.stalled(self.config.idle_timeout, self.config.response_timeout);
+        let (idle, response) = (self.config.idle_timeout, self.config.response_timeout);
+        let stalled = progress.stalled(idle, response, &self.deadlines);
         let sent = tokio::select! {
             // An answer that is there counts, and needs no look at the time.
             biased;

@@ -24,6 +24,7 @@ mod tunnel;
 mod watch;
 
 use crate::config::LimitConfig;
+use crate::deadlines::{Deadline, Deadlines};
 use crate::enforce::rejection::Code;
 use crate::stream::Socket;
 use crate::telemetry::metrics::Metrics;
@@ -31,6 +32,7 @@ use activity::{Activity, Quiet};
 use aside::Aside;
 use entrance::{Entered, Entrance};
 use heads::{Head, Most};
+use hyper::rt::{Sleep, Timer};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use listener::Listener;
@@ -38,11 +40,12 @@ use places::{Place, Placed};
 use proxy::Proxy;
 use std::io;
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 use streams::Streams;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// One worker: its listener, and what it serves connections with.
@@ -62,7 +65,7 @@ impl Worker {
     /// Accepts and serves until it is to close, then lets requests in flight end, for a bounded time.
     pub async fn run(self, listener: Listener) {
         let stop = self.proxy.stop.closing.clone();
-        let serving = Arc::new(Serving { worker: self });
+        let serving = Arc::new(Serving { worker: self, deadlines: Arc::default() });
         let worker = &serving.worker;
         loop {
             tokio::select! {
@@ -114,12 +117,12 @@ fn longest_list(limits: &LimitConfig) -> usize {
     limits.header_bytes + limits.target_bytes + 32 * limits.header_count + MORE
 }
 
-fn server(limits: &LimitConfig) -> auto::Builder<Streams> {
+fn server(limits: &LimitConfig, deadlines: &Arc<Deadlines>) -> auto::Builder<Streams> {
     let mut server = auto::Builder::new(Streams { limit: limits.body_idle_timeout });
     // The library's own limits are wider than ours, so that ours are met first and recorded.
     server
         .http1()
-        .timer(TokioTimer::new())
+        .timer(HeadTimer(Arc::clone(deadlines)))
         .header_read_timeout(limits.header_timeout)
         // Room for so many is made for each head.
         .max_headers(limits.header_count + 16)
@@ -136,9 +139,29 @@ fn server(limits: &LimitConfig) -> auto::Builder<Streams> {
     server
 }
 
+/// How the library waits for the head of an HTTP/1 request.
+struct HeadTimer(Arc<Deadlines>);
+
+impl Timer for HeadTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
+        Box::pin(self.0.at(Instant::now() + duration))
+    }
+
+    fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn Sleep>> {
+        Box::pin(self.0.at(deadline.into()))
+    }
+
+    fn now(&self) -> std::time::Instant {
+        Instant::now().into()
+    }
+}
+
+impl Sleep for Deadline {}
+
 /// A worker at work.
 struct Serving {
     worker: Worker,
+    deadlines: Arc<Deadlines>,
 }
 
 impl Serving {
@@ -176,7 +199,7 @@ impl Serving {
     ) {
         let Entered { stream, client, guest } = entered;
         let (proxy, address) = (&self.worker.proxy, client.address);
-        let (server, patience) = (server(limits), Patience::of(limits));
+        let (server, patience) = (server(limits, &self.deadlines), Patience::of(limits));
         let activity = Activity::new();
         let most = Most { head: longest_head(limits), list: longest_list(limits) };
         let head = Head::new(&self.worker.entrance.heads, &activity, most);
