@@ -11,6 +11,7 @@ mod health;
 pub mod pool;
 
 use crate::config::{ForwardedConfig, UpstreamConfig};
+use crate::deadlines::Deadlines;
 use crate::enforce::Grant;
 use crate::enforce::facts::BodyError;
 use crate::enforce::rejection::{Bound, Malformed, Rejection, UpstreamFailure};
@@ -20,10 +21,11 @@ use crate::trace::Place;
 use body::{Outgoing, Progress};
 use headers::{Requested, Surroundings};
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header, request};
+use http::{Extensions, HeaderValue, Request, Response, StatusCode, Version, header, request};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use pool::{Kind, Pool, SendError};
+use pool::{Again, Kind, Pool, SendError};
+use prometheus::{Histogram, IntCounter};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -45,6 +47,36 @@ struct Upstream {
     host: Option<HeaderValue>,
     tls: Option<Arc<TlsClient>>,
     pool: Pool,
+    counts: Counts,
+    /// For answers.
+    deadlines: Arc<Deadlines>,
+}
+
+/// What is counted of an upstream's answers: looked up by its labels once, not for each.
+#[derive(Debug)]
+struct Counts {
+    /// By the first digit of the status, from 1; above that as 5.
+    answers: [IntCounter; 5],
+    seconds: Histogram,
+}
+
+impl Counts {
+    fn new(upstream: &str, metrics: &Metrics) -> Self {
+        let answers = ["1xx", "2xx", "3xx", "4xx", "5xx"]
+            .map(|class| metrics.upstream_responses.with_label_values(&[upstream, class]));
+        Self { answers, seconds: metrics.upstream_seconds.with_label_values(&[upstream]) }
+    }
+
+    fn of(&self, status: StatusCode) -> &IntCounter {
+        let [one, two, three, four, five] = &self.answers;
+        match status.as_u16() / 100 {
+            1 => one,
+            2 => two,
+            3 => three,
+            4 => four,
+            _ => five,
+        }
+    }
 }
 
 /// Who is at the other end of a client's connection.
@@ -115,7 +147,15 @@ impl Forwarder {
             let upstream = same.cloned().unwrap_or_else(|| {
                 let pool = Pool::new(name, config.clone(), tls.cloned(), &metrics);
                 let host = HeaderValue::from_str(config.authority.as_str()).ok();
-                Arc::new(Upstream { config: config.clone(), host, tls: tls.cloned(), pool })
+                let counts = Counts::new(name, &metrics);
+                Arc::new(Upstream {
+                    config: config.clone(),
+                    host,
+                    tls: tls.cloned(),
+                    pool,
+                    counts,
+                    deadlines: Arc::default(),
+                })
             });
             (name.clone(), upstream)
         };
@@ -145,35 +185,42 @@ impl Forwarder {
             grant,
             trace: &trace,
         };
-        headers::prepare(&mut head, around);
+        let told = headers::strip(&mut head, around);
+        // Copied before ours are set, which are the most.
+        let mut copy = is_repeatable(&head, &body).then(|| (copy_of(&head), told.clone()));
+        headers::dress(&mut head.headers, around, told);
+        let mut again = || {
+            copy.take().map(|(mut head, told)| {
+                headers::dress(&mut head.headers, around, told);
+                request_of(head, Outgoing::Empty)
+            })
+        };
         let kind = if requested.is_some() { Kind::Upgrade } else { Kind::Plain };
         let request = request_of(head, body);
         let begun = Instant::now();
-        let answered = match upstream.send(request, kind, &progress).await {
+        let answered = match upstream.send(request, &mut again, kind, &progress).await {
             Ok(response) => upstream.receive(response, requested, upgrade),
             Err(rejection) => Err(rejection),
         };
-        self.count(&route.upstream, begun, &answered);
+        self.count(upstream, &route.upstream, begun, &answered);
         answered
     }
 
-    fn count(&self, upstream: &str, begun: Instant, answered: &Result<Answered, Rejection>) {
+    fn count(
+        &self,
+        upstream: &Upstream,
+        name: &str,
+        begun: Instant,
+        answered: &Result<Answered, Rejection>,
+    ) {
         match answered {
             Ok(answered) => {
-                let class = match answered.response.status().as_u16() / 100 {
-                    1 => "1xx",
-                    2 => "2xx",
-                    3 => "3xx",
-                    4 => "4xx",
-                    _ => "5xx",
-                };
-                self.metrics.upstream_responses.with_label_values(&[upstream, class]).inc();
-                let seconds = begun.elapsed().as_secs_f64();
-                self.metrics.upstream_seconds.with_label_values(&[upstream]).observe(seconds);
+                upstream.counts.of(answered.response.status()).inc();
+                upstream.counts.seconds.observe(begun.elapsed().as_secs_f64());
             }
             Err(Rejection::Upstream(failure)) => {
                 let kind = failure.label();
-                self.metrics.upstream_failures.with_label_values(&[upstream, kind]).inc();
+                self.metrics.upstream_failures.with_label_values(&[name, kind]).inc();
             }
             // The client's own doing.
             Err(_) => {}
@@ -193,12 +240,16 @@ impl Upstream {
     async fn send(
         &self,
         request: Request<Outgoing>,
+        again: Again<'_>,
         kind: Kind,
         progress: &Progress,
     ) -> Result<Response<Incoming>, Rejection> {
-        let stalled = progress.stalled(self.config.idle_timeout, self.config.response_timeout);
+        let (idle, response) = (self.config.idle_timeout, self.config.response_timeout);
+        let stalled = progress.stalled(idle, response, &self.deadlines);
         let sent = tokio::select! {
-            sent = self.pool.send(request, kind) => sent,
+            // An answer that is there counts, and needs no look at the time.
+            biased;
+            sent = self.pool.send(request, again, kind) => sent,
             () = stalled => Err(SendError::TimedOut),
         };
         sent.map_err(|error| match progress.failure() {
@@ -241,15 +292,27 @@ impl Upstream {
     }
 }
 
+/// Whether a request changes nothing (RFC 9110 §9.2.1) and has no body, so that it may be sent again.
+fn is_repeatable(head: &request::Parts, body: &Outgoing) -> bool {
+    head.method.is_safe() && matches!(body, Outgoing::Empty)
+}
+
+/// The same head once more.
+fn copy_of(head: &request::Parts) -> request::Parts {
+    let (mut copy, ()) = Request::new(()).into_parts();
+    copy.method = head.method.clone();
+    copy.uri = head.uri.clone();
+    copy.headers = head.headers.clone();
+    copy
+}
+
 /// The request as it goes out: the same method, path and query. The rest is up to the protocol.
-fn request_of(head: request::Parts, body: Outgoing) -> Request<Outgoing> {
-    let target = head.uri.path_and_query().cloned();
-    let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let mut request = Request::new(body);
-    *request.method_mut() = head.method;
-    *request.headers_mut() = head.headers;
-    *request.uri_mut() = target.into();
-    request
+fn request_of(mut head: request::Parts, body: Outgoing) -> Request<Outgoing> {
+    let target = std::mem::take(&mut head.uri).into_parts().path_and_query;
+    head.uri = target.unwrap_or_else(|| PathAndQuery::from_static("/")).into();
+    head.version = Version::HTTP_11;
+    head.extensions = Extensions::new();
+    Request::from_parts(head, body)
 }
 
 impl From<SendError> for UpstreamFailure {

@@ -10,6 +10,7 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod deadlines;
 pub mod domain;
 pub mod enforce;
 pub mod families;

@@ -2,6 +2,7 @@
 
 mod activity;
 pub mod admin;
+mod aside;
 pub mod entrance;
 mod extended;
 mod forward_auth;
@@ -23,12 +24,15 @@ mod tunnel;
 mod watch;
 
 use crate::config::LimitConfig;
+use crate::deadlines::{Deadline, Deadlines};
 use crate::enforce::rejection::Code;
 use crate::stream::Socket;
 use crate::telemetry::metrics::Metrics;
 use activity::{Activity, Quiet};
+use aside::Aside;
 use entrance::{Entered, Entrance};
 use heads::{Head, Most};
+use hyper::rt::{Sleep, Timer};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use listener::Listener;
@@ -36,11 +40,12 @@ use places::{Place, Placed};
 use proxy::Proxy;
 use std::io;
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 use streams::Streams;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// One worker: its listener, and what it serves connections with.
@@ -60,7 +65,7 @@ impl Worker {
     /// Accepts and serves until it is to close, then lets requests in flight end, for a bounded time.
     pub async fn run(self, listener: Listener) {
         let stop = self.proxy.stop.closing.clone();
-        let serving = Arc::new(Serving { worker: self });
+        let serving = Arc::new(Serving { worker: self, deadlines: Arc::default() });
         let worker = &serving.worker;
         loop {
             tokio::select! {
@@ -112,14 +117,15 @@ fn longest_list(limits: &LimitConfig) -> usize {
     limits.header_bytes + limits.target_bytes + 32 * limits.header_count + MORE
 }
 
-fn server(limits: &LimitConfig) -> auto::Builder<Streams> {
+fn server(limits: &LimitConfig, deadlines: &Arc<Deadlines>) -> auto::Builder<Streams> {
     let mut server = auto::Builder::new(Streams { limit: limits.body_idle_timeout });
     // The library's own limits are wider than ours, so that ours are met first and recorded.
     server
         .http1()
-        .timer(TokioTimer::new())
+        .timer(HeadTimer(Arc::clone(deadlines)))
         .header_read_timeout(limits.header_timeout)
-        .max_headers(limits.header_count * 2 + 16)
+        // Room for so many is made for each head.
+        .max_headers(limits.header_count + 16)
         .max_buf_size(longest_head(limits));
     let list = u32::try_from(longest_list(limits)).unwrap_or(u32::MAX);
     server
@@ -133,9 +139,29 @@ fn server(limits: &LimitConfig) -> auto::Builder<Streams> {
     server
 }
 
+/// How the library waits for the head of an HTTP/1 request.
+struct HeadTimer(Arc<Deadlines>);
+
+impl Timer for HeadTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
+        Box::pin(self.0.at(Instant::now() + duration))
+    }
+
+    fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn Sleep>> {
+        Box::pin(self.0.at(deadline.into()))
+    }
+
+    fn now(&self) -> std::time::Instant {
+        Instant::now().into()
+    }
+}
+
+impl Sleep for Deadline {}
+
 /// A worker at work.
 struct Serving {
     worker: Worker,
+    deadlines: Arc<Deadlines>,
 }
 
 impl Serving {
@@ -173,7 +199,7 @@ impl Serving {
     ) {
         let Entered { stream, client, guest } = entered;
         let (proxy, address) = (&self.worker.proxy, client.address);
-        let (server, patience) = (server(limits), Patience::of(limits));
+        let (server, patience) = (server(limits, &self.deadlines), Patience::of(limits));
         let activity = Activity::new();
         let most = Most { head: longest_head(limits), list: longest_list(limits) };
         let head = Head::new(&self.worker.entrance.heads, &activity, most);
@@ -192,22 +218,32 @@ impl Serving {
         let mut connection = pin!(connection);
         let mut stopping = false;
         let ended = loop {
+            let asked = !stopping;
+            let turn = pin!(async {
+                tokio::select! {
+                    () = ending(stop, &activity, limits), if asked => Turn::Stopping,
+                    quiet = activity.quiet(patience.first, patience.idle) => Turn::Quiet(quiet),
+                }
+            });
             tokio::select! {
+                biased;
                 ended = connection.as_mut() => {
                     let crowded = activity.is_crowded_out();
                     break ended.map_err(|error| if crowded { Ending::Crowded } else { Ending::Broken(error) });
                 }
-                () = ending(stop, &activity, limits), if !stopping => {
-                    stopping = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                quiet = activity.quiet(patience.first, patience.idle) => {
-                    if quiet == Quiet::Idle {
+                turn = Aside::new(turn) => match turn {
+                    Turn::Stopping => {
+                        stopping = true;
                         connection.as_mut().graceful_shutdown();
-                        // What is left of it is said in this time or not at all.
-                        let _ = tokio::time::timeout(patience.first, connection.as_mut()).await;
                     }
-                    break Err(Ending::Quiet(quiet));
+                    Turn::Quiet(quiet) => {
+                        if quiet == Quiet::Idle {
+                            connection.as_mut().graceful_shutdown();
+                            // What is left of it is said in this time or not at all.
+                            let _ = tokio::time::timeout(patience.first, connection.as_mut()).await;
+                        }
+                        break Err(Ending::Quiet(quiet));
+                    }
                 }
             }
         };
@@ -254,6 +290,14 @@ impl Patience {
         let first = limits.header_timeout;
         Self { first, idle: first * IDLE_HEADS }
     }
+}
+
+/// What happens beside the requests of a connection.
+enum Turn {
+    /// It is to end after what is in flight.
+    Stopping,
+    /// It was without requests for too long.
+    Quiet(Quiet),
 }
 
 /// Why a connection did not end in good order.

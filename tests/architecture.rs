@@ -26,7 +26,7 @@ enum Layer {
 use Layer::{Domain, Edge, Pipeline, Wiring};
 
 /// Every part of the program; the longest name that fits a module counts.
-const PARTS: [(&str, Layer); 28] = [
+const PARTS: [(&str, Layer); 29] = [
     ("domain", Domain),
     ("clock", Pipeline),
     ("config", Pipeline),
@@ -36,6 +36,7 @@ const PARTS: [(&str, Layer); 28] = [
     ("sync", Pipeline),
     ("trace", Pipeline),
     ("altinn", Edge),
+    ("deadlines", Edge),
     ("forward", Edge),
     ("maskinporten", Edge),
     ("paced", Edge),
@@ -60,10 +61,12 @@ const PARTS: [(&str, Layer); 28] = [
 ];
 
 /// Arrows that the rule alone would refuse, each with its reason.
-const ALLOWED: [(&str, &str, &str); 23] = [
+const ALLOWED: [(&str, &str, &str); 25] = [
     ("altinn", "maskinporten::flight", "one fetch at a time is needed for both tokens of ours"),
     ("altinn", "maskinporten::grant", "a token of Altinn is exchanged for one of Maskinporten"),
     ("altinn", "maskinporten::http", "one bounded HTTP client for both outside systems"),
+    ("forward", "deadlines", "an upstream that does not answer is given up"),
+    ("serve", "deadlines", "a head that does not come is given up"),
     ("forward", "paced", "an upstream that takes nothing is given up"),
     ("serve", "paced", "a client that takes nothing is given up"),
     ("forward", "stream", "an upstream is reached in several ways"),

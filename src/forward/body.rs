@@ -1,6 +1,7 @@
 //! Bodies on their way: passed on frame by frame, within limits of size and silence.
 
 use super::headers;
+use crate::deadlines::Deadlines;
 use crate::enforce::facts::BodyError;
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
@@ -113,7 +114,12 @@ impl Progress {
 
     /// Ends when the upstream has taken nothing of the body for `idle`, or has not answered for
     /// `response` after the whole of it. How long the client may be silent is [`Silence`]'s to tell.
-    pub async fn stalled(&self, idle: Duration, response: Duration) {
+    pub(super) async fn stalled(
+        &self,
+        idle: Duration,
+        response: Duration,
+        deadlines: &Arc<Deadlines>,
+    ) {
         while self.is_running() {
             let before = self.frames.load(Ordering::Relaxed);
             let waited = tokio::time::timeout(idle, self.finished.notified()).await;
@@ -123,7 +129,7 @@ impl Progress {
                 return;
             }
         }
-        tokio::time::sleep(response).await;
+        deadlines.at(Instant::now() + response).await;
     }
 }
 

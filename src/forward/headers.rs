@@ -14,6 +14,7 @@ use crate::trace::Place;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header, request};
 use http_body::Frame;
+use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
@@ -30,6 +31,9 @@ impl Requested {
     /// # Errors
     /// [`Malformed::Upgrade`] for an allowed protocol beside others, or beside a body.
     pub fn read(headers: &HeaderMap, allowed: &[String]) -> Result<Option<Self>, Malformed> {
+        if allowed.is_empty() {
+            return Ok(None);
+        }
         let named = connection_names(headers).any(|name| name == "upgrade");
         let protocols: Vec<String> = list(headers, &header::UPGRADE).collect();
         if !named || !protocols.iter().any(|protocol| allowed.contains(protocol)) {
@@ -84,46 +88,66 @@ pub struct Surroundings<'a> {
     pub trace: &'a Place,
 }
 
-/// Makes the client's head the one that goes to the upstream.
-pub fn prepare(head: &mut request::Parts, around: Surroundings<'_>) {
+/// What [`strip`] took from a head that [`dress`] needs again.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The host that the client named.
+    host: Option<HeaderValue>,
+    /// It takes trailers.
+    trailers: bool,
+}
+
+/// Takes from the client's head what does not go to the upstream.
+#[must_use]
+pub fn strip(head: &mut request::Parts, around: Surroundings<'_>) -> Told {
     let trusted = around
         .forwarded
         .trusted_peers
         .iter()
         .any(|network| network.contains(around.client.address));
-    let host = original_host(head);
-    let trailers = list(&head.headers, &header::TE).any(|coding| coding == "trailers");
-    strip_hop_by_hop(&mut head.headers, party_header(around.grant));
+    let told = Told {
+        host: original_host(head),
+        trailers: list(&head.headers, &header::TE).any(|coding| coding == "trailers"),
+    };
     // We answer the expectation ourselves: the client is told to go on when its body is first read.
     let ours = |name: &HeaderName| {
         *name == header::EXPECT
             || (*name == header::AUTHORIZATION && !around.upstream.forward_authorization)
     };
-    remove_all(&mut head.headers, |name| ours(name) || is_forged(name.as_str(), trusted));
+    strip_hop_by_hop(&mut head.headers, party_header(around.grant), |name| {
+        ours(name) || is_forged(name.as_str(), trusted)
+    });
     if head.version == Version::HTTP_2 {
         join_cookies(&mut head.headers);
     }
+    told
+}
+
+/// Makes fields that were [stripped](strip) those that go to the upstream: ours are set.
+pub fn dress(headers: &mut HeaderMap, around: Surroundings<'_>, told: Told) {
+    let Told { host, trailers } = told;
     if trailers {
-        head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
     if let Some(requested) = around.upgrade
         && let Ok(protocol) = HeaderValue::try_from(&requested.protocol)
     {
-        head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        head.headers.insert(header::UPGRADE, protocol);
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, protocol);
     }
-    set_forwarded(&mut head.headers, around, host.as_ref());
-    set_evidence(&mut head.headers, around.grant);
-    around.trace.pass_on(&mut head.headers);
+    set_forwarded(headers, around, host.as_ref());
+    set_evidence(headers, around.grant);
+    around.trace.pass_on(headers);
     if let (Some(subject), false) = (&around.client.subject, is_unproven(around.grant)) {
-        head.headers.insert(&evidence::CLIENT_SUBJECT, subject.clone());
+        headers.insert(&evidence::CLIENT_SUBJECT, subject.clone());
     }
-    set_host(&mut head.headers, around, host);
+    set_host(headers, around, host);
 }
 
-/// Removes the fields that `goes` tells. One look at each: a message seldom has one.
+/// Removes the fields that `goes` tells. One look at each: a message seldom has many.
 fn remove_all(headers: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
-    let gone: Vec<HeaderName> = headers.keys().filter(|name| goes(name)).cloned().collect();
+    let gone: SmallVec<[HeaderName; 4]> =
+        headers.keys().filter(|name| goes(name)).cloned().collect();
     for name in gone {
         headers.remove(name);
     }
@@ -177,7 +201,12 @@ fn is_judged(name: &str) -> bool {
     )
 }
 
-fn strip_hop_by_hop(headers: &mut HeaderMap, party: Option<&HeaderName>) {
+/// Removes what concerns the client's connection only, and what `goes` tells.
+fn strip_hop_by_hop(
+    headers: &mut HeaderMap,
+    party: Option<&HeaderName>,
+    goes: impl Fn(&HeaderName) -> bool,
+) {
     let named: Vec<String> = connection_names(headers).collect();
     for name in named {
         let judged = is_judged(&name)
@@ -187,14 +216,14 @@ fn strip_hop_by_hop(headers: &mut HeaderMap, party: Option<&HeaderName>) {
             headers.remove(name.as_str());
         }
     }
-    remove_all(headers, |name| is_hop_by_hop(name.as_str()));
+    remove_all(headers, |name| is_hop_by_hop(name.as_str()) || goes(name));
 }
 
 /// A name as a server may read it that makes variables of headers: older CGI servers write `_` for
 /// whatever is no letter or digit.
 fn folded(name: &str) -> Cow<'_, str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    if name.bytes().all(|byte| plain(char::from(byte))) {
+    if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
         Cow::Borrowed(name)
     } else {
         Cow::Owned(name.replace(|c| !plain(c), "-"))
@@ -257,19 +286,16 @@ fn set_forwarded(headers: &mut HeaderMap, around: Surroundings<'_>, host: Option
     let peer = around.client.address.to_canonical();
     let scheme = if around.client.secure { "https" } else { "http" };
     if around.forwarded.x_forwarded {
-        let name = HeaderName::from_static("x-forwarded-for");
         match &around.client.told {
             // Most have no proxy before us: then the value is a copy.
-            Some(told) if !headers.contains_key(&name) => {
-                headers.insert(name, told.clone());
+            Some(told) if !headers.contains_key(&forwarded::FOR) => {
+                headers.insert(&forwarded::FOR, told.clone());
             }
-            _ => append(headers, name, &peer.to_string()),
+            _ => append(headers, &forwarded::FOR, &peer.to_string()),
         }
-        let proto = HeaderName::from_static("x-forwarded-proto");
-        headers.entry(proto).or_insert(HeaderValue::from_static(scheme));
+        headers.entry(&forwarded::PROTO).or_insert(HeaderValue::from_static(scheme));
         if let Some(host) = host {
-            let name = HeaderName::from_static("x-forwarded-host");
-            headers.entry(name).or_insert_with(|| host.clone());
+            headers.entry(&forwarded::HOST).or_insert_with(|| host.clone());
         }
     }
     if around.forwarded.rfc7239 {
@@ -279,18 +305,27 @@ fn set_forwarded(headers: &mut HeaderMap, around: Surroundings<'_>, host: Option
         };
         let host = host.and_then(|host| host.to_str().ok());
         let host = host.map_or_else(String::new, |host| format!(";host=\"{host}\""));
-        append(headers, header::FORWARDED, &format!("for={peer}{host};proto={scheme}"));
+        append(headers, &header::FORWARDED, &format!("for={peer}{host};proto={scheme}"));
     }
 }
 
 /// Adds an element to the list in a field.
-fn append(headers: &mut HeaderMap, name: HeaderName, element: &str) {
+fn append(headers: &mut HeaderMap, name: &HeaderName, element: &str) {
     let earlier: Vec<&str> =
-        headers.get_all(&name).iter().filter_map(|value| value.to_str().ok()).collect();
+        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
     let all = [earlier, vec![element]].concat().join(", ");
     if let Ok(value) = HeaderValue::try_from(all) {
         headers.insert(name, value);
     }
+}
+
+/// What tells the upstream of the client's own connection.
+mod forwarded {
+    use http::HeaderName;
+
+    pub(super) static FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+    pub(super) static PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+    pub(super) static HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 }
 
 /// What tells the upstream who asks, for whom, and how that is known. Made once: to read a name costs more
@@ -541,7 +576,7 @@ mod tests {
             ("upgrade", "h2c"),
             ("proxy-authorization", "Basic x"),
         ]);
-        strip_hop_by_hop(&mut headers, Some(&party));
+        strip_hop_by_hop(&mut headers, Some(&party), |_| false);
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["authorization", "content-length", "x-forwarded-for", "x-party-org"]);

@@ -73,6 +73,9 @@ pub enum Kind {
     Upgrade,
 }
 
+/// Gives a request a second time, where that is safe.
+pub type Again<'a> = &'a mut (dyn FnMut() -> Option<Request<Outgoing>> + Send);
+
 /// How long an idle connection is kept: shorter than the keep-alive of common servers, so that it is
 /// seldom the upstream that closes first.
 const IDLE: Duration = Duration::from_secs(55);
@@ -207,7 +210,7 @@ impl Pool {
     }
 
     /// Sends a request over a kept connection, or a new one. It is sent again when the library hands it back
-    /// unsent; and once, over a new connection, when it changes nothing (RFC 9110 §9.2.1), has no body, and
+    /// unsent; and once, over a new connection, when `again` gives it a second time, as it does where that is safe, and
     /// the kept connection ended before a byte of an answer: the upstream most likely closed it idle.
     ///
     /// # Errors
@@ -215,13 +218,14 @@ impl Pool {
     pub async fn send(
         &self,
         request: Request<Outgoing>,
+        again: Again<'_>,
         kind: Kind,
     ) -> Result<Response<Incoming>, SendError> {
         self.addresses.renew();
         // Boxed: most upstreams speak HTTP/1.1, and those requests do not carry along what HTTP/2 needs.
         match (self.config.protocol, kind) {
             (UpstreamProtocol::Http1, _) | (UpstreamProtocol::Auto, Kind::Upgrade) => {
-                self.send_http1(request).await
+                self.send_http1(request, again).await
             }
             (UpstreamProtocol::H2c | UpstreamProtocol::Http2, _) => {
                 Box::pin(self.send_http2(request)).await
@@ -230,7 +234,7 @@ impl Pool {
                 if Box::pin(self.chooses_http2()).await? {
                     Box::pin(self.send_http2(request)).await
                 } else {
-                    let sent = self.send_http1(request).await;
+                    let sent = self.send_http1(request, again).await;
                     if matches!(sent, Err(SendError::Handshake)) {
                         // It may have changed its mind.
                         self.http2.lock().await.refused = false;
@@ -244,26 +248,30 @@ impl Pool {
     async fn send_http1(
         &self,
         mut request: Request<Outgoing>,
+        again: Again<'_>,
     ) -> Result<Response<Incoming>, SendError> {
         for_http1(&mut request);
         while let Some(mut connection) = self.take_ready() {
-            let copy = copy_of_safe(&request);
             connection.heard.store(false, Ordering::Relaxed);
             match connection.sender.try_send_request(request).await {
                 Ok(response) => {
                     self.keep_after(&response, connection);
                     return Ok(response);
                 }
-                Err(mut error) => match (error.take_message(), copy) {
+                Err(mut error) => {
                     // The connection had been closed meanwhile, and nothing was sent on it.
-                    (Some(unsent), _) => request = unsent,
-                    (None, Some(copy)) if ended_unheard(error.error(), &connection) => {
-                        self.retries.inc();
-                        request = copy;
-                        break;
+                    if let Some(unsent) = error.take_message() {
+                        request = unsent;
+                        continue;
                     }
-                    (None, _) => return Err(classify(error.error())),
-                },
+                    let unheard = ended_unheard(error.error(), &connection);
+                    let Some(copy) = unheard.then(&mut *again).flatten() else {
+                        return Err(classify(error.error()));
+                    };
+                    self.retries.inc();
+                    request = copy;
+                    break;
+                }
             }
         }
         // Boxed: few requests connect, and the others do not carry along what that needs.
@@ -314,19 +322,19 @@ impl Pool {
 
     /// The connection that was used last and is free again.
     fn take_ready(&self) -> Option<Http1> {
-        let mut idle = self.idle();
+        let (mut idle, now) = (self.idle(), Instant::now());
         // Those kept longest stand first; dropping one closes it.
-        while idle.front().is_some_and(|kept| !self.is_fit(kept)) {
+        while idle.front().is_some_and(|kept| !self.is_fit(kept, now)) {
             idle.pop_front();
         }
-        let place =
-            idle.iter().rposition(|kept| kept.connection.sender.is_ready() && self.is_fit(kept))?;
+        let is_free = |kept: &Idle| kept.connection.sender.is_ready() && self.is_fit(kept, now);
+        let place = idle.iter().rposition(is_free)?;
         idle.remove(place).map(|kept| kept.connection)
     }
 
     /// Young enough, and to where the upstream still is.
-    fn is_fit(&self, kept: &Idle) -> bool {
-        kept.since.elapsed() < IDLE && self.still_there(kept.connection.to)
+    fn is_fit(&self, kept: &Idle, now: Instant) -> bool {
+        now.saturating_duration_since(kept.since) < IDLE && self.still_there(kept.connection.to)
     }
 
     fn still_there(&self, to: Option<SocketAddr>) -> bool {
@@ -341,12 +349,12 @@ impl Pool {
     }
 
     fn keep(&self, connection: Http1) {
-        let mut idle = self.idle();
+        let (mut idle, now) = (self.idle(), Instant::now());
         if idle.len() >= self.config.max_idle_connections {
-            idle.retain(|kept| !kept.connection.sender.is_closed() && self.is_fit(kept));
+            idle.retain(|kept| !kept.connection.sender.is_closed() && self.is_fit(kept, now));
         }
         if idle.len() < self.config.max_idle_connections {
-            idle.push_back(Idle { connection, since: Instant::now() });
+            idle.push_back(Idle { connection, since: now });
         }
     }
 
@@ -557,18 +565,6 @@ fn not_agreed(error: &io::Error) -> SendError {
         }
         _ => SendError::Handshake,
     }
-}
-
-/// The same request once more, where it changes nothing and has no body.
-fn copy_of_safe(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
-    let repeats = request.method().is_safe() && matches!(request.body(), Outgoing::Empty);
-    repeats.then(|| {
-        let mut copy = Request::new(Outgoing::Empty);
-        *copy.method_mut() = request.method().clone();
-        *copy.uri_mut() = request.uri().clone();
-        *copy.headers_mut() = request.headers().clone();
-        copy
-    })
 }
 
 /// Whether a connection ended without a byte of an answer.

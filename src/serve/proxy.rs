@@ -306,7 +306,6 @@ impl Proxy {
         drop(record);
         response.map(|bytes| Reply {
             body: ReplyBody::Whole(Full::new(bytes)),
-            open: None,
             delivery: None,
             _busy: busy,
         })
@@ -342,7 +341,7 @@ impl Proxy {
             let tunnel = Tunnel { record, counts, _place: granted.place, _busy: busy.again() };
             self.tasks.spawn(tunnel.run(sides, idle, lapse, websocket));
             let body = ReplyBody::Whole(Full::default());
-            return response.map(|_| Reply { body, open: None, delivery: None, _busy: busy });
+            return response.map(|_| Reply { body, delivery: None, _busy: busy });
         }
         // The library does not read the body of an answer that has none, so its end is known here.
         let bodiless = asked.method == Method::HEAD
@@ -355,11 +354,11 @@ impl Proxy {
             let Granted { grant, place } = granted;
             let ending = is_stream(response.headers()).then(|| self.stop.streams.clone());
             let watch = Watch::new(Arc::clone(&generation.enforcer), grant, asked, ending);
-            Box::new(Open { record, watch, grpc, _place: place })
+            Open { record, watch, grpc, _place: place }
         });
+        let silence = Silence::new(idle);
         response.map(|incoming| Reply {
-            body: ReplyBody::Stream(Box::new((incoming, Silence::new(idle)))),
-            open,
+            body: ReplyBody::Stream(Box::new(Stream { incoming, silence, open })),
             delivery: Delivery::current(),
             _busy: busy,
         })
@@ -504,7 +503,6 @@ impl BodyReader for RequestBody {
 #[derive(Debug)]
 pub struct Reply {
     body: ReplyBody,
-    open: Option<Box<Open>>,
     /// Watched by the task of its stream.
     delivery: Option<Arc<Delivery>>,
     /// The connection is not idle while it is sent.
@@ -523,8 +521,23 @@ struct Open {
 
 #[derive(Debug)]
 enum ReplyBody {
-    Stream(Box<(Incoming, Silence)>),
+    Stream(Box<Stream>),
     Whole(Full<Bytes>),
+}
+
+/// What comes next of an answer.
+enum Next {
+    Frame(Option<Result<Frame<Bytes>, BodyError>>),
+    Lapsed(Lapse),
+}
+
+/// An answer of the upstream's.
+#[derive(Debug)]
+struct Stream {
+    incoming: Incoming,
+    silence: Silence,
+    /// Until it is whole.
+    open: Option<Open>,
 }
 
 impl Body for Reply {
@@ -535,40 +548,32 @@ impl Body for Reply {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let next = match &mut self.body {
-            ReplyBody::Stream(stream) => {
-                let (incoming, silence) = stream.as_mut();
-                silence.poll(incoming, cx)
-            }
+        let Self { body, delivery, .. } = &mut *self;
+        let next = match body {
+            ReplyBody::Stream(stream) => stream.poll(cx),
             ReplyBody::Whole(whole) => {
-                Pin::new(whole).poll_frame(cx).map_err(|never| match never {})
+                Pin::new(whole).poll_frame(cx).map_err(|never| match never {}).map(Next::Frame)
             }
         };
-        if let Some(delivery) = &self.delivery {
-            delivery.polled(matches!(next, Poll::Ready(Some(_))));
+        if let Some(delivery) = delivery {
+            delivery.polled(matches!(next, Poll::Ready(Next::Frame(Some(_)))));
         }
-        if let Some(open) = &mut self.open
-            && let Poll::Ready(lapse) = open.watch.poll(next.is_pending(), &mut open.record, cx)
-        {
-            return Poll::Ready(self.lapsed(lapse));
+        match ready!(next) {
+            Next::Frame(frame) => Poll::Ready(frame),
+            Next::Lapsed(lapse) => Poll::Ready(self.lapsed(lapse)),
         }
-        let next = ready!(next);
-        let passed =
-            next.map(|frame| frame.map(|frame| clean_trailers(frame, Direction::Response)));
-        self.note(passed.as_ref());
-        Poll::Ready(passed)
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.body {
-            ReplyBody::Stream(stream) => stream.0.is_end_stream(),
+            ReplyBody::Stream(stream) => stream.incoming.is_end_stream(),
             ReplyBody::Whole(whole) => whole.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.body {
-            ReplyBody::Stream(stream) => stream.0.size_hint(),
+            ReplyBody::Stream(stream) => stream.incoming.size_hint(),
             ReplyBody::Whole(whole) => whole.size_hint(),
         }
     }
@@ -578,13 +583,31 @@ impl Reply {
     /// What was granted did not last: the answer is broken off, so that it cannot seem whole. gRPC has a
     /// word for it.
     fn lapsed(&mut self, lapse: Lapse) -> Option<Result<Frame<Bytes>, BodyError>> {
-        self.body = ReplyBody::Whole(Full::default());
-        let mut open = self.open.take()?;
+        let body = std::mem::replace(&mut self.body, ReplyBody::Whole(Full::default()));
+        let ReplyBody::Stream(mut stream) = body else { return None };
+        let mut open = stream.open.take()?;
         open.record.trail.failed(&Rejection::Lapsed(lapse));
         // What the client still sends is not for the upstream any more.
         open.record.progress.cut();
         let trailers = open.grpc.then(|| respond::lapsed_trailers(lapse));
         Some(trailers.map(Frame::trailers).ok_or(BodyError::Broken))
+    }
+}
+
+impl Stream {
+    /// The next frame; not when what the answer was granted by has lapsed meanwhile.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        let next = self.silence.poll(&mut self.incoming, cx);
+        if let Some(open) = &mut self.open
+            && let Poll::Ready(lapse) = open.watch.poll(next.is_pending(), &mut open.record, cx)
+        {
+            return Poll::Ready(Next::Lapsed(lapse));
+        }
+        let next = ready!(next);
+        let passed =
+            next.map(|frame| frame.map(|frame| clean_trailers(frame, Direction::Response)));
+        self.note(passed.as_ref());
+        Poll::Ready(Next::Frame(passed))
     }
 
     fn note(&mut self, frame: Option<&Result<Frame<Bytes>, BodyError>>) {
@@ -594,10 +617,11 @@ impl Reply {
         }
         let failed = matches!(frame, Some(Err(_)));
         // The library asks no further once it has sent all that `Content-Length` told.
-        let last = self.is_end_stream() || self.size_hint().upper() == Some(0);
+        let last = self.incoming.is_end_stream() || self.incoming.size_hint().upper() == Some(0);
         let ended = frame.is_none() || (!failed && last);
-        if ended && let Some(mut finished) = self.open.take() {
-            finished.record.complete();
+        if ended {
+            open.record.complete();
+            self.open = None;
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) struct Watch(State);
 
 enum State {
-    Asleep(Box<Asleep>),
+    Asleep(Asleep),
     Awake(Pin<Box<dyn Future<Output = Lapse> + Send>>),
 }
 
@@ -45,8 +45,7 @@ impl Watch {
         ending: Option<CancellationToken>,
     ) -> Self {
         let since = Instant::now();
-        let asleep = Box::new(Asleep { enforcer, grant, asked, since, ending });
-        Self(State::Asleep(asleep))
+        Self(State::Asleep(Asleep { enforcer, grant, asked, since, ending }))
     }
 
     /// Looks on at each frame; `waiting` when it is not there yet. `record` is told what a route in shadow does not end.
