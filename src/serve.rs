@@ -124,8 +124,7 @@ fn server(limits: &LimitConfig, deadlines: &Arc<Deadlines>) -> auto::Builder<Str
         .http1()
         .timer(HeadTimer(Arc::clone(deadlines)))
         .header_read_timeout(limits.header_timeout)
-        // Room for so many is made for each head.
-        .max_headers(limits.header_count + 16)
+        .max_headers(limits.header_count * 2 + 16)
         .max_buf_size(longest_head(limits));
     let list = u32::try_from(longest_list(limits)).unwrap_or(u32::MAX);
     server

@@ -36,7 +36,7 @@ impl Whose {
     pub(super) fn find(self, text: &[u8]) -> Option<Arc<VerifiedToken>> {
         RECENT.with_borrow(|recent| {
             let kept = recent.of(self)?.get(place(text))?.kept.as_ref()?;
-            (**kept.text == *text).then(|| Arc::clone(&kept.token))
+            same(&kept.text, text).then(|| Arc::clone(&kept.token))
         })
     }
 
@@ -95,6 +95,11 @@ impl Place {
     }
 }
 
+/// Whether two tokens are one. Looks at every byte: how long it takes must not tell how much of a token was guessed.
+fn same(kept: &[u8], text: &[u8]) -> bool {
+    kept.len() == text.len() && kept.iter().zip(text).fold(0, |all, (a, b)| all | (a ^ b)) == 0
+}
+
 /// By the end of a token: that of its signature, which is as good as drawn.
 fn place(text: &[u8]) -> usize {
     let end = text.last_chunk().map_or(0, |end| u64::from_le_bytes(*end));
@@ -106,6 +111,18 @@ fn place(text: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_is_the_same_in_all_its_bytes() {
+        let token = *b"eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4In0.c2lnbmF0dXJl";
+        assert!(same(&token, &token));
+        for (place, byte) in token.iter().enumerate() {
+            let mut other = token;
+            other[place] = byte ^ 1;
+            assert!(!same(&token, &other), "{place}");
+        }
+        assert!(!same(&token, &token[1..]) && !same(&token, b""));
+    }
 
     #[test]
     fn places_are_spread_by_the_end_of_a_token() {
