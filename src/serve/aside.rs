@@ -132,7 +132,8 @@ mod tests {
         let told = Arc::new(Told::default());
         let beside = Arc::clone(&told);
         let mut aside = Aside::new(poll_fn(move |cx| beside.poll(cx)));
-        poll_fn(|cx| Poll::Ready(assert!(Pin::new(&mut aside).poll(cx).is_pending()))).await;
+        let look = poll_fn(|cx| Poll::Ready(Pin::new(&mut aside).poll(cx))).await;
+        assert!(look.is_pending());
         let task = tokio::spawn(aside);
         while told.polls() == 1 {
             tokio::task::yield_now().await;

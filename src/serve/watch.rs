@@ -14,6 +14,10 @@ use tokio_util::sync::CancellationToken;
 /// Whether an answer may still go on.
 pub(super) struct Watch(State);
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are asleep, and are boxed with their answer"
+)]
 enum State {
     Asleep(Asleep),
     Awake(Pin<Box<dyn Future<Output = Lapse> + Send>>),
