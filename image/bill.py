@@ -1,7 +1,7 @@
-"""The bill of materials of one program: bill.py SYFT PACKAGE VERSION. CycloneDX, to standard output.
+"""The bill of materials of one program: bill.py SYFT PACKAGE VERSION TARGET. CycloneDX, to standard output.
 
 syft reads the lock file, which also has what only tests and benches are made of, and the other workspace members; cargo knows
-what this program is linked from. The same sources give the same bill: no time and no random number is in it.
+what this program is linked from, which differs by target. The same sources give the same bill: no time and no random number is in it.
 """
 
 import json
@@ -11,8 +11,8 @@ import sys
 
 
 def main() -> None:
-    syft, package, version = sys.argv[1:]
-    tree = ["cargo", "tree", "--locked", "--package", package, "--edges", "normal", "--prefix", "none", "--format", "{p}"]
+    syft, package, version, target = sys.argv[1:]
+    tree = ["cargo", "tree", "--locked", "--package", package, "--target", target, "--edges", "normal", "--prefix", "none", "--format", "{p}"]
     linked = set()
     for line in subprocess.run(tree, check=True, capture_output=True, text=True).stdout.splitlines():
         found = re.match(r"(\S+) v(\S+)", line)

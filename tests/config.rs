@@ -516,7 +516,8 @@ forwarded: { trusted_peers: [\"::/0\", \"10.0.0.0/8\"] }
 routes:
   - { id: top, match: { methods: [GET], path: / }, access: anonymous }
   - { id: all, match: { methods: [GET], path: /* }, access: anonymous }
-  - { id: v1, match: { methods: [GET], path: /v1/* }, access: anonymous }";
+  - { id: v1, match: { methods: [GET], path: /v1/* }, access: anonymous }
+  - { id: typed, match: { methods: [GETT, PROPFIND], path: /v2 }, access: anonymous }";
     let config = load(text).unwrap();
     assert_eq!(config.tokens.rules.check_digits, CheckDigits::Ignored);
     let said = [
@@ -525,6 +526,7 @@ routes:
         "`freshness.read.max_age`",
         "`top` opens `/`",
         "`all` opens everything",
+        "`typed` takes the method `GETT`; did you mean `GET`?",
         "`forwarded.trusted_peers[0]`",
     ];
     for (warning, part) in config.warnings.iter().zip(said) {

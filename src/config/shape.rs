@@ -329,15 +329,20 @@ impl<'de> VariantAccess<'de> for Value<'_> {
 
 /// The cure for a word that is not known: the nearest one that is, or all of them.
 fn suggest(word: &str, known: &[&str]) -> String {
-    let near = known
-        .iter()
-        .map(|candidate| (distance(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
-        .min();
-    match near {
-        Some((_, candidate)) => format!("did you mean `{candidate}`?"),
+    match nearest(word, known) {
+        Some(candidate) => format!("did you mean `{candidate}`?"),
         None => format!("known here: `{}`", known.join("`, `")),
     }
+}
+
+/// Which of the words that are `known` may be meant, if one is like it.
+pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    let near = known
+        .iter()
+        .map(|candidate| (distance(word, candidate), *candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .min();
+    near.map(|(_, candidate)| candidate)
 }
 
 /// Letters to change, add or take away (Levenshtein).

@@ -206,7 +206,8 @@ impl<'a> Reader<'a> {
             Some(Ok(event)) => Ok(event),
             Some(Err(error)) => {
                 let message = format!("not YAML: {}", error.info());
-                let cure = "mend the syntax; what stands after it has not been read";
+                let cure = "mend the syntax, and put text with a brace, bracket, comma or colon in quotes; what \
+                            stands after it has not been read";
                 Err(self.stop(*error.marker(), &message, cure))
             }
             None => Err(self.stop(Marker::new(0, 1, 0), "the file ends too early", EMPTY_CURE)),

@@ -9,6 +9,7 @@ use crate::config::error::Place;
 use crate::config::raw::{
     RawAccess, RawEnforcement, RawMatch, RawParty, RawRoute, RawScopes, RawStreams, Setting,
 };
+use crate::config::shape::nearest;
 use crate::config::yaml::shown;
 use crate::config::{
     AccessConfig, Enforcement, PartyConfig, RightConfig, RouteConfig, StreamConfig,
@@ -69,7 +70,22 @@ impl Resolver<'_> {
             })
             .collect();
         self.tell_shadow(&routes);
+        self.tell_odd_methods(&routes);
         routes
+    }
+
+    /// Said aloud: nothing but a mistake in typing tells `GETT` from a method of the owner's own.
+    fn tell_odd_methods(&mut self, routes: &[RouteConfig]) {
+        const COMMON: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+        for route in routes {
+            let odd = route.methods.iter().map(Method::as_str).filter(|it| !COMMON.contains(it));
+            for (method, meant) in odd.filter_map(|it| Some((it, nearest(it, &COMMON)?))) {
+                self.warnings.push(format!(
+                    "route `{}` takes the method `{method}`; did you mean `{meant}`?",
+                    route.id
+                ));
+            }
+        }
     }
 
     /// Said aloud: these protect nothing.
