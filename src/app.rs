@@ -83,6 +83,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use traces::Traces;
 
+/// What to do about an address that cannot be bound.
+fn cure_of(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "something is there already: end it, or write another address",
+        io::ErrorKind::PermissionDenied => {
+            "write a port or a path that the program's user may have"
+        }
+        _ => "write an address of this machine",
+    }
+}
+
 /// Why the program cannot start, or has to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -90,7 +101,7 @@ pub enum AppError {
     #[error("a runtime cannot be started")]
     Runtime(#[source] io::Error),
     /// An address cannot be bound.
-    #[error("{0} cannot be listened on")]
+    #[error("{0} cannot be listened on; {cure}", cure = cure_of(.1))]
     Listen(ListenAddress, #[source] io::Error),
     /// Certificates, keys or authorities do not serve.
     #[error("TLS of {0} cannot be set up")]

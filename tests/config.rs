@@ -132,8 +132,8 @@ fn problems_without_end_are_cut_off() {
 #[test]
 fn a_file_that_cannot_be_read_is_named() {
     let errors = source::load(Path::new("/nowhere/portvakt.yaml"), &env).unwrap_err();
-    let shown =
-        "/nowhere/portvakt.yaml: cannot be read: entity not found\n   = mend: correct the path";
+    let shown = "/nowhere/portvakt.yaml: there is no such file\n   = mend: name it with `--config FILE` or in \
+                 PORTVAKT_CONFIG; with neither it is `portvakt.yaml` of the folder where the program is started";
     assert_eq!(errors.to_string(), shown);
 
     let folder = tempfile::tempdir().unwrap();

@@ -210,7 +210,16 @@ fn read_open(file: std::fs::File, most: u64) -> Result<String, FileError> {
 
 fn unreadable(file: &str, error: &FileError) -> ConfigErrors {
     let (line, message, cure) = match error {
-        FileError::Unreadable(kind) => (0, format!("cannot be read: {kind}"), "correct the path"),
+        FileError::Unreadable(io::ErrorKind::NotFound) => (
+            0,
+            "there is no such file".into(),
+            "name it with `--config FILE` or in PORTVAKT_CONFIG; with neither it is `portvakt.yaml` of the folder where \
+             the program is started",
+        ),
+        FileError::Unreadable(kind) => {
+            let cure = "name a file that the program's user may read";
+            (0, format!("cannot be read: {kind}"), cure)
+        }
         FileError::TooLarge => {
             (0, format!("larger than {MAX_BYTES} bytes"), "name the configuration file")
         }

@@ -12,6 +12,7 @@ use serde_json::json;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How many system users the snapshot holds: `PORTVAKT_START_USERS`, or as many as there may be by default.
+#[expect(clippy::disallowed_methods, reason = "tests read their own environment")]
 fn users() -> usize {
     std::env::var("PORTVAKT_START_USERS").map_or(100_000, |count| count.parse().expect("a number"))
 }

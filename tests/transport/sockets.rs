@@ -46,7 +46,9 @@ async fn a_request_goes_from_one_unix_socket_to_another() {
         .output()
         .unwrap();
     assert!(!second.status.success());
-    assert!(String::from_utf8_lossy(&second.stderr).contains("cannot be listened on"));
+    let cure =
+        "cannot be listened on; something is there already: end it, or write another address";
+    assert!(String::from_utf8_lossy(&second.stderr).contains(cure));
     let mut stream = UnixStream::connect(&front).await.unwrap();
     assert_eq!(status(&exchange(&mut stream, GET).await.unwrap()), 200);
 

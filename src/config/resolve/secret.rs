@@ -59,20 +59,27 @@ impl Resolver<'_> {
     fn secret_file(&self, path: &str, place: &Place) -> Result<(SecretString, Place), Reported> {
         /// A private key takes some kilobytes.
         const MOST: u64 = 64 << 10;
-        let cure = match source::read_text(Path::new(path), MOST) {
+        let (why, cure) = match source::read_text(Path::new(path), MOST) {
             Ok(text) => {
                 self.secret_files.borrow_mut().push(path.into());
                 return self.not_empty(text.trim().into(), place);
             }
-            Err(FileError::Unreadable(std::io::ErrorKind::NotFound)) => {
-                "mount the secret there, or correct the path"
+            Err(FileError::Unreadable(std::io::ErrorKind::NotFound)) => (
+                "there is no such file",
+                "put the secret there, or correct the path; a relative one counts from the folder where the program is \
+                 started",
+            ),
+            Err(FileError::Unreadable(std::io::ErrorKind::IsADirectory)) => {
+                ("it is a folder", "name the file in it that holds the secret")
             }
-            Err(FileError::Unreadable(_)) => "give the program's user leave to read it",
-            Err(FileError::TooLarge | FileError::NotText(_)) => {
-                "name the file that holds the secret"
+            Err(FileError::Unreadable(_)) => {
+                ("the system refuses", "give the program's user leave to read it")
             }
+            Err(FileError::TooLarge) => ("it is too large", "name the file that holds the secret"),
+            Err(FileError::NotText(_)) => ("it is no text", "name the file that holds the secret"),
         };
-        self.sink.report(place, "the file named here cannot be read as a secret", cure);
+        let message = format!("the file named here cannot be read as a secret: {why}");
+        self.sink.report(place, message, cure);
         Err(Reported)
     }
 
