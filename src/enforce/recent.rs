@@ -1,5 +1,5 @@
-//! Tokens that this thread met lately, word for word: to see that one is the same takes a tenth of the time that a keyed
-//! hash of it takes, and looking that up in the cache of all threads.
+//! Tokens that this thread met lately, word for word: to see that one is the same takes less than a keyed hash
+//! of it, and looking that up in the cache of all threads.
 //!
 //! What is found here is used as what the cache of all threads gives: its end and its key are judged again. It is no other
 //! than the token that was verified, byte by byte; nobody can bring about that two share a place, and if they do the
