@@ -16,7 +16,7 @@ use judge::{Judge, NoBody, facts};
 use libfuzzer_sys::fuzz_target;
 use portvakt::enforce::trail::Trail;
 use portvakt::forward::Client;
-use portvakt::forward::headers::{Surroundings, prepare};
+use portvakt::forward::headers::{Surroundings, dress, strip};
 use portvakt::trace::context::{Caller, TRACESTATE};
 use portvakt::trace::{Place, Recording};
 
@@ -67,7 +67,8 @@ fuzz_target!(|bytes: &[u8]| JUDGE.with(|judge| {
         grant: &grant,
         trace: &place,
     };
-    prepare(&mut head, around);
+    let told = strip(&mut head, around);
+    dress(&mut head.headers, around, told);
     for name in head.headers.keys() {
         let (name, folded) = (name.as_str(), folded(name.as_str()));
         let ours = ["portvakt-route", "portvakt-access"].contains(&name);
