@@ -100,8 +100,7 @@ fn permitted() -> Vec<Step> {
         ),
         step(
             "Permit, to read it back",
-            "To read is another right than to write, so Altinn is asked again. Repeat this within 30 seconds \
-             and `portvakt-source` is `register`: the answer was remembered.",
+            "To read is another right than to write, so Altinn is asked again.",
             read,
             Told {
                 status: 200,
