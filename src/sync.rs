@@ -628,6 +628,7 @@ impl Sync {
             Ok(Verdict::Deny | Verdict::Unmet(_) | Verdict::NotApplicable) => {
                 // Until it is read anew, nothing is derived of it, whatever becomes of the rest.
                 self.reader.doubt(question.system_user());
+                self.answers.confirmations.forget(&question);
                 self.changed(question.system_user());
                 self.mirror.look_soon(Instant::now());
                 self.tasks.spawn(async move {

@@ -72,36 +72,12 @@ pub struct Confirmations {
     pdp: Arc<dyn RemotePdp>,
     ticks: Ticks,
     held: moka::sync::Cache<Question, Confirmation>,
-    guesses: Guesses,
     flights: moka::future::Cache<Question, Flight>,
     permitted: moka::sync::Cache<Question, ()>,
     on_second_asking: OnSecondAsking,
     on_no: Option<OnNo>,
     journal: Arc<OnceLock<Journal>>,
     kept: Kept,
-}
-
-/// Whether something was found when a question was looked up before. Many questions share a place: a guess only says in
-/// which way it is cheaper to look.
-struct Guesses(Box<[AtomicBool]>);
-
-impl Default for Guesses {
-    fn default() -> Self {
-        Self((0..4096).map(|_| AtomicBool::new(false)).collect())
-    }
-}
-
-impl Guesses {
-    fn of(&self, question: &Question) -> Option<&AtomicBool> {
-        let (user, _) = uuid::Uuid::from_bytes(*question.system_user().as_bytes()).as_u64_pair();
-        let party = question.party().expose().bytes();
-        let party = party.fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        let names = [question.resource().as_str(), question.action().as_str()];
-        let names = names.map(|name| u64::try_from(name.len()).unwrap_or_default());
-        let all = names.iter().fold(user ^ party, |all, length| all.wrapping_mul(31) ^ length);
-        let place = all.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
-        self.0.get(usize::try_from(place).unwrap_or_default())
-    }
 }
 
 /// How long an answer is kept, in milliseconds: past the greatest age at which any can be of use.
@@ -207,19 +183,8 @@ impl Confirmations {
         let flights = moka::future::Cache::builder();
         let flights = flights.max_capacity(most).time_to_live(LANDED).build();
         let on_no = None;
-        let guesses = Guesses::default();
-        let new = Self {
-            pdp,
-            ticks,
-            held,
-            guesses,
-            flights,
-            permitted,
-            on_second_asking,
-            on_no,
-            journal,
-            kept,
-        };
+        let new =
+            Self { pdp, ticks, held, flights, permitted, on_second_asking, on_no, journal, kept };
         new.keep_for(longest.max(config.no_for));
         new
     }
@@ -249,18 +214,11 @@ impl Confirmations {
     #[must_use]
     pub fn held(&self, question: &Question) -> Option<Confirmation> {
         // Mostly none is, since the register derives. What `get` does not find it notes all the same: in one
-        // queue for all threads, which whoever fills it empties. Where something was found the last time, to look
-        // twice is not worth it.
-        let guess = self.guesses.of(question);
-        let guessed = guess.is_some_and(|guess| guess.load(Ordering::Relaxed));
-        if !guessed && !self.held.contains_key(question) {
+        // queue for all threads, which whoever fills it empties.
+        if !self.held.contains_key(question) {
             return None;
         }
-        let held = self.held.get(question);
-        if let Some(guess) = guess.filter(|_| guessed != held.is_some()) {
-            guess.store(held.is_some(), Ordering::Relaxed);
-        }
-        held
+        self.held.get(question)
     }
 
     /// Lets go what is of no use any more, so that fewer of those who look up have to.
@@ -271,6 +229,14 @@ impl Confirmations {
     /// Takes up a permit that was saved.
     pub fn restore(&self, question: &Question, asked: Tick) {
         self.hold(question, Confirmation { verdict: Verdict::Permit, asked });
+    }
+
+    /// Lets an answer go: since then Altinn has said otherwise to somebody who holds none.
+    pub fn forget(&self, question: &Question) {
+        self.held.invalidate(question);
+        if let Some(journal) = self.journal.get() {
+            journal.note(question.clone(), None);
+        }
     }
 
     /// Shows every answer held.

@@ -697,11 +697,15 @@ async fn a_sample_that_finds_a_right_withdrawn_has_it_felt_at_once() {
     let bench = start(holding(&["lonn"]), config()).await;
     bench.seen();
     bench.after(15 * MINUTE).await;
+    // Confirmed a moment ago, before a policy was known to be young enough, say.
+    let confirmations = &bench.answers.confirmations;
+    confirmations.restore(&question(), bench.answers.ticks.now());
     bench.outside.set(|altinn| altinn.packages.clear());
     bench.answers.notices.as_ref().unwrap().sample(&question());
     bench.after(SECOND).await;
     assert_eq!(bench.samples(Outcome::Outdated), 1);
     assert_eq!(bench.derived(), Err(NotDerived::NoParty));
+    assert!(confirmations.held(&question()).is_none(), "nor does the permit from before stand");
 }
 
 #[tokio::test(start_paused = true)]
