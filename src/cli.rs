@@ -95,6 +95,9 @@ fn serve(path: &Path) -> ExitCode {
         Ok(given) => given,
         Err(error) => return complain(&error),
     };
+    // Beside the rest of the start, which needs them last: the first random numbers take the library 60 ms to gather.
+    // A failure is seen by who draws the next.
+    let _gathering = std::thread::spawn(|| aws_lc_rs::rand::fill(&mut [0]));
     let written = Written::read(path);
     let config = match written.load(&ProcessEnv) {
         Ok(config) => config,
