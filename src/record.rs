@@ -35,6 +35,7 @@ use line::Line;
 use pseudonyms::Pseudonyms;
 use refusals::{Refusals, Why};
 use std::borrow::Cow;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -124,6 +125,21 @@ const NO_CODE: &str = "none";
 /// The class of most answers.
 const SERVED: &str = "2xx";
 
+/// Where a request went, as it came. Only its shape is told, to whoever prints it too: a path can hold the number of a person.
+struct Target(Option<PathAndQuery>);
+
+impl Target {
+    fn shape(&self) -> String {
+        shape(self.0.as_ref().map_or("", PathAndQuery::path))
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.shape())
+    }
+}
+
 /// The record of one request.
 #[derive(Debug)]
 pub struct Record {
@@ -142,8 +158,7 @@ pub struct Record {
     secure: bool,
     version: Version,
     method: &'static str,
-    /// As it came; only its shape is told, and that only where there is no route.
-    target: Option<PathAndQuery>,
+    target: Target,
     status: Option<StatusCode>,
     tunnel_up: u64,
     response_bytes: u64,
@@ -218,7 +233,7 @@ impl Record {
             secure: opening.secure,
             version: opening.version,
             method: known(opening.method),
-            target: opening.uri.path_and_query().cloned(),
+            target: Target(opening.uri.path_and_query().cloned()),
             status: None,
             tunnel_up: 0,
             response_bytes: 0,
@@ -312,7 +327,7 @@ impl Record {
     }
 
     fn shape(&self) -> String {
-        shape(self.target.as_ref().map_or("", PathAndQuery::path))
+        self.target.shape()
     }
 
     fn answer(&self) -> Answer {
@@ -562,6 +577,14 @@ mod tests {
         ] {
             assert_eq!(shape(path), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn a_target_is_printed_by_its_shape() {
+        let target = "/v1/persons/01010750160?pid=01010750160".parse().ok();
+        assert!(target.is_some());
+        let printed = format!("{:?}", Target(target));
+        assert!(!printed.contains("0101") && printed.starts_with('/'), "{printed}");
     }
 
     #[test]
