@@ -191,8 +191,8 @@ fn name(route: Option<&Arc<Route>>) -> &str {
     route.map_or("none", |route| &route.config.id)
 }
 
-/// What a record is opened with.
-#[derive(Clone, Copy, Debug)]
+/// What a record is opened with. Not printable: the target is as it came.
+#[derive(Clone, Copy)]
 pub struct Opening<'r> {
     /// When the request came, by the wall clock.
     pub at: SystemTime,
