@@ -599,8 +599,8 @@ mod tests {
     use crate::domain::resource::{Question, Right};
     use crate::domain::system_user::SystemUserId;
     use crate::sync::ports::{
-        AccessList, FeedPosition, PublishedResource, SavedLists, SavedResource, SavedUser,
-        StorableQuestion,
+        AccessList, FeedPosition, PublishedResource, SavedLists, SavedPackage, SavedResource,
+        SavedUser, StorableQuestion,
     };
     use tempfile::TempDir;
 
@@ -665,6 +665,11 @@ mod tests {
             Saved::Confirmation(storable(None), at(4)),
             Saved::Confirmation(storable(Some("7")), at(4)),
             Saved::SwitchedOff(storable(None)),
+            Saved::LookedFor(vec![SavedPackage {
+                package: "suffix".parse().unwrap(),
+                codes: ["code".to_owned(), "older".to_owned()].into(),
+                since: at(1),
+            }]),
         ]
     }
 

@@ -543,9 +543,7 @@ impl Sync {
 
     fn set_policies(&mut self) {
         let wanted = self.mirror.wanted();
-        if wanted.packages.keys().any(|code| !self.wanted.packages.contains_key(code)) {
-            self.users.grown(self.ticks.now());
-        }
+        self.users.grown(self.mirror.looked_for_since());
         self.wanted = Arc::new(wanted);
         let state = |(right, index): &(Right, RightIndex)| (*index, self.mirror.state(right));
         let states = self.rights.iter().map(state).collect();

@@ -8,8 +8,8 @@ use crate::domain::party::{CheckDigits, OrgNumber, Party};
 use crate::domain::resource::{ActionId, Question, ResourceId, Right};
 use crate::domain::system_user::SystemUserId;
 use crate::sync::ports::{
-    AccessList, AccessLists, FeedPosition, PublishedResource, Saved, SavedLists, SavedResource,
-    SavedUser, StorableQuestion,
+    AccessList, AccessLists, FeedPosition, PublishedResource, Saved, SavedLists, SavedPackage,
+    SavedResource, SavedUser, StorableQuestion,
 };
 use std::collections::{BTreeSet, HashMap};
 use std::str::FromStr;
@@ -27,6 +27,7 @@ pub(super) enum Kind {
     User,
     Confirmation,
     SwitchedOff,
+    LookedFor,
 }
 
 impl Kind {
@@ -40,6 +41,7 @@ impl Kind {
             Self::User => 6,
             Self::Confirmation => 7,
             Self::SwitchedOff => 8,
+            Self::LookedFor => 9,
         }
     }
 
@@ -53,6 +55,7 @@ impl Kind {
             Self::User,
             Self::Confirmation,
             Self::SwitchedOff,
+            Self::LookedFor,
         ];
         all.into_iter().find(|kind| kind.number() == number)
     }
@@ -89,6 +92,10 @@ pub(super) fn encode(saved: &Saved) -> Result<Record, TooLong> {
         Saved::Catalogue(packages) => {
             to.catalogue(packages)?;
             (Kind::Catalogue, Vec::new(), true)
+        }
+        Saved::LookedFor(packages) => {
+            to.looked_for(packages)?;
+            (Kind::LookedFor, Vec::new(), true)
         }
         Saved::AccessLists(lists) => {
             to.access_lists(lists)?;
@@ -135,6 +142,7 @@ pub(super) fn decode(kind: u8, content: &[u8]) -> Option<Saved> {
         Kind::User => Saved::User(Box::new(from.user()?)),
         Kind::Confirmation => Saved::Confirmation(from.question()?, from.time()?),
         Kind::SwitchedOff => Saved::SwitchedOff(from.question()?),
+        Kind::LookedFor => Saved::LookedFor(from.many(Decoder::looked_for)?),
     };
     from.0.is_empty().then_some(saved)
 }
@@ -244,6 +252,17 @@ impl Encoder {
         for (code, package) in packages {
             self.text(code)?;
             self.text(package.as_str())?;
+        }
+        Ok(())
+    }
+
+    fn looked_for(&mut self, packages: &[SavedPackage]) -> Result<(), TooLong> {
+        self.length(packages.len())?;
+        for SavedPackage { package, codes, since } in packages {
+            self.text(package.as_str())?;
+            self.length(codes.len())?;
+            codes.iter().try_for_each(|code| self.text(code))?;
+            self.time(*since);
         }
         Ok(())
     }
@@ -382,6 +401,12 @@ impl<'a> Decoder<'a> {
     fn catalogue(&mut self) -> Option<HashMap<String, PackageId>> {
         let pairs = self.many(|from| Some((from.text()?.to_owned(), from.parsed()?)))?;
         Some(pairs.into_iter().collect())
+    }
+
+    fn looked_for(&mut self) -> Option<SavedPackage> {
+        let package = self.parsed()?;
+        let codes = self.many(|from| from.text().map(str::to_owned))?.into_iter().collect();
+        Some(SavedPackage { package, codes, since: self.time()? })
     }
 
     fn access_lists(&mut self) -> Option<SavedLists> {

@@ -5,8 +5,8 @@
 //! is; a policy that is known to have changed, and could not be read, counts as unread.
 
 use super::ports::{
-    AccessLists, Feed, FeedPosition, PublishedResource, Saved, SavedLists, SavedResource, Source,
-    Wanted,
+    AccessLists, Feed, FeedPosition, PublishedResource, Saved, SavedLists, SavedPackage,
+    SavedResource, Source, Wanted,
 };
 use super::save;
 use super::status::ResourceStatus;
@@ -447,6 +447,12 @@ impl Mirror {
             }
         }
         batch.extend(self.packages.clone().map(Saved::Catalogue));
+        let looked_for = self.known_since.iter().map(|(package, (codes, since))| SavedPackage {
+            package: package.clone(),
+            codes: codes.clone(),
+            since: state.ticks.to_wall(*since, state.wall),
+        });
+        batch.push(Saved::LookedFor(looked_for.collect()));
         if let (Some(owner), Some(lists), Some(fetched)) = (&self.owner, &self.lists, verified) {
             let (owner, lists) = (owner.clone(), lists.clone());
             batch.push(Saved::AccessLists(SavedLists { owner, lists, fetched }));
@@ -471,6 +477,21 @@ impl Mirror {
         }
         self.verified = [self.verified, Some(verified)].into_iter().flatten().min();
         true
+    }
+
+    /// Since when system users are read for all that is looked for now; `None` where that is nothing.
+    pub(super) fn looked_for_since(&self) -> Option<Tick> {
+        self.known_since.values().map(|(_, since)| *since).max()
+    }
+
+    /// Since then system users were read for this package, before they were saved.
+    pub(super) fn restore_looked_for(
+        &mut self,
+        package: PackageId,
+        codes: BTreeSet<String>,
+        since: Tick,
+    ) {
+        self.known_since.insert(package, (codes, since));
     }
 
     /// Takes up the catalogue as it was saved.

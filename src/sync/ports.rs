@@ -131,6 +131,8 @@ pub enum Saved {
     ResourceGone(ResourceId),
     /// Every access package, as [`Source::packages`] told them.
     Catalogue(HashMap<String, PackageId>),
+    /// The packages that system users are read for.
+    LookedFor(Vec<SavedPackage>),
     /// The access lists of one service owner.
     AccessLists(SavedLists),
     /// The PDP permitted this.
@@ -182,6 +184,17 @@ pub struct SavedResource {
     pub published: PublishedResource,
     /// When this was last known to be current.
     pub verified: SystemTime,
+}
+
+/// A package on disk that system users are read for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SavedPackage {
+    /// Its id.
+    pub package: PackageId,
+    /// Its codes, as authorized parties spell them.
+    pub codes: BTreeSet<String>,
+    /// Since when: who was read after it holds the package, or was found not to.
+    pub since: SystemTime,
 }
 
 /// Access lists on disk.

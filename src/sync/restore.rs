@@ -1,13 +1,17 @@
 //! What was saved, taken up again: by the task at its start, and for people who look at a snapshot.
 
 use super::mirror::Mirror;
-use super::ports::{Saved, SavedUser, StorableQuestion};
+use super::ports::{Saved, SavedPackage, SavedUser, StorableQuestion};
 use crate::domain::resource::Question;
 use crate::register::{Restored, Seen, Tick, Ticks, Writer};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// System users taken up at once from disk.
 const TAKEN: usize = 4096;
+
+/// Two times that were saved one after the other may be told in the wrong order by so much, where the clock was set
+/// a little between them. Of what is looked for since then, who was read just after it counts as read before.
+const CLOCKS: Duration = Duration::from_secs(10);
 
 /// Takes up what was saved, fact by fact, in any order.
 pub(super) struct Restoring<'a> {
@@ -61,6 +65,7 @@ impl<'a> Restoring<'a> {
                 }
             }
             Saved::Catalogue(packages) => self.mirror.restore_packages(packages),
+            Saved::LookedFor(packages) => packages.into_iter().for_each(|it| self.take_package(it)),
             Saved::AccessLists(saved) => {
                 if let Some(fetched) = self.tick(saved.fetched) {
                     self.mirror.restore_lists(&saved.owner, saved.lists, fetched);
@@ -103,6 +108,14 @@ impl<'a> Restoring<'a> {
         }
     }
 
+    fn take_package(&mut self, saved: SavedPackage) {
+        let SavedPackage { package, codes, since } = saved;
+        let sure = since.checked_add(CLOCKS).map(|since| since.min(self.wall));
+        if let Some(since) = sure.and_then(|since| self.tick(since)) {
+            self.mirror.restore_looked_for(package, codes, since);
+        }
+    }
+
     fn hand_over(&mut self) {
         self.taken.users += self.writer.restore(std::mem::take(&mut self.users));
     }
@@ -110,7 +123,7 @@ impl<'a> Restoring<'a> {
     /// The end of what was saved.
     pub(super) fn finish(mut self) -> Taken {
         self.hand_over();
-        // Nobody knows what was looked for when it was read.
+        // What else is looked for now nobody was read for.
         self.mirror.note_packages(self.ticks.now());
         self.taken
     }

@@ -680,6 +680,42 @@ async fn what_was_switched_off_of_a_resource_that_is_no_more_routed_is_passed_ov
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_restart_who_was_read_for_all_that_is_looked_for_is_not_read_anew() {
+    // The wall clock stands still here, so that what is saved is as old as the register says.
+    let slow =
+        || RegisterConfig { refresh_least: 30 * MINUTE, refresh_most: 60 * MINUTE, ..config() };
+    let cases = [
+        ("as it was", 15 * SECOND, "lonn", 0),
+        (
+            "read so soon after it was known what to look for that clocks may differ",
+            SECOND,
+            "lonn",
+            1,
+        ),
+        ("a package is looked for that nobody was read for", 15 * SECOND, "utlegg", 1),
+    ];
+    for (case, pause, named, read) in cases {
+        let disk = Disk::default();
+        let both = || holding(&["lonn", "code-of-utlegg"]);
+        let (sync, bench) = idle(both(), slow(), Some(disk.clone()));
+        let running = tokio::spawn(sync.run(bench.stop.clone()));
+        bench.after(pause).await;
+        bench.seen();
+        bench.after(SECOND).await;
+        assert!(bench.derived().is_ok(), "{case}");
+        bench.stop.cancel();
+        running.await.unwrap();
+        let saved = std::mem::take(&mut *disk.saved.lock().unwrap());
+        let altinn = Altinn { policy: Some(policy(&["lonn", named])), ..both() };
+        let after = start_from(saved, altinn, slow()).await;
+        let _used = after.derived();
+        after.after(2 * MINUTE).await;
+        assert!(after.derived().is_ok(), "{case}");
+        assert_eq!(after.outside.read(|altinn| altinn.parties_read), read, "{case}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_difference_that_altinns_own_memory_explains_is_set_apart() {
     let bench = start(holding(&["lonn"]), config()).await;
     bench.seen();

@@ -85,9 +85,9 @@ impl Users {
         }
     }
 
-    /// More is looked for from now on: whoever is relied on is read again.
-    pub(super) fn grown(&mut self, at: Tick) {
-        self.grown = Some(at);
+    /// All that is looked for is looked for since then: who was read before, and is relied on, is read again.
+    pub(super) fn grown(&mut self, at: Option<Tick>) {
+        self.grown = at;
     }
 
     /// Takes the next one to be read, if there is room and no pause.
