@@ -11,6 +11,7 @@ pub mod authorize;
 pub mod confirmations;
 pub mod facts;
 mod fields;
+mod memory;
 pub mod notices;
 pub mod party;
 pub mod path;

@@ -147,8 +147,11 @@ impl Answers {
 
     /// Has a system user watched that a verified token names.
     pub fn watch(&self, id: SystemUserId, seen: impl FnOnce() -> Seen) {
-        if let Some(notices) = &self.notices {
-            notices.seen(id, seen);
+        let Some(notices) = &self.notices else { return };
+        let seen = seen();
+        // Mostly it is known, and the task that keeps the register need not be woken.
+        if !self.register.as_ref().is_some_and(|register| register.knows(&seen)) {
+            notices.seen(id, || seen);
         }
     }
 

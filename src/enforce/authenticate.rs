@@ -5,6 +5,7 @@
 //! its scopes are judged anew on every request. Sources: contract maskinporten.md §5, RFC 7515,
 //! RFC 6750; threats 1–24.
 
+use super::memory::{Change, Memory};
 use super::ports::{KeyError, KeySource, Unavailable, VerificationKey};
 use super::rate::Pace;
 use super::recent::Whose;
@@ -24,7 +25,7 @@ use http::{HeaderMap, HeaderValue, header};
 use jsonwebtoken::Algorithm;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A request whose token is good, of this issuer, for this service, now.
 #[derive(Debug)]
@@ -127,7 +128,7 @@ pub struct Authenticator {
     clock: Arc<dyn Clock>,
     config: TokenConfig,
     hash_key: hmac::Key,
-    verified: moka::sync::Cache<TokenHash, Arc<VerifiedToken>>,
+    verified: Arc<Memory<TokenHash, Arc<VerifiedToken>>>,
     /// In front of them, what each thread met lately.
     recent: Whose,
 }
@@ -137,7 +138,7 @@ type TokenHash = [u8; 32];
 impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authenticator")
-            .field("remembered", &self.verified.entry_count())
+            .field("remembered", &self.verified.len())
             .finish_non_exhaustive()
     }
 }
@@ -179,10 +180,7 @@ impl Authenticator {
     ) -> Result<Self, NoRandomness> {
         let hash_key = hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new())
             .map_err(|_| NoRandomness)?;
-        let verified = moka::sync::Cache::builder()
-            .max_capacity(config.cache_entries)
-            .expire_after(UntilItsEnd { clock: Arc::clone(&clock), leeway: config.rules.leeway })
-            .build();
+        let verified = Arc::new(Memory::new(config.cache_entries));
         Ok(Self { keys, clock, config, hash_key, verified, recent: Whose::new() })
     }
 
@@ -197,7 +195,7 @@ impl Authenticator {
         if ours.rules != theirs.rules || ours.cache_entries != theirs.cache_entries {
             return Self::new(keys, clock, config);
         }
-        let (hash_key, verified) = (self.hash_key.clone(), self.verified.clone());
+        let (hash_key, verified) = (self.hash_key.clone(), Arc::clone(&self.verified));
         Ok(Self { keys, clock, config, hash_key, verified, recent: self.recent })
     }
 
@@ -259,11 +257,18 @@ impl Authenticator {
                 self.recent.keep(token.as_bytes(), &verified);
                 return Ok((verified, TokenCache::Hit));
             }
-            self.verified.invalidate(&hash);
+            self.verified.forget(&hash);
         }
         let verified = Arc::new(self.verify(token).await?);
-        self.verified.insert(hash, Arc::clone(&verified));
+        self.remember(&hash, &verified);
         Ok((verified, TokenCache::Miss))
+    }
+
+    fn remember(&self, hash: &TokenHash, verified: &Arc<VerifiedToken>) {
+        let (expires, now) = (verified.claims.expires, verified.verified);
+        let ends = now.saturating_add(remembered_for(expires, self.config.rules.leeway, now));
+        let hold = |_: Option<&_>| Change::Hold(Arc::clone(verified), ends.seconds());
+        self.verified.change(hash, now.seconds(), hold, &mut |_, _| {});
     }
 
     fn hash(&self, token: &str) -> TokenHash {
@@ -315,33 +320,6 @@ const MEMORY: Duration = Duration::from_secs(3600);
 /// Those of Maskinporten live for minutes, so that most of what were remembered for longer would be of no use to anybody.
 fn remembered_for(expires: UnixTime, leeway: Duration, now: UnixTime) -> Duration {
     now.until(expires.saturating_add(leeway)).min(MEMORY)
-}
-
-/// A token is remembered until it ends.
-struct UntilItsEnd {
-    clock: Arc<dyn Clock>,
-    leeway: Duration,
-}
-
-impl moka::Expiry<TokenHash, Arc<VerifiedToken>> for UntilItsEnd {
-    fn expire_after_create(
-        &self,
-        _: &TokenHash,
-        token: &Arc<VerifiedToken>,
-        _: Instant,
-    ) -> Option<Duration> {
-        Some(remembered_for(token.claims.expires, self.leeway, self.clock.now()))
-    }
-
-    fn expire_after_update(
-        &self,
-        hash: &TokenHash,
-        token: &Arc<VerifiedToken>,
-        at: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        self.expire_after_create(hash, token, at)
-    }
 }
 
 /// The one `Authorization` field; `admit` has refused two.

@@ -4,13 +4,12 @@
 //! answer may be when it is used is not decided here. What could not be told is never held. Ages run from
 //! before the question was sent.
 
+use super::memory::{Change, Memory};
 use super::ports::{Call, RemotePdp};
 use crate::config::ConfirmationConfig;
 use crate::domain::decision::{Undecided, Verdict};
 use crate::domain::resource::Question;
 use crate::register::{Tick, Ticks};
-use moka::Expiry;
-use moka::ops::compute::Op;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -71,44 +70,15 @@ pub struct Asking {
 pub struct Confirmations {
     pdp: Arc<dyn RemotePdp>,
     ticks: Ticks,
-    held: moka::sync::Cache<Question, Confirmation>,
+    held: Memory<Question, Confirmation>,
+    begun: Instant,
     flights: moka::future::Cache<Question, Flight>,
     permitted: moka::sync::Cache<Question, ()>,
     on_second_asking: OnSecondAsking,
     on_no: Option<OnNo>,
     journal: Arc<OnceLock<Journal>>,
-    kept: Kept,
-}
-
-/// How long an answer is kept, in milliseconds: past the greatest age at which any can be of use.
-#[derive(Clone, Debug, Default)]
-struct Kept(Arc<AtomicU64>);
-
-impl Kept {
-    fn time(&self) -> Duration {
-        Duration::from_millis(self.0.load(Ordering::Relaxed))
-    }
-}
-
-impl Expiry<Question, Confirmation> for Kept {
-    fn expire_after_create(
-        &self,
-        _: &Question,
-        _: &Confirmation,
-        _: std::time::Instant,
-    ) -> Option<Duration> {
-        Some(self.time())
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &Question,
-        _: &Confirmation,
-        _: std::time::Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(self.time())
-    }
+    /// How long an answer is kept, in milliseconds: past the greatest age at which any can be of use.
+    kept: AtomicU64,
 }
 
 /// One asking, for all who wait for it.
@@ -165,26 +135,24 @@ impl Confirmations {
         // The caches only tidy up; every use checks the age itself.
         let (most, suspicious) = (config.max_entries, config.suspicious_for);
         let journal: Arc<OnceLock<Journal>> = Arc::default();
-        let let_go = Arc::clone(&journal);
-        let kept = Kept::default();
-        let held = moka::sync::Cache::builder();
-        let held = held.max_capacity(most).expire_after(kept.clone());
-        // What is of no use any more must not stay on disk for ever.
-        let held = held.eviction_listener(move |question: Arc<Question>, _, cause| {
-            if cause.was_evicted()
-                && let Some(journal) = let_go.get()
-            {
-                journal.note(Question::clone(&question), None);
-            }
-        });
-        let held = held.build();
+        let (held, begun, kept) = (Memory::new(most), Instant::now(), AtomicU64::new(0));
         let permitted = moka::sync::Cache::builder();
         let permitted = permitted.max_capacity(most).time_to_live(suspicious).build();
         let flights = moka::future::Cache::builder();
         let flights = flights.max_capacity(most).time_to_live(LANDED).build();
         let on_no = None;
-        let new =
-            Self { pdp, ticks, held, flights, permitted, on_second_asking, on_no, journal, kept };
+        let new = Self {
+            pdp,
+            ticks,
+            held,
+            begun,
+            flights,
+            permitted,
+            on_second_asking,
+            on_no,
+            journal,
+            kept,
+        };
         new.keep_for(longest.max(config.no_for));
         new
     }
@@ -192,7 +160,7 @@ impl Confirmations {
     /// Keeps what is answered from now on for so long.
     pub fn keep_for(&self, longest: Duration) {
         let longest = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
-        self.kept.0.store(longest, Ordering::Relaxed);
+        self.kept.store(longest, Ordering::Relaxed);
     }
 
     /// From now on tells of every no.
@@ -209,21 +177,16 @@ impl Confirmations {
         JournalReader { notes: receiver, incomplete }
     }
 
-    /// The newest answer to `question`, whatever its age. Allocates nothing where none is held; where one is,
-    /// every 64th caller or so tidies up the cache, with one allocation.
+    /// The newest answer to `question`, whatever its age. Allocates nothing.
     #[must_use]
     pub fn held(&self, question: &Question) -> Option<Confirmation> {
-        // Mostly none is, since the register derives. What `get` does not find it notes all the same: in one
-        // queue for all threads, which whoever fills it empties.
-        if !self.held.contains_key(question) {
-            return None;
-        }
         self.held.get(question)
     }
 
-    /// Lets go what is of no use any more, so that fewer of those who look up have to.
+    /// Lets go a part of what is of no use any more: it must not stay on disk for ever. Called every second, it comes to all
+    /// in a minute.
     pub fn tidy(&self) {
-        self.held.run_pending_tasks();
+        self.held.sweep(self.now(), &mut |question, _| self.has_gone(question));
     }
 
     /// Takes up a permit that was saved.
@@ -233,7 +196,7 @@ impl Confirmations {
 
     /// Lets an answer go: since then Altinn has said otherwise to somebody who holds none.
     pub fn forget(&self, question: &Question) {
-        self.held.invalidate(question);
+        self.held.forget(question);
         if let Some(journal) = self.journal.get() {
             journal.note(question.clone(), None);
         }
@@ -241,13 +204,13 @@ impl Confirmations {
 
     /// Shows every answer held.
     pub fn each_held(&self, show: &mut dyn FnMut(Question, Confirmation)) {
-        self.held.iter().for_each(|(question, answer)| show(Question::clone(&question), answer));
+        self.held.each(&mut |question, answer| show(question.clone(), *answer));
     }
 
-    /// About how many answers are held.
+    /// How many answers are held.
     #[must_use]
-    pub fn count(&self) -> u64 {
-        self.held.entry_count()
+    pub fn count(&self) -> usize {
+        self.held.len()
     }
 
     /// Asks, together with all who ask the same.
@@ -356,10 +319,27 @@ impl Confirmations {
             let no = held.verdict != Verdict::Permit && new.verdict == Verdict::Permit;
             held.asked > new.asked || (held.asked == new.asked && no)
         };
-        self.held.entry_by_ref(question).and_compute_with(|held| {
-            let stays = held.is_some_and(|held| stays(held.value()));
-            if stays { Op::Nop } else { Op::Put(new) }
-        });
+        let kept = i64::try_from(self.kept.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
+        let now = self.now();
+        let hold = |held: Option<&Confirmation>| {
+            if held.is_some_and(stays) {
+                Change::Nothing
+            } else {
+                Change::Hold(new, now.saturating_add(kept))
+            }
+        };
+        self.held.change(question, now, hold, &mut |question, _| self.has_gone(question));
+    }
+
+    fn has_gone(&self, question: Question) {
+        if let Some(journal) = self.journal.get() {
+            journal.note(question, None);
+        }
+    }
+
+    /// Milliseconds since the beginning.
+    fn now(&self) -> i64 {
+        i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 }
 

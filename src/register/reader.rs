@@ -4,8 +4,8 @@ use super::book::Book;
 use super::shard::{Found, Grant, Shard};
 use super::ticks::{Moment, Tick, Ticks};
 use super::{
-    DerivedPermit, LookUp, NotDerived, PolicyVersion, RightIndex, Shared, Spot, TooManyRights,
-    Watched,
+    DerivedPermit, LookUp, NotDerived, PolicyVersion, RightIndex, Seen, Shared, Spot,
+    TooManyRights, Watched,
 };
 use crate::domain::delegation::{PackageId, PartyRights};
 use crate::domain::party::{OrgNumber, Party};
@@ -224,6 +224,18 @@ impl Reader {
             shard.load().iter().for_each(|found| stats.count(&found, now));
         }
         stats
+    }
+
+    /// Whether a system user is watched, with this owner, system and vendor; marks nothing.
+    #[must_use]
+    pub fn knows(&self, seen: &Seen) -> bool {
+        let packed = |number: Option<OrgNumber>| number.map_or(u32::MAX, |number| number.packed());
+        let same = self.with(seen.id, |found| {
+            let row = found.row;
+            let numbers = (row.owner, row.vendor) == (packed(seen.owner), packed(seen.vendor));
+            numbers && self.shared.systems.load().get(row.system) == seen.system.as_ref()
+        });
+        same.unwrap_or(false)
     }
 
     /// One system user, with names.

@@ -630,6 +630,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_is_known_is_known_with_owner_system_and_vendor() {
+        let (mut writer, reader) = stage();
+        assert!(reader.knows(&seen(1)));
+        let others = [
+            seen(2),
+            Seen { owner: Some(OTHER.parse().unwrap()), ..seen(1) },
+            Seen { vendor: None, ..seen(1) },
+            Seen { system: Some("310000035_other".parse().unwrap()), ..seen(1) },
+            Seen { system: None, ..seen(1) },
+        ];
+        for other in others {
+            assert!(!reader.knows(&other), "{other:?}");
+            writer.watch(&other);
+            assert!(reader.knows(&other), "{other:?} once it is watched");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_is_known_is_counted_by_its_age() {
         let (mut writer, reader) = stage();
         writer.watch(&seen(2));
