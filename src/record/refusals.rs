@@ -12,6 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Most refusals remembered.
 pub const MOST: usize = 100;
 
+/// Room for one as most are, in bytes.
+const USUAL: usize = 768;
+
 /// Most vendors counted by name in one minute; those who come later in it are counted together.
 const VENDORS: usize = 256;
 
@@ -21,7 +24,7 @@ pub struct Refusals(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    last: VecDeque<Box<str>>,
+    last: VecDeque<Vec<u8>>,
     hour: Minutes<Tally>,
 }
 
@@ -127,27 +130,29 @@ impl Refusals {
             resource: line.resource.map(Cow::from),
             action: line.action.map(Cow::from),
         };
+        let mut text = Vec::with_capacity(USUAL);
         // Text and numbers always make a line.
-        let Ok(text) = serde_json::to_string(&refusal) else { return };
+        let Ok(()) = serde_json::to_writer(&mut text, &refusal) else { return };
         let mut kept = self.kept();
         if kept.last.len() >= MOST {
             kept.last.pop_front();
         }
-        kept.last.push_back(text.into());
+        kept.last.push_back(text);
         kept.hour.note(|tally| tally.count(line));
     }
 
     /// All of them as one JSON text, the latest first.
     #[must_use]
     pub fn json(&self) -> String {
-        format!("{{\"refusals\":[{}]}}\n", self.texts().join(",\n"))
+        let texts = self.texts().join(&b",\n"[..]);
+        format!("{{\"refusals\":[{}]}}\n", String::from_utf8_lossy(&texts))
     }
 
     /// All of them, the latest first.
     #[must_use]
     pub fn last(&self) -> Vec<Refusal<'static>> {
         // Each was written here, so that each can be read.
-        self.texts().iter().filter_map(|text| serde_json::from_str(text).ok()).collect()
+        self.texts().iter().filter_map(|text| serde_json::from_slice(text).ok()).collect()
     }
 
     /// Those of the last hour in numbers: how many minutes ago, and what was counted in that minute.
@@ -156,7 +161,7 @@ impl Refusals {
         self.kept().hour.told()
     }
 
-    fn texts(&self) -> Vec<Box<str>> {
+    fn texts(&self) -> Vec<Vec<u8>> {
         self.kept().last.iter().rev().cloned().collect()
     }
 

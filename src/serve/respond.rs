@@ -77,6 +77,9 @@ pub fn refuse(rejection: &Rejection, around: Surroundings<'_>) -> Response<Bytes
     response
 }
 
+/// Room for a problem as most are, in bytes.
+const USUAL: usize = 768;
+
 /// The problem's members, those of RFC 9457 first.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -130,8 +133,10 @@ fn problem(rejection: &Rejection, around: Surroundings<'_>) -> Response<Bytes> {
             _ => None,
         },
     };
-    // Text and numbers always make JSON.
-    let mut response = Response::new(serde_json::to_vec(&problem).unwrap_or_default().into());
+    let mut body = Vec::with_capacity(USUAL);
+    // Text and numbers always make JSON, and memory takes it.
+    let _written = serde_json::to_writer(&mut body, &problem);
+    let mut response = Response::new(body.into());
     *response.status_mut() = code.status();
     let headers: &mut HeaderMap = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
