@@ -22,6 +22,7 @@ pub mod rejection;
 pub mod route;
 pub mod scope;
 pub mod shadow;
+pub mod signature;
 #[cfg(test)]
 pub(crate) mod test_support;
 pub mod told;

@@ -1,5 +1,6 @@
 //! What the pipeline asks of the outside. Edges implement these; tests give plain ones.
 
+use super::signature::PublicKey;
 use crate::domain::decision::{Undecided, Verdict};
 use crate::domain::party::OrgNumber;
 use crate::domain::resource::Question;
@@ -122,7 +123,7 @@ pub struct VerificationKey {
     /// The one algorithm it is for, where the issuer says so.
     pub algorithm: Option<jsonwebtoken::Algorithm>,
     /// The key: RSA, 2048 to 8192 bits.
-    pub key: jsonwebtoken::DecodingKey,
+    pub key: PublicKey,
 }
 
 impl fmt::Debug for VerificationKey {

@@ -16,7 +16,6 @@ use crate::telemetry::metrics::Metrics;
 use ::http::StatusCode;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use jsonwebtoken::{DecodingKey, DecodingKeyKind};
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::BuildHasher;
@@ -444,18 +443,8 @@ impl Shared {
 fn kept_or_new(before: Option<&HeldSet>, key: VerificationKey) -> Arc<VerificationKey> {
     before
         .and_then(|set| set.keys.get(&key.key_id))
-        .filter(|held| held.algorithm == key.algorithm && same_material(&held.key, &key.key))
+        .filter(|held| held.algorithm == key.algorithm && held.key == key.key)
         .map_or_else(|| Arc::new(key), Arc::clone)
-}
-
-fn same_material(one: &DecodingKey, other: &DecodingKey) -> bool {
-    match (one.kind(), other.kind()) {
-        (
-            DecodingKeyKind::RsaModulusExponent { n, e },
-            DecodingKeyKind::RsaModulusExponent { n: other_n, e: other_e },
-        ) => n == other_n && e == other_e,
-        (DecodingKeyKind::RsaModulusExponent { .. } | DecodingKeyKind::SecretOrDer(_), _) => false,
-    }
 }
 
 /// About 250 ms, doubling to 30 s, each spread over its own length so that replicas part ways.

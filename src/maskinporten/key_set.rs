@@ -5,9 +5,10 @@
 
 use crate::domain::json::{InvalidJson, Json};
 use crate::enforce::ports::VerificationKey;
+use crate::enforce::signature::PublicKey;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey};
+use jsonwebtoken::Algorithm;
 use std::collections::BTreeMap;
 
 /// Largest key set, in bytes.
@@ -119,12 +120,13 @@ pub fn parse_key_set(bytes: &[u8]) -> Result<ParsedKeySet, KeySetError> {
         }
     }
     for (key_id, candidates) in by_id {
-        match the_one(&candidates) {
-            Ok((algorithm, material)) => parsed.keys.push(VerificationKey {
-                key_id: key_id.to_owned(),
-                algorithm,
-                key: DecodingKey::from_rsa_raw_components(&material.modulus, &material.exponent),
-            }),
+        let one = the_one(&candidates);
+        let read = one.and_then(|(algorithm, material)| Ok((algorithm, material.key()?)));
+        match read {
+            Ok((algorithm, key)) => {
+                let key_id = key_id.to_owned();
+                parsed.keys.push(VerificationKey { key_id, algorithm, key });
+            }
             Err(reason) => parsed.ignored.extend(candidates.iter().map(|_| reason)),
         }
     }
@@ -189,6 +191,10 @@ impl Material {
             return Err(IgnoredKey::Roca);
         }
         Ok(Self { modulus, exponent })
+    }
+
+    fn key(&self) -> Result<PublicKey, IgnoredKey> {
+        PublicKey::new(self.modulus.clone(), self.exponent.clone()).map_err(|_| IgnoredKey::Modulus)
     }
 }
 
