@@ -290,6 +290,7 @@ impl World {
             lost: None,
             last_used: wall,
             parties,
+            read_for: None,
         }
     }
 

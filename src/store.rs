@@ -599,8 +599,8 @@ mod tests {
     use crate::domain::resource::{Question, Right};
     use crate::domain::system_user::SystemUserId;
     use crate::sync::ports::{
-        AccessList, FeedPosition, PublishedResource, SavedLists, SavedPackage, SavedResource,
-        SavedUser, StorableQuestion,
+        AccessList, FeedPosition, PublishedResource, ReadFor, SavedLists, SavedResource, SavedUser,
+        StorableQuestion,
     };
     use tempfile::TempDir;
 
@@ -630,6 +630,7 @@ mod tests {
             lost: number.is_multiple_of(2).then(|| at(1)),
             last_used: at(2),
             parties: (0..parties).map(rights).collect(),
+            read_for: number.is_multiple_of(3).then_some(ReadFor(number.into())),
         }
     }
 
@@ -665,11 +666,6 @@ mod tests {
             Saved::Confirmation(storable(None), at(4)),
             Saved::Confirmation(storable(Some("7")), at(4)),
             Saved::SwitchedOff(storable(None)),
-            Saved::LookedFor(vec![SavedPackage {
-                package: "suffix".parse().unwrap(),
-                codes: ["code".to_owned(), "older".to_owned()].into(),
-                since: at(1),
-            }]),
         ]
     }
 

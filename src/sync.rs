@@ -559,9 +559,8 @@ impl Sync {
 
     fn save(&mut self, now: Instant) {
         let Some(saver) = &mut self.saver else { return };
-        let (reader, mirror, ticks) = (&self.reader, &self.mirror, &self.ticks);
-        let (switched_off, wall) = (&self.switched_off, self.clock.wall());
-        let state = State { reader, mirror, switched_off, ticks, wall };
+        let wall = self.clock.wall();
+        let state = State::of(&self.reader, &self.mirror, &self.switched_off, &self.ticks, wall);
         if let Some(writing) = saver.due(&state, &self.answers, now) {
             self.tasks.spawn_blocking(move || Done::Saved(Box::new(writing.write())));
         }
@@ -577,9 +576,9 @@ impl Sync {
             }
         }
         while let Some(saver) = &mut self.saver {
-            let (reader, mirror, ticks) = (&self.reader, &self.mirror, &self.ticks);
-            let (switched_off, wall) = (&self.switched_off, self.clock.wall());
-            let state = State { reader, mirror, switched_off, ticks, wall };
+            let wall = self.clock.wall();
+            let state =
+                State::of(&self.reader, &self.mirror, &self.switched_off, &self.ticks, wall);
             let Some(writing) = saver.last(&state, &self.answers) else { return };
             let written = tokio::task::spawn_blocking(move || writing.write()).await;
             // One writing takes so many. What fails now is not tried again: the program ends.

@@ -398,6 +398,7 @@ async fn leave_snapshot(world: &World, jwk: &str, package: &str) {
             packages: vec![package.parse().unwrap()],
             resources: vec![],
         }],
+        read_for: None,
     };
     let options = offline::snapshot(&config).expect("a snapshot");
     let _ = std::fs::remove_file(&options.path);

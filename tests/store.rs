@@ -59,6 +59,7 @@ fn batch(number: u32) -> Vec<Saved> {
             lost: None,
             last_used: now(),
             parties: vec![rights(number)],
+            read_for: None,
         }))
     };
     let feed = Saved::Feed(FeedPosition(number.to_string()));

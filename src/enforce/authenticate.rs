@@ -238,9 +238,7 @@ impl Authenticator {
         let Some(verified) = token.and_then(|token| self.recent.find(token)) else {
             return Ok(None);
         };
-        let now = self.clock.now();
-        let lately = verified.verified.until(now) < MEMORY;
-        Ok((lately && self.still_good(&verified, now)?).then_some(verified))
+        Ok(self.still_good(&verified, self.clock.now())?.then_some(verified))
     }
 
     async fn verify_remembered(
@@ -277,9 +275,10 @@ impl Authenticator {
         tag.as_ref().try_into().unwrap_or_default()
     }
 
-    /// A remembered token is judged anew when it has ended or its key is gone.
+    /// A remembered token is judged anew when it has ended, after an hour, or when its key is gone.
     fn still_good(&self, verified: &VerifiedToken, now: UnixTime) -> Result<bool, Rejection> {
-        if has_expired(verified.claims.expires, self.config.rules.leeway, now) {
+        let old = verified.verified.until(now) >= MEMORY;
+        if old || has_expired(verified.claims.expires, self.config.rules.leeway, now) {
             return Ok(false);
         }
         let holds = self.keys.holds(&verified.key);
@@ -588,6 +587,40 @@ mod tests {
         for (seconds, good) in [(0, true), (69, true), (70, false)] {
             world.now.store(NOW + seconds, Ordering::Relaxed);
             assert_eq!(met(&judge, field).ok(), Some(good), "{seconds} s, and it ends at 60");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_that_all_threads_remember_is_verified_anew_after_an_hour_and_at_its_end() {
+        let good = key();
+        let world =
+            Arc::new(World { key: Mutex::new(Ok(Arc::clone(&good))), now: AtomicI64::new(NOW) });
+        let judge = Authenticator::new(world.clone(), world.clone(), config(100)).unwrap();
+        let text = "header.claims.signature";
+        for (life, last) in [(2 * 3600, 3599), (600, 609)] {
+            let claims = Claims {
+                expires: UnixTime::from_seconds(NOW + life),
+                scopes: GrantedScopes::default(),
+                consumer: Consumer("310000027".parse().unwrap()),
+                supplier: None,
+                client_id: None,
+                system_user: None,
+            };
+            let told = TokenTold::of(&claims);
+            let (key, verified) = (Arc::clone(&good), UnixTime::from_seconds(NOW));
+            let token = VerifiedToken { claims, told, key, verified, pace: OnceLock::new() };
+            judge.remember(&judge.hash(text), &Arc::new(token));
+            for seconds in [0, last] {
+                world.now.store(NOW + seconds, Ordering::Relaxed);
+                let found = judge.verify_remembered(text).await;
+                assert!(matches!(found, Ok((_, TokenCache::Hit))), "after {seconds} s of {life}");
+            }
+            world.now.store(NOW + last + 1, Ordering::Relaxed);
+            for _ in 0..2 {
+                // It is none that anybody could have signed.
+                let anew = judge.verify_remembered(text).await;
+                assert!(matches!(anew, Err(Rejection::Token(TokenError::Header))), "{life}");
+            }
         }
     }
 

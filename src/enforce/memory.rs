@@ -1,9 +1,10 @@
 //! What was found out, remembered until it ends: a bounded map for all threads.
 //!
 //! A look-up is one lock that hardly anybody else wants, and one place in a table; it allocates nothing and leaves
-//! nothing to be done. New entries pay for order: with each the hand of its shard goes on by two places, lets go what
-//! has ended, and, where there is no room, what nobody looked up since it came by (CLOCK). What has ended is gone after as
-//! many new ones as are held; what no new ones come after is gone by [`Memory::sweep`].
+//! nothing to be done. It may find what has ended. New entries pay for order: with each the hand of its shard goes over two
+//! places and lets go what has ended; where there is no room the new one takes the place of the first that has ended, or
+//! that nobody looked up since the hand came by (CLOCK). So what has ended is gone after as many new ones as are held; what no new
+//! ones come after is gone by [`Memory::sweep`].
 
 use crate::domain::salt::Salt;
 use hashbrown::HashTable;
@@ -54,7 +55,10 @@ impl<K: Hash + Eq, V: Clone> Memory<K, V> {
     pub(super) fn new(most: u64) -> Self {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let shards = (most / LEAST_IN_SHARD).clamp(1, SHARDS);
-        let shard = |number| Mutex::new(Shard::new((most + number) / shards));
+        let shard = |number| {
+            let rest = usize::from(number < most % shards);
+            Mutex::new(Shard::new(most / shards + rest))
+        };
         Self {
             salt: Salt::random(),
             shards: (0..shards).map(shard).collect(),
@@ -94,8 +98,7 @@ impl<K: Hash + Eq, V: Clone> Memory<K, V> {
             (entry.value, entry.ends) = (value, ends);
             return;
         }
-        shard.make_room(now, gone);
-        shard.add(Entry { hash, ends, used: false, key: key.clone(), value });
+        shard.put(Entry { hash, ends, used: false, key: key.clone(), value }, now, gone);
     }
 
     /// Lets go what is held of `key`.
@@ -112,8 +115,9 @@ impl<K: Hash + Eq, V: Clone> Memory<K, V> {
         let number = self.swept.fetch_add(1, Ordering::Relaxed) % self.shards.len().max(1);
         let Some(shard) = self.shards.get(number) else { return };
         let mut shard = lock(shard);
-        for _ in 0..shard.entries.len() {
-            shard.step(now, gone);
+        // From the end, since the last one takes the place of one that goes.
+        for place in (0..shard.entries.len()).rev() {
+            shard.let_go_if_over(place, now, gone);
         }
     }
 
@@ -152,47 +156,62 @@ impl<K: Eq, V> Shard<K, V> {
         self.places.find(hash, is_it).copied()
     }
 
-    /// Goes on over [`STEPS`] places, and further until there is room for one more: at most twice round, since who was
-    /// used gets one more round only.
-    fn make_room(&mut self, now: i64, gone: &mut dyn FnMut(K, V)) {
-        for _ in 0..STEPS {
-            self.step(now, gone);
-        }
-        while self.entries.len() >= self.most.max(1) {
-            let Some(entry) = self.at_hand() else { return };
-            if std::mem::take(&mut entry.used) && entry.ends > now {
-                self.hand += 1;
-            } else {
-                self.let_go(gone);
+    fn put(&mut self, entry: Entry<K, V>, now: i64, gone: &mut dyn FnMut(K, V)) {
+        if self.entries.len() < self.most.max(1) {
+            for _ in 0..STEPS {
+                let place = self.hand();
+                if !self.let_go_if_over(place, now, gone) {
+                    self.hand += 1;
+                }
             }
-        }
-    }
-
-    /// Lets go the entry at the hand if it has ended, or goes on by one.
-    fn step(&mut self, now: i64, gone: &mut dyn FnMut(K, V)) {
-        match self.at_hand() {
-            Some(entry) if entry.ends <= now => self.let_go(gone),
-            Some(_) => self.hand += 1,
-            None => {}
-        }
-    }
-
-    fn at_hand(&mut self) -> Option<&mut Entry<K, V>> {
-        if self.hand >= self.entries.len() {
-            self.hand = 0;
-        }
-        self.entries.get_mut(self.hand)
-    }
-
-    fn let_go(&mut self, gone: &mut dyn FnMut(K, V)) {
-        if let Some(Entry { key, value, .. }) = self.remove(self.hand) {
+            self.place(entry.hash, self.entries.len());
+            self.entries.push(entry);
+        } else {
+            let place = self.one_to_give_way(now);
+            let hash = entry.hash;
+            let Some(held) = self.entries.get_mut(place) else { return };
+            let Entry { hash: before, key, value, .. } = std::mem::replace(held, entry);
+            if let Ok(found) = self.places.find_entry(before, |at| *at == place) {
+                found.remove();
+            }
+            self.place(hash, place);
+            self.hand = place + 1;
             gone(key, value);
         }
     }
 
-    fn add(&mut self, entry: Entry<K, V>) {
-        let (hash, place) = (entry.hash, self.entries.len());
-        self.entries.push(entry);
+    /// The first from the hand on that has ended, or was not used since the hand came by: at most twice round, since who
+    /// was used is passed over once.
+    fn one_to_give_way(&mut self, now: i64) -> usize {
+        loop {
+            let place = self.hand();
+            match self.entries.get_mut(place) {
+                Some(entry) if entry.used && entry.ends > now => {
+                    entry.used = false;
+                    self.hand += 1;
+                }
+                Some(_) | None => return place,
+            }
+        }
+    }
+
+    fn hand(&mut self) -> usize {
+        if self.hand >= self.entries.len() {
+            self.hand = 0;
+        }
+        self.hand
+    }
+
+    fn let_go_if_over(&mut self, place: usize, now: i64, gone: &mut dyn FnMut(K, V)) -> bool {
+        let is_over = self.entries.get(place).is_some_and(|entry| entry.ends <= now);
+        if is_over && let Some(Entry { key, value, .. }) = self.remove(place) {
+            gone(key, value);
+        }
+        is_over
+    }
+
+    /// Notes where the entry of this hash is.
+    fn place(&mut self, hash: u64, place: usize) {
         let entries = &self.entries;
         let hash_of = |place: &usize| entries.get(*place).map_or(0, |entry| entry.hash);
         self.places.insert_unique(hash, place, hash_of);
@@ -238,10 +257,38 @@ mod tests {
         }
         assert_eq!(hold(&memory, 4, 0, 10), [2]);
         assert_eq!(memory.get(&2), None);
+        // One round more for each look-up, and before those that came later.
+        let mut gone: Vec<u32> = (5..8).flat_map(|key| hold(&memory, key, 0, 10)).collect();
+        gone.sort_unstable();
+        assert_eq!(gone, [0, 1, 3]);
+        assert_eq!(hold(&memory, 8, 0, 10), [4]);
         assert_eq!(memory.len(), 4);
-        // Used long ago only, as it were: the hand came by twice.
-        let gone: Vec<u32> = (5..8).flat_map(|key| hold(&memory, key, 0, 10)).collect();
-        assert_eq!(gone.len(), 3);
+    }
+
+    #[test]
+    fn nothing_outlives_others_that_nobody_looks_up() {
+        for most in [1, 2, 3, 7, 100, 101] {
+            let memory = Memory::new(most);
+            let most = u32::try_from(most).unwrap();
+            for key in 0..1_000 {
+                // Of those that filled it each goes in the first round, and then each in its turn.
+                for gone in hold(&memory, key, 0, 10) {
+                    let first = key < 2 * most && gone < most;
+                    assert!(first || key - gone == most, "{gone} for {key}, with room for {most}");
+                }
+            }
+            assert_eq!(memory.len(), usize::try_from(most).unwrap());
+        }
+    }
+
+    #[test]
+    fn what_has_ended_gives_way_though_it_was_looked_up() {
+        let memory = Memory::new(3);
+        for (key, ends) in [(0, 10), (1, 5), (2, 10)] {
+            hold(&memory, key, 0, ends);
+            memory.get(&key);
+        }
+        assert_eq!(hold(&memory, 3, 5, 10), [1]);
     }
 
     #[test]
@@ -264,14 +311,14 @@ mod tests {
 
     #[test]
     fn there_is_never_more_than_there_is_room_for() {
-        for most in [0, 1, 2, 255, 256, 300, 1000, 20_000] {
+        for most in [0, 1, 2, 255, 256, 300, 1000, 20_000, u64::MAX] {
             let memory = Memory::new(most);
             for key in 0..30_000 {
                 hold(&memory, key, 0, 10);
             }
             // One is held even where there is room for none, so that what was found out can be used once.
             let (held, most) = (memory.len(), usize::try_from(most).unwrap().max(1));
-            assert!(held <= most && held * 10 >= most * 9, "{held} of {most}");
+            assert!(held <= most && held * 10 >= most.min(30_000) * 9, "{held} of {most}");
         }
     }
 
@@ -304,6 +351,7 @@ mod tests {
             for (number, act) in (0u32..).zip(acts) {
                 let mut gone = Vec::new();
                 let mut note = |key, value| gone.push((key, value));
+                let full = model.len() >= usize::try_from(most).unwrap();
                 match act {
                     Act::Hold(key, time) => {
                         let value = (number, now + time);
@@ -320,10 +368,15 @@ mod tests {
                         model.remove(&key);
                     }
                     Act::Later => now += 1,
-                    Act::Sweep => memory.sweep(now, &mut note),
+                    Act::Sweep => {
+                        memory.sweep(now, &mut note);
+                        let ended = model.values().filter(|(_, ends)| *ends <= now).count();
+                        prop_assert_eq!(gone.len(), ended, "all of them, since there is one shard");
+                    }
                 }
                 for (key, value) in gone {
                     prop_assert_eq!(model.remove(&key), Some(value));
+                    prop_assert!(value.1 <= now || full, "it had ended, or there was no room");
                 }
                 let mut held = HashMap::new();
                 memory.each(&mut |key, value| _ = held.insert(*key, *value));

@@ -20,6 +20,9 @@ pub const HISTORY: Duration = Duration::from_secs(100 * 24 * 3600);
 pub struct Tick(NonZeroU32);
 
 impl Tick {
+    /// Before everything that is marked while the program runs.
+    pub(crate) const EARLIEST: Self = Self(NonZeroU32::MIN);
+
     /// The moment as a number, never 0.
     pub(super) fn number(self) -> u32 {
         self.0.get()

@@ -8,7 +8,7 @@ use crate::domain::party::{CheckDigits, OrgNumber, Party};
 use crate::domain::resource::{ActionId, Question, ResourceId, Right};
 use crate::domain::system_user::SystemUserId;
 use crate::sync::ports::{
-    AccessList, AccessLists, FeedPosition, PublishedResource, Saved, SavedLists, SavedPackage,
+    AccessList, AccessLists, FeedPosition, PublishedResource, ReadFor, Saved, SavedLists,
     SavedResource, SavedUser, StorableQuestion,
 };
 use std::collections::{BTreeSet, HashMap};
@@ -27,7 +27,6 @@ pub(super) enum Kind {
     User,
     Confirmation,
     SwitchedOff,
-    LookedFor,
 }
 
 impl Kind {
@@ -41,7 +40,6 @@ impl Kind {
             Self::User => 6,
             Self::Confirmation => 7,
             Self::SwitchedOff => 8,
-            Self::LookedFor => 9,
         }
     }
 
@@ -55,7 +53,6 @@ impl Kind {
             Self::User,
             Self::Confirmation,
             Self::SwitchedOff,
-            Self::LookedFor,
         ];
         all.into_iter().find(|kind| kind.number() == number)
     }
@@ -70,6 +67,12 @@ pub(super) struct Record {
     /// `None`: it is gone.
     pub(super) content: Option<Vec<u8>>,
 }
+
+/// What stands before the packages that a system user was read for.
+const READ_FOR: u8 = 1;
+/// Bytes of a time, and of one with the packages after it.
+const TIME: usize = 8;
+const TIME_AND_READ_FOR: usize = 17;
 
 /// More than four billion of something.
 #[derive(Clone, Copy, Debug)]
@@ -92,10 +95,6 @@ pub(super) fn encode(saved: &Saved) -> Result<Record, TooLong> {
         Saved::Catalogue(packages) => {
             to.catalogue(packages)?;
             (Kind::Catalogue, Vec::new(), true)
-        }
-        Saved::LookedFor(packages) => {
-            to.looked_for(packages)?;
-            (Kind::LookedFor, Vec::new(), true)
         }
         Saved::AccessLists(lists) => {
             to.access_lists(lists)?;
@@ -142,7 +141,6 @@ pub(super) fn decode(kind: u8, content: &[u8]) -> Option<Saved> {
         Kind::User => Saved::User(Box::new(from.user()?)),
         Kind::Confirmation => Saved::Confirmation(from.question()?, from.time()?),
         Kind::SwitchedOff => Saved::SwitchedOff(from.question()?),
-        Kind::LookedFor => Saved::LookedFor(from.many(Decoder::looked_for)?),
     };
     from.0.is_empty().then_some(saved)
 }
@@ -201,9 +199,14 @@ impl Encoder {
         self.time(user.changed);
         self.time(user.last_used);
         self.parties(&user.parties)?;
-        // At the end, and only if there is one, since records of before end here.
+        // At the end, and only if there is one, since records of before end here. Which of the two there are is told by
+        // their length.
         if let Some(lost) = user.lost {
             self.time(lost);
+        }
+        if let Some(ReadFor(packages)) = user.read_for {
+            self.byte(READ_FOR);
+            self.0.extend_from_slice(&packages.to_be_bytes());
         }
         Ok(())
     }
@@ -252,17 +255,6 @@ impl Encoder {
         for (code, package) in packages {
             self.text(code)?;
             self.text(package.as_str())?;
-        }
-        Ok(())
-    }
-
-    fn looked_for(&mut self, packages: &[SavedPackage]) -> Result<(), TooLong> {
-        self.length(packages.len())?;
-        for SavedPackage { package, codes, since } in packages {
-            self.text(package.as_str())?;
-            self.length(codes.len())?;
-            codes.iter().try_for_each(|code| self.text(code))?;
-            self.time(*since);
         }
         Ok(())
     }
@@ -373,8 +365,18 @@ impl<'a> Decoder<'a> {
             changed: self.time()?,
             last_used: self.time()?,
             parties: self.parties()?,
-            lost: if self.0.is_empty() { None } else { Some(self.time()?) },
+            lost: if matches!(self.0.len(), TIME | TIME_AND_READ_FOR) {
+                Some(self.time()?)
+            } else {
+                None
+            },
+            read_for: if self.0.is_empty() { None } else { Some(self.read_for()?) },
         })
+    }
+
+    fn read_for(&mut self) -> Option<ReadFor> {
+        let [READ_FOR] = self.array()? else { return None };
+        Some(ReadFor(u64::from_be_bytes(self.array()?)))
     }
 
     fn parties(&mut self) -> Option<Vec<PartyRights>> {
@@ -401,12 +403,6 @@ impl<'a> Decoder<'a> {
     fn catalogue(&mut self) -> Option<HashMap<String, PackageId>> {
         let pairs = self.many(|from| Some((from.text()?.to_owned(), from.parsed()?)))?;
         Some(pairs.into_iter().collect())
-    }
-
-    fn looked_for(&mut self) -> Option<SavedPackage> {
-        let package = self.parsed()?;
-        let codes = self.many(|from| from.text().map(str::to_owned))?.into_iter().collect();
-        Some(SavedPackage { package, codes, since: self.time()? })
     }
 
     fn access_lists(&mut self) -> Option<SavedLists> {

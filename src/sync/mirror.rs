@@ -5,8 +5,8 @@
 //! is; a policy that is known to have changed, and could not be read, counts as unread.
 
 use super::ports::{
-    AccessLists, Feed, FeedPosition, PublishedResource, Saved, SavedLists, SavedPackage,
-    SavedResource, Source, Wanted,
+    AccessLists, Feed, FeedPosition, PublishedResource, ReadFor, Saved, SavedLists, SavedResource,
+    Source, Wanted,
 };
 use super::save;
 use super::status::ResourceStatus;
@@ -447,12 +447,6 @@ impl Mirror {
             }
         }
         batch.extend(self.packages.clone().map(Saved::Catalogue));
-        let looked_for = self.known_since.iter().map(|(package, (codes, since))| SavedPackage {
-            package: package.clone(),
-            codes: codes.clone(),
-            since: state.ticks.to_wall(*since, state.wall),
-        });
-        batch.push(Saved::LookedFor(looked_for.collect()));
         if let (Some(owner), Some(lists), Some(fetched)) = (&self.owner, &self.lists, verified) {
             let (owner, lists) = (owner.clone(), lists.clone());
             batch.push(Saved::AccessLists(SavedLists { owner, lists, fetched }));
@@ -484,14 +478,31 @@ impl Mirror {
         self.known_since.values().map(|(_, since)| *since).max()
     }
 
-    /// Since then system users were read for this package, before they were saved.
-    pub(super) fn restore_looked_for(
-        &mut self,
-        package: PackageId,
-        codes: BTreeSet<String>,
-        since: Tick,
-    ) {
-        self.known_since.insert(package, (codes, since));
+    /// What is looked for now. The same in every run of the program: every name stands before the next with its length.
+    pub(super) fn read_for(&self) -> ReadFor {
+        let mut context = digest::Context::new(&digest::SHA256);
+        let mut take = |text: &str| {
+            context.update(&text.len().to_be_bytes());
+            context.update(text.as_bytes());
+        };
+        for (package, (codes, _)) in &self.known_since {
+            take(package.as_str());
+            for code in codes {
+                take(code);
+            }
+            take("");
+        }
+        let digest = context.finish();
+        let (first, _) = digest.as_ref().split_first_chunk().unwrap_or((&[0; 8], &[]));
+        ReadFor(u64::from_be_bytes(*first))
+    }
+
+    /// After a restart: who is there was read for these packages, all of them; `None` where that is not so, or not known.
+    pub(super) fn restore_read_for(&mut self, read_for: Option<ReadFor>, now: Tick) {
+        self.note_packages(now);
+        if read_for == Some(self.read_for()) {
+            self.known_since.values_mut().for_each(|(_, since)| *since = Tick::EARLIEST);
+        }
     }
 
     /// Takes up the catalogue as it was saved.

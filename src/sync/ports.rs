@@ -131,8 +131,6 @@ pub enum Saved {
     ResourceGone(ResourceId),
     /// Every access package, as [`Source::packages`] told them.
     Catalogue(HashMap<String, PackageId>),
-    /// The packages that system users are read for.
-    LookedFor(Vec<SavedPackage>),
     /// The access lists of one service owner.
     AccessLists(SavedLists),
     /// The PDP permitted this.
@@ -173,7 +171,14 @@ pub struct SavedUser {
     pub last_used: SystemTime,
     /// What it holds, sorted by party.
     pub parties: Vec<PartyRights>,
+    /// Which packages it was read for; `None` where it was read before some were looked for.
+    pub read_for: Option<ReadFor>,
 }
+
+/// A digest of the packages that a system user is read for, each with its codes: of others nobody knows whether it holds
+/// them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ReadFor(pub u64);
 
 /// A resource on disk.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -184,17 +189,6 @@ pub struct SavedResource {
     pub published: PublishedResource,
     /// When this was last known to be current.
     pub verified: SystemTime,
-}
-
-/// A package on disk that system users are read for.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SavedPackage {
-    /// Its id.
-    pub package: PackageId,
-    /// Its codes, as authorized parties spell them.
-    pub codes: BTreeSet<String>,
-    /// Since when: who was read after it holds the package, or was found not to.
-    pub since: SystemTime,
 }
 
 /// Access lists on disk.

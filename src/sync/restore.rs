@@ -1,17 +1,13 @@
 //! What was saved, taken up again: by the task at its start, and for people who look at a snapshot.
 
 use super::mirror::Mirror;
-use super::ports::{Saved, SavedPackage, SavedUser, StorableQuestion};
+use super::ports::{ReadFor, Saved, SavedUser, StorableQuestion};
 use crate::domain::resource::Question;
 use crate::register::{Restored, Seen, Tick, Ticks, Writer};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// System users taken up at once from disk.
 const TAKEN: usize = 4096;
-
-/// Two times that were saved one after the other may be told in the wrong order by so much, where the clock was set
-/// a little between them. Of what is looked for since then, who was read just after it counts as read before.
-const CLOCKS: Duration = Duration::from_secs(10);
 
 /// Takes up what was saved, fact by fact, in any order.
 pub(super) struct Restoring<'a> {
@@ -21,7 +17,16 @@ pub(super) struct Restoring<'a> {
     ticks: Ticks,
     wall: SystemTime,
     users: Vec<Restored>,
+    read_for: Agreed,
     taken: Taken,
+}
+
+/// What all system users that are taken up were read for.
+#[derive(Clone, Copy)]
+enum Agreed {
+    Nobody,
+    All(ReadFor),
+    Not,
 }
 
 /// What was taken up.
@@ -44,7 +49,8 @@ impl<'a> Restoring<'a> {
     ) -> Self {
         let ticks = writer.ticks().clone();
         let (users, taken) = (Vec::with_capacity(TAKEN), Taken::default());
-        Self { writer, mirror, confirm, ticks, wall, users, taken }
+        let read_for = Agreed::Nobody;
+        Self { writer, mirror, confirm, ticks, wall, users, read_for, taken }
     }
 
     /// Takes up one fact. What is too old for the clock, or from the future, is passed over.
@@ -65,7 +71,6 @@ impl<'a> Restoring<'a> {
                 }
             }
             Saved::Catalogue(packages) => self.mirror.restore_packages(packages),
-            Saved::LookedFor(packages) => packages.into_iter().for_each(|it| self.take_package(it)),
             Saved::AccessLists(saved) => {
                 if let Some(fetched) = self.tick(saved.fetched) {
                     self.mirror.restore_lists(&saved.owner, saved.lists, fetched);
@@ -99,20 +104,19 @@ impl<'a> Restoring<'a> {
         let (Some(changed), Some(last_used)) = times else { return };
         let fetched = user.fetched.and_then(|at| self.tick(at));
         let lost = user.lost.and_then(|at| self.tick(at));
+        if fetched.is_some() {
+            self.read_for = match (self.read_for, user.read_for) {
+                (Agreed::Nobody, Some(of)) => Agreed::All(of),
+                (Agreed::All(all), Some(of)) if all == of => Agreed::All(all),
+                (Agreed::Nobody | Agreed::All(_) | Agreed::Not, _) => Agreed::Not,
+            };
+        }
         let SavedUser { id, owner, system, vendor, parties, .. } = user;
         let seen = Seen { id, owner: Some(owner), system: Some(system), vendor: Some(vendor) };
         let parties = if fetched.is_some() { parties } else { Vec::new() };
         self.users.push(Restored { seen, fetched, changed, lost, last_used, parties });
         if self.users.len() >= TAKEN {
             self.hand_over();
-        }
-    }
-
-    fn take_package(&mut self, saved: SavedPackage) {
-        let SavedPackage { package, codes, since } = saved;
-        let sure = since.checked_add(CLOCKS).map(|since| since.min(self.wall));
-        if let Some(since) = sure.and_then(|since| self.tick(since)) {
-            self.mirror.restore_looked_for(package, codes, since);
         }
     }
 
@@ -123,8 +127,11 @@ impl<'a> Restoring<'a> {
     /// The end of what was saved.
     pub(super) fn finish(mut self) -> Taken {
         self.hand_over();
-        // What else is looked for now nobody was read for.
-        self.mirror.note_packages(self.ticks.now());
+        let read_for = match self.read_for {
+            Agreed::All(read_for) => Some(read_for),
+            Agreed::Nobody | Agreed::Not => None,
+        };
+        self.mirror.restore_read_for(read_for, self.ticks.now());
         self.taken
     }
 }

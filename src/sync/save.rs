@@ -2,13 +2,13 @@
 
 use super::drift::SwitchedOff;
 use super::mirror::Mirror;
-use super::ports::{Saved, SavedUser, StorableQuestion, Store, StoreError};
+use super::ports::{ReadFor, Saved, SavedUser, StorableQuestion, Store, StoreError};
 use crate::domain::decision::Verdict;
 use crate::domain::resource::Question;
 use crate::domain::system_user::SystemUserId;
 use crate::enforce::answers::Answers;
 use crate::enforce::confirmations::{Confirmation, JournalReader};
-use crate::register::{Reader, Ticks, UserView};
+use crate::register::{Reader, Tick, Ticks, UserView};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -83,6 +83,9 @@ pub(super) struct State<'a> {
     pub(super) switched_off: &'a SwitchedOff,
     pub(super) ticks: &'a Ticks,
     pub(super) wall: SystemTime,
+    /// What system users are read for now, and since when for all of it.
+    read_for: ReadFor,
+    since: Option<Tick>,
 }
 
 impl Saver {
@@ -241,7 +244,19 @@ impl Saver {
     }
 }
 
-impl State<'_> {
+impl<'a> State<'a> {
+    /// As it is now, at `wall` of the day.
+    pub(super) fn of(
+        reader: &'a Reader,
+        mirror: &'a Mirror,
+        switched_off: &'a SwitchedOff,
+        ticks: &'a Ticks,
+        wall: SystemTime,
+    ) -> Self {
+        let (read_for, since) = (mirror.read_for(), mirror.looked_for_since());
+        Self { reader, mirror, switched_off, ticks, wall, read_for, since }
+    }
+
     fn user(&self, id: SystemUserId) -> Saved {
         let view = self.reader.view(id);
         let saved = view.and_then(|view| self.saved(view));
@@ -256,6 +271,7 @@ impl State<'_> {
         let rests_on = |fetched| verified.map_or(fetched, |verified| verified.min(fetched));
         let doubted = |fetched| view.doubted.is_some_and(|doubted| doubted >= rests_on(fetched));
         let sound = view.complete && !view.fetched.is_some_and(doubted);
+        let for_all = view.fetched.is_some_and(|at| self.since.is_none_or(|since| at > since));
         Some(SavedUser {
             id: view.id,
             owner: view.owner?,
@@ -266,6 +282,7 @@ impl State<'_> {
             lost: view.lost.map(at),
             last_used: at(view.last_used),
             parties: view.parties,
+            read_for: for_all.then_some(self.read_for),
         })
     }
 

@@ -521,9 +521,7 @@ async fn a_package_that_a_new_policy_denies_by_is_looked_for_before_anything_is_
     bench.after(SECOND).await;
     assert!(bench.derived().is_ok(), "no policy names the other package");
     bench.outside.set(|altinn| {
-        let denial = policy(&["utlegg"]).replace("Permit", "Deny");
-        let denial = denial.split_once("<Rule ").map(|(_, rule)| format!("<Rule {rule}")).unwrap();
-        altinn.policy = altinn.policy.take().map(|policy| policy.replace("</Policy>", &denial));
+        altinn.policy = Some(denying_by("utlegg"));
         altinn.changed_at += 1;
     });
     let mut told = Vec::new();
@@ -679,33 +677,49 @@ async fn what_was_switched_off_of_a_resource_that_is_no_more_routed_is_passed_ov
     assert_eq!(bench.outside.read(|altinn| altinn.asked), 0);
 }
 
+/// What is on disk after a system user was read and looked up.
+async fn saved_by(altinn: Altinn) -> Vec<Saved> {
+    let disk = Disk::default();
+    let (sync, bench) = idle(altinn, slow(), Some(disk.clone()));
+    let running = tokio::spawn(sync.run(bench.stop.clone()));
+    bench.after(SECOND).await;
+    bench.seen();
+    bench.after(SECOND).await;
+    assert!(bench.derived().is_ok());
+    bench.stop.cancel();
+    running.await.unwrap();
+    std::mem::take(&mut *disk.saved.lock().unwrap())
+}
+
+/// Nothing is read again for its age while a test goes on.
+fn slow() -> RegisterConfig {
+    RegisterConfig { refresh_least: 30 * MINUTE, refresh_most: 60 * MINUTE, ..config() }
+}
+
+type Alter = fn(&mut Vec<Saved>);
+
 #[tokio::test(start_paused = true)]
 async fn after_a_restart_who_was_read_for_all_that_is_looked_for_is_not_read_anew() {
-    // The wall clock stands still here, so that what is saved is as old as the register says.
-    let slow =
-        || RegisterConfig { refresh_least: 30 * MINUTE, refresh_most: 60 * MINUTE, ..config() };
-    let cases = [
-        ("as it was", 15 * SECOND, "lonn", 0),
-        (
-            "read so soon after it was known what to look for that clocks may differ",
-            SECOND,
-            "lonn",
-            1,
-        ),
-        ("a package is looked for that nobody was read for", 15 * SECOND, "utlegg", 1),
-    ];
-    for (case, pause, named, read) in cases {
-        let disk = Disk::default();
-        let both = || holding(&["lonn", "code-of-utlegg"]);
-        let (sync, bench) = idle(both(), slow(), Some(disk.clone()));
-        let running = tokio::spawn(sync.run(bench.stop.clone()));
-        bench.after(pause).await;
-        bench.seen();
-        bench.after(SECOND).await;
-        assert!(bench.derived().is_ok(), "{case}");
-        bench.stop.cancel();
-        running.await.unwrap();
-        let saved = std::mem::take(&mut *disk.saved.lock().unwrap());
+    let both = || holding(&["lonn", "code-of-utlegg"]);
+    let as_it_was: Alter = |_| {};
+    let of_before: Alter = |saved| each_user(saved, |user| user.read_for = None);
+    let one_of_before: Alter = |saved| {
+        let another = saved.iter().find_map(|saved| match saved {
+            Saved::User(user) => {
+                Some(SavedUser { id: other(1), read_for: None, ..(**user).clone() })
+            }
+            _ => None,
+        });
+        saved.push(Saved::User(Box::new(another.unwrap())));
+    };
+    for (case, alter, named, read) in [
+        ("as it was", as_it_was, "lonn", 0),
+        ("nobody knows what it was read for", of_before, "lonn", 1),
+        ("of another nobody knows", one_of_before, "lonn", 2),
+        ("a package is looked for that nobody was read for", as_it_was, "utlegg", 1),
+    ] {
+        let mut saved = saved_by(both()).await;
+        alter(&mut saved);
         let altinn = Altinn { policy: Some(policy(&["lonn", named])), ..both() };
         let after = start_from(saved, altinn, slow()).await;
         let _used = after.derived();
@@ -713,6 +727,51 @@ async fn after_a_restart_who_was_read_for_all_that_is_looked_for_is_not_read_ane
         assert!(after.derived().is_ok(), "{case}");
         assert_eq!(after.outside.read(|altinn| altinn.parties_read), read, "{case}");
     }
+}
+
+fn each_user(saved: &mut [Saved], change: impl Fn(&mut SavedUser)) {
+    for saved in saved {
+        if let Saved::User(user) = saved {
+            change(user);
+        }
+    }
+}
+
+/// A program that had no such route has read it meanwhile, by whatever way: another, of before or at the same time.
+#[tokio::test(start_paused = true)]
+async fn a_package_that_was_not_looked_for_is_not_taken_for_absent_after_a_restart() {
+    let denying =
+        || Altinn { policy: Some(denying_by("utlegg")), ..holding(&["lonn", "code-of-utlegg"]) };
+    let saved = saved_by(holding(&["lonn", "code-of-utlegg"])).await;
+    let with_the_other_policy = saved.into_iter().map(|saved| match saved {
+        Saved::Resource(mut resource) => {
+            resource.published.policy = denying_by("utlegg").as_bytes().into();
+            Saved::Resource(resource)
+        }
+        other => other,
+    });
+    let (mut sync, bench) = idle(denying(), slow(), None);
+    sync.restore(|take| with_the_other_policy.for_each(take));
+    assert_eq!(bench.derived(), Err(NotDerived::ReadBeforePolicy), "before anything is read");
+    tokio::spawn(sync.run(bench.stop.clone()));
+    bench.after(2 * MINUTE).await;
+    assert_eq!(bench.derived(), Err(NotDerived::NotCovered));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_package_that_was_looked_for_and_not_held_takes_nothing_away_after_a_restart() {
+    let denying = || Altinn { policy: Some(denying_by("utlegg")), ..holding(&["lonn"]) };
+    let saved = saved_by(denying()).await;
+    let (mut sync, bench) = idle(denying(), slow(), None);
+    sync.restore(|take| saved.into_iter().for_each(take));
+    assert!(bench.derived().is_ok(), "at once");
+}
+
+/// `read` opens for who holds `lonn`, unless they hold this too.
+fn denying_by(package: &str) -> String {
+    let denial = policy(&[package]).replace("Permit", "Deny");
+    let denial = denial.split_once("<Rule ").map(|(_, rule)| format!("<Rule {rule}")).unwrap();
+    policy(&["lonn"]).replace("</Policy>", &denial)
 }
 
 #[tokio::test(start_paused = true)]
@@ -901,6 +960,7 @@ async fn who_is_listed_finds_room_where_a_snapshot_has_filled_the_register() {
             lost: None,
             last_used: now,
             parties: Vec::new(),
+            read_for: None,
         }))
     });
     let bench = start_from(saved.collect(), holding(&["lonn"]), listing(user())).await;

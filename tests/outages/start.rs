@@ -42,6 +42,7 @@ fn user(number: usize, now: SystemTime) -> SavedUser {
         lost: None,
         last_used: read,
         parties: vec![rights],
+        read_for: None,
     }
 }
 

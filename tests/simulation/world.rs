@@ -128,7 +128,6 @@ struct Disk {
     users: BTreeMap<SystemUserId, Saved>,
     resources: BTreeMap<ResourceId, Saved>,
     catalogue: Option<Saved>,
-    looked_for: Option<Saved>,
     answers: Vec<(StorableQuestion, SystemTime)>,
     off: BTreeMap<ResourceId, Saved>,
     saved: Option<SystemTime>,
@@ -668,7 +667,6 @@ impl Disk {
             }
             Saved::ResourceGone(id) => drop(self.resources.remove(&id)),
             Saved::Catalogue(_) => self.catalogue = Some(saved),
-            Saved::LookedFor(_) => self.looked_for = Some(saved),
             Saved::Confirmation(question, at) => {
                 self.answers.retain(|(held, _)| *held != question);
                 self.answers.push((question, at));
@@ -701,7 +699,6 @@ impl World {
             .values()
             .chain(disk.resources.values())
             .chain(&disk.catalogue)
-            .chain(&disk.looked_for)
             .chain(disk.off.values());
         let mut all: Vec<Saved> = all.cloned().chain(answers).collect();
         if self.lie == Some(Lie::DiskIsYoung) {
