@@ -105,8 +105,8 @@ pub(crate) enum Event {
     Grant(u64, u64, Held),
     Revoke(u64, u64, Held),
     RevokeAll(u64),
-    /// The packages that open a resource for reading and for writing, a bit each.
-    Policy(u64, u64, u64),
+    /// The packages that open a resource for reading, that open it for writing, and that close it; a bit each.
+    Policy(u64, u64, u64, u64),
     PolicyGone(u64),
     Weather(Part, Weather),
     Publish(u64),
@@ -147,6 +147,11 @@ pub(crate) fn plan(seed: u64) -> Vec<Step> {
     steps
 }
 
+/// One package in a policy in three.
+pub(crate) fn closes(dice: &mut Dice) -> u64 {
+    if dice.percent(33) { 1 << dice.below(PACKAGES) } else { 0 }
+}
+
 fn gap(dice: &mut Dice) -> u64 {
     10 * match dice.below(100) {
         0..40 => 1 + dice.below(30),
@@ -168,7 +173,9 @@ fn event(dice: &mut Dice) -> Event {
         0..60 => Event::Grant(dice.below(USERS), dice.below(PARTIES), held(dice)),
         60..130 => Event::Revoke(dice.below(USERS), dice.below(PARTIES), held(dice)),
         130..140 => Event::RevokeAll(dice.below(USERS)),
-        140..165 => Event::Policy(dice.below(RESOURCES), dice.below(8), dice.below(8)),
+        140..165 => {
+            Event::Policy(dice.below(RESOURCES), dice.below(8), dice.below(8), closes(dice))
+        }
         165..172 => Event::PolicyGone(dice.below(RESOURCES)),
         172..250 => {
             let part =

@@ -179,8 +179,8 @@ impl Driver {
             Event::Grant(user, party, held) => outside.lock().grant(user, party, held),
             Event::Revoke(user, party, held) => outside.lock().revoke(user, party, held),
             Event::RevokeAll(user) => outside.lock().revoke_all(user),
-            Event::Policy(resource, read, write) => {
-                outside.lock().publish_policy(resource, Some((read, write)));
+            Event::Policy(resource, read, write, closes) => {
+                outside.lock().publish_policy(resource, Some((read, write, closes)));
             }
             Event::PolicyGone(resource) => outside.lock().publish_policy(resource, None),
             Event::Weather(part, weather) => {

@@ -1,7 +1,7 @@
 //! The world outside the program: what is true, and was; and Altinn, the issuer and a disk that answer from it,
 //! well or badly.
 
-use super::dice::{Dice, Held, KEYS, PACKAGES, PARTIES, USERS, Weather, mix};
+use super::dice::{Dice, Held, KEYS, PACKAGES, PARTIES, USERS, Weather, closes, mix};
 use super::keys::{key_set, name};
 use http::StatusCode;
 use portvakt::clock::Clock;
@@ -83,8 +83,11 @@ pub(crate) struct Fetch {
 }
 
 type Rights = BTreeSet<(u64, u64, Held)>;
-/// The packages that open a resource for reading and writing; `None` where it has no policy.
-type Policies = [Option<(u64, u64)>; 3];
+/// The packages that open a resource for reading, that open it for writing, and that close it for whoever holds one of
+/// them; a bit each.
+pub(crate) type Opens = (u64, u64, u64);
+/// `None` where a resource has no policy.
+type Policies = [Option<Opens>; 3];
 
 #[derive(Clone, Debug)]
 struct Truth {
@@ -110,7 +113,7 @@ pub(crate) struct World {
     /// Whether this world's PDP answers from memory.
     pub(crate) remembers: bool,
     remembered_rights: BTreeMap<(u64, u64), (u64, BTreeSet<Held>)>,
-    remembered_policies: BTreeMap<u64, (u64, Option<(u64, u64)>)>,
+    remembered_policies: BTreeMap<u64, (u64, Option<Opens>)>,
     pub(crate) said: Vec<Said>,
     pub(crate) fetches: Vec<Fetch>,
     /// How often the program was started.
@@ -149,8 +152,8 @@ impl World {
                 }
             }
         }
-        let mut opens = || Some((1 + dice.below(7), 1 + dice.below(7)));
-        let policies = [opens(), opens(), Some((0, 0))];
+        let mut opens = || Some((1 + dice.below(7), 1 + dice.below(7), closes(&mut dice)));
+        let policies = [opens(), opens(), Some((0, 0, 0))];
         let remembers = dice.percent(50);
         let truth = Truth { since: 0, rights, policies, keys: BTreeSet::from([0]) };
         Self {
@@ -228,7 +231,7 @@ impl World {
         self.change(|truth| truth.rights.retain(|(holder, _, _)| *holder != user));
     }
 
-    pub(crate) fn publish_policy(&mut self, resource: u64, opens: Option<(u64, u64)>) {
+    pub(crate) fn publish_policy(&mut self, resource: u64, opens: Option<Opens>) {
         let place = place(resource);
         self.versions[place] += 1;
         self.change(|truth| truth.policies[place] = opens);
@@ -346,6 +349,8 @@ impl World {
             || (self.lie == Some(Lie::NothingIsRevoked) && self.said.iter().any(once))
         {
             Verdict::Permit
+        } else if opens.is_some_and(|(_, _, closes)| is_closed(&known, closes)) {
+            Verdict::Deny
         } else {
             Verdict::NotApplicable
         }
@@ -361,13 +366,19 @@ fn held(rights: &Rights, user: u64, party: u64) -> BTreeSet<Held> {
     of_it.map(|(_, _, held)| *held).collect()
 }
 
-fn permits(about: Asked, held: &BTreeSet<Held>, opens: Option<(u64, u64)>, singly: bool) -> bool {
-    let Some((read, write)) = opens else { return false };
+fn permits(about: Asked, held: &BTreeSet<Held>, opens: Option<Opens>, singly: bool) -> bool {
+    let Some((read, write, closes)) = opens else { return false };
     let opens = if about.write { write } else { read };
-    held.iter().any(|held| match held {
-        Held::Package(package) => opens & (1 << package) != 0,
-        Held::Single(resource) => singly && *resource == about.resource,
-    })
+    let closed = is_closed(held, closes);
+    !closed
+        && held.iter().any(|held| match held {
+            Held::Package(package) => opens & (1 << package) != 0,
+            Held::Single(resource) => singly && *resource == about.resource,
+        })
+}
+
+fn is_closed(held: &BTreeSet<Held>, closes: u64) -> bool {
+    held.iter().any(|held| matches!(held, Held::Package(package) if closes & (1 << package) != 0))
 }
 
 pub(crate) fn user_id(user: u64) -> SystemUserId {
@@ -531,8 +542,8 @@ impl Source for Outside {
         let number = RESOURCE_IDS.iter().position(|one| *one == id.as_str()).unwrap();
         Box::pin(self.read(200 + number as u64, move |world| {
             let opens = world.truths.last().unwrap().policies[number];
-            opens.map(|(read, write)| {
-                let policy = policy(number, read, write).into_bytes().into();
+            opens.map(|opens| {
+                let policy = policy(number, opens).into_bytes().into();
                 PublishedResource { policy, access_list: false }
             })
         }))
@@ -560,8 +571,8 @@ impl Source for Outside {
     }
 }
 
-/// A rule for each action, open to who holds one of the packages.
-fn policy(resource: usize, read: u64, write: u64) -> String {
+/// A rule for each action, open to who holds one of the packages, and one that closes both.
+fn policy(resource: usize, (read, write, closes): Opens) -> String {
     let all_of = |category: &str, attribute: &str, value: &str| {
         format!(
             r#"<AllOf><Match MatchId="urn:oasis:names:tc:xacml:1.0:function:string-equal"><AttributeValue DataType="http://www.w3.org/2001/XMLSchema#string">{value}</AttributeValue><AttributeDesignator AttributeId="{attribute}" Category="{category}" MustBePresent="false" DataType="http://www.w3.org/2001/XMLSchema#string"/></Match></AllOf>"#
@@ -570,11 +581,13 @@ fn policy(resource: usize, read: u64, write: u64) -> String {
     let subject = "urn:oasis:names:tc:xacml:1.0:subject-category:access-subject";
     let category = |name: &str| format!("urn:oasis:names:tc:xacml:3.0:attribute-category:{name}");
     let what = all_of(&category("resource"), "urn:altinn:resource", RESOURCE_IDS[resource]);
-    let rule = |action: &str, opens: u64| {
+    let holders = |packages: u64| -> String {
         let held =
-            PACKAGE_IDS.iter().enumerate().filter(|(package, _)| opens & (1 << package) != 0);
-        let mut who: String =
-            held.map(|(_, id)| all_of(subject, "urn:altinn:accesspackage", id)).collect();
+            PACKAGE_IDS.iter().enumerate().filter(|(package, _)| packages & (1 << package) != 0);
+        held.map(|(_, id)| all_of(subject, "urn:altinn:accesspackage", id)).collect()
+    };
+    let rule = |action: &str, opens: u64| {
+        let mut who = holders(opens);
         if who.is_empty() {
             who = all_of(subject, "urn:altinn:rolecode", "dagl");
         }
@@ -584,8 +597,16 @@ fn policy(resource: usize, read: u64, write: u64) -> String {
             r#"<Rule RuleId="r" Effect="Permit"><Target><AnyOf>{who}</AnyOf><AnyOf>{what}</AnyOf><AnyOf>{action}</AnyOf></Target></Rule>"#
         )
     };
+    let closed = holders(closes);
+    let denial = if closed.is_empty() {
+        String::new()
+    } else {
+        format!(
+            r#"<Rule RuleId="d" Effect="Deny"><Target><AnyOf>{closed}</AnyOf><AnyOf>{what}</AnyOf></Target></Rule>"#
+        )
+    };
     format!(
-        r#"<Policy xmlns="urn:oasis:names:tc:xacml:3.0:core:schema:wd-17" PolicyId="p" Version="1.0" RuleCombiningAlgId="urn:oasis:names:tc:xacml:3.0:rule-combining-algorithm:deny-overrides"><Target/>{}{}</Policy>"#,
+        r#"<Policy xmlns="urn:oasis:names:tc:xacml:3.0:core:schema:wd-17" PolicyId="p" Version="1.0" RuleCombiningAlgId="urn:oasis:names:tc:xacml:3.0:rule-combining-algorithm:deny-overrides"><Target/>{}{}{denial}</Policy>"#,
         rule("read", read),
         rule("write", write),
     )
