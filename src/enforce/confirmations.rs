@@ -408,6 +408,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_answer_that_has_ended_goes_within_a_minute_and_from_the_disk_too() {
+        let bench = bench(&[Ok(Verdict::Permit)]);
+        let mut journal = bench.confirmations.keep_journal();
+        assert_eq!(bench.ask(false).await, Ok(Verdict::Permit));
+        assert!(matches!(journal.notes.try_recv(), Ok((_, Some(_)))));
+        for (later, gone) in [(59, false), (1, true)] {
+            tokio::time::advance(later * SECOND).await;
+            (0..64).for_each(|_| bench.confirmations.tidy());
+            assert_eq!((bench.held().is_none(), bench.confirmations.count() == 0), (gone, gone));
+            assert_eq!(matches!(journal.notes.try_recv(), Ok((_, None))), gone);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_could_not_be_told_is_never_held_and_takes_nothing_away() {
         let bench = bench(&[Ok(Verdict::Permit), Err(Cause::Indeterminate)]);
         assert_eq!(bench.ask(false).await, Ok(Verdict::Permit));

@@ -645,6 +645,10 @@ mod tests {
             writer.watch(&other);
             assert!(reader.knows(&other), "{other:?} once it is watched");
         }
+        // As the configuration lists one; a token tells the rest.
+        let listed = Seen { owner: None, system: None, vendor: None, ..seen(3) };
+        writer.watch(&listed);
+        assert!(reader.knows(&listed) && !reader.knows(&seen(3)));
     }
 
     #[tokio::test(start_paused = true)]

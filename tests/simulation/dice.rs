@@ -37,7 +37,7 @@ pub(crate) fn mix(parts: &[u64]) -> u64 {
 pub(crate) const USERS: u64 = 3;
 pub(crate) const PARTIES: u64 = 2;
 pub(crate) const RESOURCES: u64 = 3;
-pub(crate) const PACKAGES: u64 = 3;
+pub(crate) const PACKAGES: u64 = 4;
 pub(crate) const KEYS: u64 = 4;
 
 /// How somebody outside answers.

@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep};
 
 pub(crate) const RESOURCE_IDS: [&str; 3] = ["ex-alfa", "ex-beta", "ex-single"];
 pub(crate) const PARTY_IDS: [&str; 2] = ["310000027", "310000035"];
-const PACKAGE_IDS: [&str; 3] = ["avgift", "lonn", "skatt"];
+const PACKAGE_IDS: [&str; 4] = ["avgift", "lonn", "skatt", "utlegg"];
 /// No package opens it at first.
 const SINGLE: u64 = 2;
 /// How long Altinn's PDP answers from its memory of rights and of policies, in milliseconds (contract
