@@ -24,7 +24,7 @@ mod readings;
 #[path = "../tests/targets/warm.rs"]
 mod warm;
 
-use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
+use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portvakt::enforce::authenticate::SignedToken;
@@ -89,14 +89,15 @@ struct Signatures {
     key: std::sync::Arc<portvakt::enforce::ports::VerificationKey>,
     signed: Vec<u8>,
     signature: Vec<u8>,
-    public: RsaPublicKeyComponents<Vec<u8>>,
+    public: ParsedPublicKey,
 }
 
 impl Signatures {
     fn of(warm: &Warm) -> Self {
         let mut jwk = warm.key().public.clone();
         let part = |name: &str| URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap();
-        let public = RsaPublicKeyComponents { n: part("n"), e: part("e") };
+        let numbers = RsaPublicKeyComponents { n: part("n"), e: part("e") };
+        let public = numbers.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).unwrap();
         jwk["kid"] = "k".into();
         let set = parse_key_set(format!(r#"{{"keys":[{jwk}]}}"#).as_bytes()).unwrap();
         let token = warm.token().to_owned();
@@ -112,7 +113,6 @@ impl Signatures {
     }
 
     fn verify_by_library(&self) {
-        let scheme = &RSA_PKCS1_2048_8192_SHA256;
-        self.public.verify(scheme, black_box(&self.signed), &self.signature).unwrap();
+        self.public.verify_sig(black_box(&self.signed), &self.signature).unwrap();
     }
 }
