@@ -369,8 +369,7 @@ fn held(rights: &Rights, user: u64, party: u64) -> BTreeSet<Held> {
 fn permits(about: Asked, held: &BTreeSet<Held>, opens: Option<Opens>, singly: bool) -> bool {
     let Some((read, write, closes)) = opens else { return false };
     let opens = if about.write { write } else { read };
-    let closed = is_closed(held, closes);
-    !closed
+    !is_closed(held, closes)
         && held.iter().any(|held| match held {
             Held::Package(package) => opens & (1 << package) != 0,
             Held::Single(resource) => singly && *resource == about.resource,
@@ -597,12 +596,12 @@ fn policy(resource: usize, (read, write, closes): Opens) -> String {
             r#"<Rule RuleId="r" Effect="Permit"><Target><AnyOf>{who}</AnyOf><AnyOf>{what}</AnyOf><AnyOf>{action}</AnyOf></Target></Rule>"#
         )
     };
-    let closed = holders(closes);
-    let denial = if closed.is_empty() {
+    let who = holders(closes);
+    let denial = if who.is_empty() {
         String::new()
     } else {
         format!(
-            r#"<Rule RuleId="d" Effect="Deny"><Target><AnyOf>{closed}</AnyOf><AnyOf>{what}</AnyOf></Target></Rule>"#
+            r#"<Rule RuleId="d" Effect="Deny"><Target><AnyOf>{who}</AnyOf><AnyOf>{what}</AnyOf></Target></Rule>"#
         )
     };
     format!(
